@@ -396,8 +396,8 @@ def _verify(url: str, part: Path, sha256: str) -> None:
     if got != sha256:
         part.unlink()
         raise ValueError(
-            f"{url}: expected a file with the SHA-256 {sha256}, got {got}. The download "
-            "was deleted; run again, and if this stays so, the file at that address "
-            "has changed: get the original elsewhere and give its folder as data_dir "
-            "(--data-dir)."
+            f"{url}: expected a file with the SHA-256 {sha256}, got {got}. The "
+            "download was deleted; run again, and if this stays so, the file at that "
+            "address has changed: get the original elsewhere and give its folder as "
+            "data_dir (--data-dir)."
         )

@@ -1,0 +1,43 @@
+"""Mixup and its family for JAX: pure functions for the train step.
+
+(images, labels), mix = mixup_jax.mixup(key, (images, labels), alpha=0.2)
+"""
+
+import importlib as _importlib
+from typing import TYPE_CHECKING
+
+from mixup_jax import losses as losses
+from mixup_jax import metrics as metrics
+from mixup_jax import pairings as pairings
+from mixup_jax import ratios as ratios
+from mixup_jax import regions as regions
+from mixup_jax._compose import choose as choose
+from mixup_jax._compose import on_keys as on_keys
+from mixup_jax._compose import scheduled as scheduled
+from mixup_jax._compose import with_probability as with_probability
+from mixup_jax._cutmix import cutmix as cutmix
+from mixup_jax._devices import common_key as common_key
+from mixup_jax._devices import own_key as own_key
+from mixup_jax._devices import per_device as per_device
+from mixup_jax._devices import whole_batch as whole_batch
+from mixup_jax._erm import erm as erm
+from mixup_jax._mix import Mix as Mix
+from mixup_jax._mix import draw as draw
+from mixup_jax._mixup import mixup as mixup
+from mixup_jax._types import Batch as Batch
+from mixup_jax._types import Mixer as Mixer
+from mixup_jax._types import Pairing as Pairing
+from mixup_jax._types import Partners as Partners
+from mixup_jax._types import Ratio as Ratio
+
+if TYPE_CHECKING:
+    from mixup_jax import training as training
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Flax and Optax are met in `training` alone, and loaded when it is first used.
+    if name == "training":
+        return _importlib.import_module("mixup_jax.training")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

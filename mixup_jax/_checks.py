@@ -1,0 +1,150 @@
+"""The few questions that every part asks of what it is given.
+
+A refusal says what was expected, what came and what to do, while the program is
+traced. Values are looked at only where they are concrete: a traced value has none yet.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether ``value`` has numbers that can be looked at now."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def key(key: Any) -> None:
+    """Raise TypeError unless ``key`` is one PRNG key, typed or raw uint32."""
+    dtype = getattr(key, "dtype", None)
+    shape = getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if (typed and shape == ()) or (dtype == np.uint32 and len(shape or ()) == 1):
+        return
+    raise TypeError(
+        f"key: expected one JAX PRNG key; got {describe(key)}. "
+        "Make one with jax.random.key(seed), and split it for every use."
+    )
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """Return ``(inputs, targets)``, or raise ValueError if ``batch`` is no pair."""
+    if isinstance(batch, dict):
+        raise ValueError(
+            f"batch: expected a pair (inputs, targets); got a dict with the keys "
+            f"{sorted(map(str, batch))}. Wrap the mixer: "
+            "mixup_jax.on_keys(mixer, inputs=..., targets=...)."
+        )
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        length = f" of length {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise ValueError(
+            f"batch: expected a pair (inputs, targets); got {describe(batch)}{length}. "
+            "Pass (inputs, None) where there are no targets, and put several inputs "
+            "into one pytree: ((image, text), labels)."
+        )
+    inputs, targets = batch
+    return inputs, targets
+
+
+def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield ``(where, leaf)`` for each leaf, ``where`` as a user would write it."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield name + jax.tree_util.keystr(path), leaf
+
+
+def examples(tree: Any, name: str = "batch") -> int:
+    """Return how many examples the leaves of ``tree`` hold on axis 0.
+
+    Raises ValueError where there is no array, no example, a scalar, or a leaf that
+    disagrees with the first one; TypeError where a leaf is no array.
+    """
+    size, first = None, ""
+    for where, leaf in leaves(tree, name):
+        shape = getattr(leaf, "shape", None)
+        if shape is None:
+            raise TypeError(
+                f"{where}: expected an array with the examples on axis 0; got "
+                f"{describe(leaf)}. Convert it with jax.numpy.asarray, or keep it out "
+                "of the batch."
+            )
+        if not shape:
+            raise ValueError(
+                f"{where}: expected the examples on axis 0; got a scalar. "
+                "Give every example its own value, or keep it out of the batch."
+            )
+        if size is None:
+            size, first = shape[0], where
+        elif shape[0] != size:
+            raise ValueError(
+                f"{where}: expected {size} examples on axis 0, as in {first}; got "
+                f"{shape[0]} (shape {tuple(shape)}). Bring the examples to axis 0."
+            )
+    if size is None:
+        raise ValueError(
+            f"{name}: expected a pytree with at least one array; got none. "
+            "There is nothing to mix."
+        )
+    if size == 0:
+        raise ValueError(
+            f"{first}: expected at least one example on axis 0; got an empty batch. "
+            "Skip empty batches in the loader."
+        )
+    return size
+
+
+def sized(tree: Any, size: int, name: str) -> None:
+    """Raise ValueError unless every leaf of ``tree`` holds ``size`` examples."""
+    if jax.tree.leaves(tree) and examples(tree, name) != size:
+        raise ValueError(
+            f"{name}: expected {size} examples on axis 0, as the mix was drawn for; "
+            f"got {examples(tree, name)}. Apply a mix to the batch that it was drawn "
+            "for."
+        )
+
+
+def blendable(tree: Any, name: str, advice: str) -> None:
+    """Raise TypeError unless every leaf is floating or complex."""
+    for where, leaf in leaves(tree, name):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"{where}: expected a floating or complex dtype, so that values can be "
+                f"blended; got {leaf.dtype}{list(leaf.shape)}. {advice}"
+            )
+
+
+def number(
+    value: ArrayLike,
+    name: str,
+    low: float = -np.inf,
+    high: float = np.inf,
+    advice: str = "",
+) -> None:
+    """Raise unless ``value`` is real and, where concrete, within ``[low, high]``."""
+    dtype = jnp.result_type(value)
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise TypeError(
+            f"{name}: expected a real number; got {dtype}. {advice}".strip()
+        )
+    if not is_concrete(value):
+        return
+    values = np.asarray(value, np.float64)
+    if not np.all((values >= low) & (values <= high)):
+        bounds = f"in [{low:g}, {high:g}]" if high < np.inf else f"of at least {low:g}"
+        if low == -np.inf:
+            bounds = "that is not NaN"
+        raise ValueError(
+            f"{name}: expected a number {bounds}; got {value}. {advice}".strip()
+        )
+
+
+def describe(value: Any) -> str:
+    """Return the shape of an array, or the value of anything small, in words."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{type(value).__name__} {value.dtype}{list(value.shape)}"
+    if isinstance(value, tuple | list | dict):
+        return f"a {type(value).__name__}"
+    return f"{value!r:.60} ({type(value).__name__})"

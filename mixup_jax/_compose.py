@@ -1,0 +1,253 @@
+"""Mixers made of mixers: what other libraries make a knob is here a function."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import _checks, ratios
+from mixup_jax._erm import erm
+from mixup_jax._mix import Mix
+from mixup_jax._moves import Gather, Stay
+from mixup_jax._types import Batch, Mixer, Partners, Ratio, Region
+from mixup_jax.regions import Chosen, Everywhere, Untouched
+
+_EACH = ratios.uniform()
+
+
+def choose(
+    mixers: Sequence[Mixer],
+    probs: Sequence[ArrayLike] | Array,
+    *,
+    by: Ratio = _EACH,
+) -> Mixer:
+    """Return a mixer that lets chance choose among ``mixers``, example by example.
+
+    All of them draw, the draws are merged into one ``Mix``, and the batch is mixed
+    once: one fused pass, whatever the number of mixers. Mixers that share a pairing
+    keep its movement; otherwise partners are gathered.
+
+    Args:
+      mixers: callables ``(key, batch) -> (batch, mix)``.
+      probs: one probability for each mixer, in [0, 1], that sum to 1; may be traced.
+      by: draws the uniform number that decides. ``ratios.per_batch(ratios.uniform())``
+        chooses one mixer for the whole batch, ``per_pair`` one for each pair.
+
+    Raises:
+      ValueError: no mixers, another number of ``probs``, or concrete ``probs`` outside
+        [0, 1] or with another sum than 1.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> mix = mx.choose([partial(mx.mixup, alpha=0.8), mx.cutmix], [0.5, 0.5])
+      >>> images = jax.numpy.ones((4, 8, 8, 3))
+      >>> (mixed, _), drawn = mix(jax.random.key(0), (images, None))
+      >>> mixed.shape, drawn.lam.shape
+      ((4, 8, 8, 3), (4,))
+    """
+    mixers = tuple(mixers)
+    if not mixers or len(mixers) != len(probs):
+        raise ValueError(
+            "choose: expected at least one mixer and a probability for each; got "
+            f"{len(mixers)} mixers and {len(probs)} probabilities."
+        )
+    for p in probs:
+        _checks.number(p, "choose: probs", 0, 1)
+    if all(_checks.is_concrete(p) for p in probs):
+        total = float(np.sum(np.asarray(probs, np.float64)))
+        if not np.isclose(total, 1, atol=1e-5):
+            raise ValueError(
+                f"choose: expected probabilities that sum to 1; got {total:g}. "
+                "Give what is left to mixup_jax.erm."
+            )
+
+    def chosen(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+        _checks.key(key)
+        key_choice, key_mix = jax.random.split(key)
+        # One key for all: an example uses the draw of one mixer alone, and mixers that
+        # share a pairing draw the same partners.
+        mixes = [mixer(jax.random.clone(key_mix), batch)[1] for mixer in mixers]
+        shared = _shared(mixes)
+        index = _drawn_index(
+            key_choice, shared or Partners(mixes[0].partner, Gather()), probs, by
+        )
+        merged = _merged(mixes, index, shared)
+        return merged.batch(batch), merged
+
+    return chosen
+
+
+def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
+    """Return a mixer that mixes each example with probability ``p``, once.
+
+    Args:
+      p: probability in [0, 1], may be traced.
+      mixer: the mixer to apply; who is left out has ``lam = 1``.
+      by: as in ``choose``: per example by default, or per pair, or per batch.
+
+    Raises:
+      ValueError: a concrete ``p`` outside [0, 1].
+
+    Example:
+      >>> from functools import partial
+      >>> import mixup_jax as mx
+      >>> mix = mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
+    """
+    _checks.number(p, "with_probability: p", 0, 1)
+    return choose((mixer, erm), (p, 1 - jnp.asarray(p, jnp.float32)), by=by)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheduled:
+    """A mixer that depends on the step: ``scheduled(f)(step)`` is the mixer."""
+
+    mixer_at: Callable[[ArrayLike], Mixer]
+
+    def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
+        if batch:
+            raise TypeError(
+                "scheduled: expected the step alone; got a key and a batch. Call it as "
+                "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
+                "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
+            )
+        return self.mixer_at(step)
+
+
+def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
+    """Mark ``mixer_at: step -> mixer``, for mixing that warms up or switches off.
+
+    ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as
+    ``f(step)(key, batch)``. The step is traced, and so is what depends on it.
+
+    Args:
+      mixer_at: returns the mixer for a step, an int32 scalar.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, optax, mixup_jax as mx
+      >>> alpha = optax.linear_schedule(0.0, 0.4, transition_steps=1000)
+      >>> mixer = mx.scheduled(lambda step: partial(mx.mixup, alpha=alpha(step)))
+      >>> x = jax.numpy.ones((4, 3))
+      >>> _, mix = mixer(0)(jax.random.key(0), (x, None))
+      >>> mix.lam
+      Array([1., 1., 1., 1.], dtype=float32)
+    """
+    return Scheduled(mixer_at)
+
+
+def on_keys(
+    mixer: Mixer,
+    *,
+    inputs: str | Sequence[str] = (),
+    targets: str | Sequence[str] = (),
+) -> Mixer:
+    """Return a mixer over dict batches that mixes the named entries.
+
+    Other entries pass through untouched. One name hands on the entry itself, several a
+    dict of them.
+
+    Args:
+      mixer: a mixer over pairs.
+      inputs: the entries to be mixed as inputs.
+      targets: the entries to be mixed as targets.
+
+    Raises:
+      ValueError: neither is given, a name stands in both, or a batch lacks one.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> mix = mx.on_keys(mx.mixup, inputs="image")
+      >>> batch = {"image": jax.numpy.ones((4, 3)), "label": jax.numpy.arange(4)}
+      >>> batch, _ = mix(jax.random.key(0), batch)
+      >>> batch["label"]
+      Array([0, 1, 2, 3], dtype=int32)
+    """
+    names = [*_names(inputs), *_names(targets)]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "on_keys: expected at least one name, each once; got "
+            f"inputs={inputs!r}, targets={targets!r}."
+        )
+
+    def on_dict(key: Array, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Mix]:
+        if not isinstance(batch, Mapping):
+            raise ValueError(
+                f"on_keys: expected a dict batch; got {_checks.describe(batch)}. Call "
+                "the mixer itself on a pair (inputs, targets)."
+            )
+        missing = [name for name in names if name not in batch]
+        if missing:
+            raise ValueError(
+                f"on_keys: expected a batch with the keys {names}; got "
+                f"{sorted(map(str, batch))}, without {missing}."
+            )
+        pair = tuple(_picked(batch, wanted) for wanted in (inputs, targets))
+        mixed, mix = mixer(key, pair)
+        found = {}
+        for wanted, half in zip((inputs, targets), mixed):
+            found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
+        return {**batch, **found}, mix
+
+    return on_dict
+
+
+def _names(wanted: str | Sequence[str]) -> Sequence[str]:
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+
+
+def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
+    if isinstance(wanted, str):
+        return batch[wanted]
+    return {name: batch[name] for name in wanted} or None
+
+
+def _shared(mixes: Sequence[Mix]) -> Partners | None:
+    """Return the partners that all mixes agree on by structure, or None."""
+    moving = [mix for mix in mixes if mix.move != Stay()] or [mixes[0]]
+    move = moving[0].move
+    if move.structural and all(mix.move == move for mix in moving):
+        return Partners(moving[0].partner, move)
+    return None
+
+
+def _drawn_index(
+    key: Array, partners: Partners, probs: Sequence[ArrayLike] | Array, by: Ratio
+) -> Array:
+    """Draw for each example the number of the mixer that it gets, int32 ``[B]``."""
+    u = by(key, partners)
+    index, below = jnp.zeros(u.shape, jnp.int32), jnp.float32(0)
+    for p in list(probs)[:-1]:
+        below = below + jnp.asarray(p, jnp.float32)
+        index = index + (u >= below)
+    return index
+
+
+def _merged(mixes: Sequence[Mix], index: Array, shared: Partners | None) -> Mix:
+    """Return one mix that is, for each example, the one that ``index`` names."""
+    lam = _select(index, [mix.lam for mix in mixes])
+    if shared is None:
+        shared = Partners(_select(index, [mix.partner for mix in mixes]), Gather())
+    return Mix(lam, shared.index, _region(mixes, index), shared.move)
+
+
+def _region(mixes: Sequence[Mix], index: Array) -> Region:
+    # Who is not mixed has lam = 1, which every region leaves as it is.
+    mixing = [mix.region for mix in mixes if not isinstance(mix.region, Untouched)]
+    if not mixing:
+        return Untouched()
+    if len(mixing) == 1 or all(isinstance(region, Everywhere) for region in mixing):
+        return mixing[0]
+    return Chosen(index, tuple(mix.region for mix in mixes))
+
+
+def _select(index: Array, values: Sequence[Array]) -> Array:
+    chosen = values[0]
+    for k, value in enumerate(values[1:], start=1):
+        chosen = jnp.where(index == k, value, chosen)
+    return chosen

@@ -1,0 +1,119 @@
+"""A mixer on the devices of a mesh or a pmap axis: the one room that names an axis.
+
+Under plain jit nothing here is needed: a mixer sees the whole batch, and what it
+returns never depends on the mesh. Inside `jax.shard_map` or `jax.pmap`, where the
+program sees one device's share, there are two ways to mix.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax import _checks
+from mixup_jax._mix import Mix
+from mixup_jax._types import Batch, Mixer
+
+
+def own_key(key: Array, axis_name: str) -> Array:
+    """Return a key of this device's own."""
+    return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
+def common_key(key: Array, axis_name: str) -> Array:
+    """Return the same key on every device."""
+    del axis_name
+    return key
+
+
+def per_device(
+    mixer: Mixer, axis_name: str, *, key_of: Callable[[Array, str], Array] = own_key
+) -> Mixer:
+    """Return a mixer that runs on each device's share by itself: no collective.
+
+    For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are found on the same
+    device; ``mix.partner`` counts over the whole batch, as the shares lie in order.
+
+    Args:
+      mixer: any mixer, over pairs or dicts.
+      axis_name: the mesh or pmap axis that the batch is divided over.
+      key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
+        same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
+        mesh).
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> mesh = jax.make_mesh((1,), ("data",))
+      >>> mix = mx.per_device(partial(mx.mixup, alpha=0.2), "data")
+      >>> specs = dict(in_specs=(jax.P(), jax.P("data")), out_specs=jax.P("data"))
+      >>> on_shares = jax.jit(jax.shard_map(mix, mesh=mesh, **specs))
+      >>> images = jax.device_put(
+      ...     jax.numpy.ones((8, 3)), jax.NamedSharding(mesh, jax.P("data"))
+      ... )
+      >>> (images, _), drawn = on_shares(jax.random.key(0), (images, None))
+      >>> drawn.partner
+      Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
+    """
+
+    def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+        _checks.key(key)
+        batch, mix = mixer(key_of(key, axis_name), batch)
+        offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
+        return batch, dataclasses.replace(mix, partner=mix.partner + offset)
+
+    return on_device
+
+
+def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
+    """Return a mixer that draws, on each device, what one device would have drawn.
+
+    For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
+    count, and the same as under plain jit. Costs what the mixer needs to see of the
+    batch (labels for ``same_class``), and an all-gather of the batch where pairs cross
+    devices; pairs of neighbours on an even share cross none.
+
+    Args:
+      mixer: a mixer over pairs.
+      axis_name: the mesh or pmap axis that the batch is divided over.
+    """
+
+    def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+        share = _checks.examples(_checks.pair(batch))
+        _, whole = mixer(key, _gathered(batch, axis_name))
+        start = jax.lax.axis_index(axis_name) * share
+        mix = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, share), whole
+        )
+        block = getattr(whole.move, "block", 1)
+        stays = whole.move.structural and share % block == 0
+        mix = mix if stays else dataclasses.replace(mix, move=_Across(axis_name))
+        return mix.batch(batch), mix
+
+    return on_device
+
+
+def average(tree: Any, axis_name: str) -> Any:
+    """Return the mean of ``tree`` over the devices."""
+    return jax.lax.pmean(tree, axis_name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Across:
+    """Rows picked by index from the shares of all devices: one all-gather."""
+
+    axis_name: str
+    pairs_off: ClassVar[bool] = False
+    structural: ClassVar[bool] = False
+
+    def __call__(self, x: Array, partner: Array) -> Array:
+        return jnp.take(_gathered(x, self.axis_name), partner, axis=0)
+
+
+def _gathered(tree: Any, axis_name: str) -> Any:
+    return jax.tree.map(
+        lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
+    )

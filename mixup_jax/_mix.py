@@ -1,0 +1,145 @@
+"""Draw, then apply: what was drawn for a batch, and the deterministic half."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax import _checks
+from mixup_jax._blend import blend
+from mixup_jax._moves import Gather, per_example
+from mixup_jax._types import Batch, Move, Pairing, Ratio, Region, RegionDraw
+from mixup_jax.regions import Everywhere
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mix:
+    """What was drawn for a batch; applies the same mix to whatever else must follow.
+
+    ::
+
+        x~[i] = w[i] * x[i] + (1 - w[i]) * x[partner[i]]       inputs
+        y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner[i]]   targets
+
+    A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
+    scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
+
+    Attributes:
+      lam: float32 ``[B]``, the weight of the example's own content, as the labels used
+        it.
+      partner: int32 ``[B]``, whom each example was mixed with.
+      region: where the own content stays.
+      move: how partners travel.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mix = mx.Mix(lam=jnp.array([0.75, 0.5]), partner=jnp.array([1, 0]))
+      >>> mix.targets(jnp.array([[1.0, 0.0], [0.0, 1.0]]))
+      Array([[0.75, 0.25],
+             [0.5 , 0.5 ]], dtype=float32)
+    """
+
+    lam: Array
+    partner: Array
+    region: Region = dataclasses.field(default_factory=Everywhere)
+    move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
+
+    def inputs(self, tree: Any) -> Any:
+        """Return ``tree`` mixed as the inputs were.
+
+        Where the region pastes (CutMix), a leaf needs the spatial sizes of the batch,
+        with or without a channel axis, and may have any dtype.
+
+        Raises:
+          TypeError: a leaf would be blended and is neither floating nor complex.
+          ValueError: a leaf has another batch size or other spatial sizes.
+        """
+
+        def mixed(x: Array) -> Array:
+            w = self.region.weights(self.lam, x)
+            if w.dtype != jnp.bool_:
+                _checks.blendable(
+                    x, "inputs", "Cast or scale integer inputs to a float dtype first."
+                )
+            return blend(w, x, self.move(x, self.partner))
+
+        return self._map(mixed, tree, "inputs")
+
+    def targets(self, tree: Any) -> Any:
+        """Return ``tree`` mixed as the targets were, by ``lam``.
+
+        Raises:
+          TypeError: a leaf is neither floating nor complex.
+          ValueError: a leaf has another batch size.
+        """
+        _checks.blendable(
+            tree,
+            "targets",
+            "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); "
+            "or leave them out of the batch and use "
+            "mixup_jax.losses.two_term(loss)(logits, labels, mix).",
+        )
+
+        def mixed(y: Array) -> Array:
+            return blend(per_example(self.lam, y), y, self.move(y, self.partner))
+
+        return self._map(mixed, tree, "targets")
+
+    def partners(self, tree: Any) -> Any:
+        """Return what each one's partner has, ``tree[partner]``, any dtype."""
+        return self._map(lambda x: self.move(x, self.partner), tree, "partners")
+
+    def batch(self, batch: Batch) -> Batch:
+        """Return ``(inputs, targets)``, each mixed."""
+        inputs, targets = _checks.pair(batch)
+        return self.inputs(inputs), self.targets(targets)
+
+    def _map(self, function, tree, name):
+        if jnp.ndim(self.lam) != 1 or jnp.shape(self.lam) != jnp.shape(self.partner):
+            raise ValueError(
+                "expected lam [B] and partner [B]; got shapes "
+                f"{jnp.shape(self.lam)} and {jnp.shape(self.partner)}. Apply a mix "
+                "that came out of vmap or pmap under vmap or pmap."
+            )
+        _checks.sized(tree, self.lam.shape[0], name)
+        return jax.tree.map(lambda leaf: function(jnp.asarray(leaf)), tree)
+
+
+def draw(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Mix:
+    """Draw a mix for ``batch``: with whom, how much, and where.
+
+    Every method of the family is this, with other words in it.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Returns:
+      The mix. Who is its own partner has ``lam = 1``.
+
+    Raises:
+      TypeError: ``key`` is no key.
+      ValueError: ``batch`` is no pair, is empty, or its leaves disagree on its size.
+    """
+    _checks.key(key)
+    inputs, _ = _checks.pair(batch)
+    size = _checks.examples(batch)
+    key_pairing, key_ratio, key_region = jax.random.split(key, 3)
+    partners = pairing(key_pairing, batch)
+    lam = ratio(key_ratio, partners)
+    if lam.shape != (size,):
+        raise ValueError(
+            f"ratio: expected lam with shape ({size},), one for each example; got "
+            f"{lam.shape}."
+        )
+    where, lam = region(key_region, lam.astype(jnp.float32), inputs)
+    alone = partners.index == jnp.arange(size, dtype=jnp.int32)
+    return Mix(jnp.where(alone, 1.0, lam), partners.index, where, partners.move)

@@ -1,0 +1,79 @@
+"""The words of the house: what each part takes and what it hands on.
+
+A batch is a pair `(inputs, targets)`. Each half is any pytree of arrays with the
+examples on axis 0, and `targets` may be None.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+import jax
+from jax import Array
+
+if TYPE_CHECKING:
+    from mixup_jax._mix import Mix
+
+Batch: TypeAlias = tuple[Any, Any]
+
+
+class Move(Protocol):
+    """Brings to each example what its partner has: static, comparable, hashable."""
+
+    pairs_off: ClassVar[bool]
+    """Whether the partner of every example's partner is that example."""
+
+    structural: ClassVar[bool]
+    """Whether the move alone says who the partner is."""
+
+    def __call__(self, x: Array, partner: Array) -> Array:
+        """Return ``x[partner]``, laid out over the mesh as ``x``."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Partners:
+    """Who is mixed with whom, and how the partners travel.
+
+    Attributes:
+      index: int32 ``[B]``, the partner of each example.
+      move: how to bring a leaf's rows to the partners' places.
+    """
+
+    index: Array
+    move: Move = dataclasses.field(metadata={"static": True})
+
+
+class Ratio(Protocol):
+    """How much: draws ``lam``, float32 ``[B]``, the weight of each own content."""
+
+    def __call__(self, key: Array, partners: Partners) -> Array: ...
+
+
+class Pairing(Protocol):
+    """With whom: draws the partners of a batch."""
+
+    def __call__(self, key: Array, batch: Batch) -> Partners: ...
+
+
+class Region(Protocol):
+    """Where: a pytree, examples on axis 0, that holds what was drawn."""
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return the weight field ``w`` of the own content, to broadcast with ``x``."""
+        ...
+
+
+class RegionDraw(Protocol):
+    """Draws a region that leaves the share ``lam``, and the share it really left."""
+
+    def __call__(self, key: Array, lam: Array, inputs: Any) -> tuple[Region, Array]: ...
+
+
+class Mixer(Protocol):
+    """Mixes a batch, and says what it did: any callable of this shape is one.
+
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
+    """
+
+    def __call__(self, key: Array, batch: Any) -> "tuple[Any, Mix]": ...

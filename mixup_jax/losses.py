@@ -1,0 +1,189 @@
+"""Targets and losses: what a mixed label is worth.
+
+Two paths lead to the same number for every loss that is linear in the target: mix
+dense targets and use the loss as it is, or keep integer labels and weigh two terms. The
+second never makes an array of the size of the classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from mixup_jax import _checks
+from mixup_jax._mix import Mix
+from mixup_jax._moves import per_example
+
+ExampleLoss = Callable[..., Array]
+
+
+def one_hot(
+    labels: ArrayLike,
+    num_classes: int,
+    *,
+    smoothing: ArrayLike = 0.0,
+    dtype: DTypeLike = jnp.float32,
+) -> Array:
+    """Return soft targets for integer labels, ready to be mixed.
+
+    ``target[k] = (1 - smoothing) * [k == label] + smoothing / num_classes``
+
+    Args:
+      labels: integer ``[B, ...]`` in [0, num_classes).
+      num_classes: K.
+      smoothing: in [0, 1], may be traced.
+      dtype: floating dtype of the targets.
+
+    Returns:
+      ``[B, ..., K]``.
+
+    Raises:
+      TypeError: ``labels`` are not integers.
+      ValueError: a concrete label or ``smoothing`` is out of range.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mx.losses.one_hot(jnp.array([0, 2]), 4, smoothing=0.5)
+      Array([[0.625, 0.125, 0.125, 0.125],
+             [0.125, 0.125, 0.625, 0.125]], dtype=float32)
+    """
+    labels = _integers(labels)
+    _checks.number(labels, "labels", 0, num_classes - 1, "Drop or mask such examples.")
+    _checks.number(smoothing, "smoothing", 0, 1)
+    smoothing = jnp.asarray(smoothing, dtype)
+    hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
+    return (1 - smoothing) * hot + smoothing / num_classes
+
+
+def two_term(loss: ExampleLoss) -> ExampleLoss:
+    """Return ``loss`` on mixed integer labels: the two-term loss of each example.
+
+    ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y[partner[i]])``
+
+    Equal to the loss on mixed dense targets, where the loss is linear in the target,
+    and made without them. A term of weight 0 adds 0, whatever its value.
+
+    Args:
+      loss: ``(logits, labels) -> [B, ...]``, such as
+        ``optax.losses.softmax_cross_entropy_with_integer_labels``.
+
+    Returns:
+      ``(logits, labels, mix) -> [B, ...]``; take its mean.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> logits, labels = jnp.zeros((2, 10)), jnp.array([3, 4])
+      >>> mix = mx.Mix(lam=jnp.array([0.5, 1.0]), partner=jnp.array([1, 0]))
+      >>> entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+      >>> mx.losses.two_term(entropy)(logits, labels, mix)
+      Array([2.3025851, 2.3025851], dtype=float32)
+    """
+
+    def mixed(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
+        labels = _integers(labels)
+        (own, partner), (w, v) = _terms(loss, logits, labels, mix)
+        return _weighed(w, own) + _weighed(v, partner)
+
+    return mixed
+
+
+def two_term_mean(
+    loss: ExampleLoss, *, ignored: Callable[[Array], Array] = lambda labels: labels < 0
+) -> Callable[..., Array]:
+    """Return the mean two-term loss over the labels that are not ignored.
+
+    The term of an ignored label is dropped, and the mean divides by the weight left::
+
+        sum_i(w_i * loss(logits_i, y_i) + v_i * loss(logits_i, y_j)) / sum_i(w_i + v_i)
+        w_i = lam_i * weight_i * kept(y_i),  v_i = (1 - lam_i) * weight_j * kept(y_j)
+        j = partner(i)
+
+    Args:
+      loss: as in ``two_term``.
+      ignored: tells from the labels which to ignore; negative ones by default.
+
+    Returns:
+      ``(logits, labels, mix, weights=None) -> scalar``; ``weights``, float ``[B]``, are
+      weights of the examples. 0 where no weight is left.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, mixup_jax as mx
+      >>> logits, labels = jnp.zeros((2, 10)), jnp.array([3, -1])
+      >>> mix = mx.Mix(lam=jnp.array([0.5, 0.5]), partner=jnp.array([1, 0]))
+      >>> entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+      >>> mx.losses.two_term_mean(entropy)(logits, labels, mix)
+      Array(2.3025851, dtype=float32)
+    """
+
+    def mean(
+        logits: Array, labels: ArrayLike, mix: Mix, weights: ArrayLike | None = None
+    ) -> Array:
+        labels = _integers(labels)
+        drop = ignored(labels)
+        kept = 1.0 - drop.astype(jnp.float32)
+        if weights is not None:
+            kept = kept * per_example(jnp.asarray(weights, jnp.float32), kept)
+        # An ignored label is no class; any class will do for a term of weight 0.
+        safe = jnp.where(drop, 0, labels)
+        (own, partner), (w, v) = _terms(loss, logits, safe, mix)
+        w, v = w * kept, v * mix.partners(kept)
+        total = jnp.sum(_weighed(w, own) + _weighed(v, partner))
+        left = jnp.sum(w + v)
+        return jnp.where(left > 0, total / jnp.where(left > 0, left, 1.0), 0.0)
+
+    return mean
+
+
+def binary_targets(
+    targets: ArrayLike, *, threshold: ArrayLike = 0.0, smoothing: ArrayLike = 0.0
+) -> Array:
+    """Return 1 for each class with more than ``threshold`` of the mixed label, else 0.
+
+    For binary cross-entropy on mixed labels. ``smoothing`` is the amount that the
+    targets carry; it is taken off before the comparison, so that it makes no class
+    positive: ``((target - s / K) / (1 - s) > threshold)``.
+
+    Args:
+      targets: floating ``[B, K]``, mixed.
+      threshold: share of the label, in [0, 1).
+      smoothing: s, in [0, 1), as given to ``one_hot``.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> targets = jnp.array([[0.825, 0.125, 0.025, 0.025]])
+      >>> mx.losses.binary_targets(targets, smoothing=0.1)
+      Array([[1., 1., 0., 0.]], dtype=float32)
+    """
+    targets = jnp.asarray(targets)
+    _checks.blendable(targets, "targets", "Mix one-hot targets.")
+    _checks.number(threshold, "threshold", 0, 1)
+    _checks.number(smoothing, "smoothing", 0, 1)
+    exact = targets.astype(jnp.float32)
+    share = (exact - smoothing / targets.shape[-1]) / (1 - smoothing)
+    rounding = jnp.finfo(targets.dtype).eps
+    return (share > threshold + rounding).astype(targets.dtype)
+
+
+def _terms(loss: ExampleLoss, logits: Array, labels: Array, mix: Mix) -> Any:
+    """Return the loss against the own and the partner's label, and their weights."""
+    own, partner = loss(logits, labels), loss(logits, mix.partners(labels))
+    w = per_example(mix.lam, own)
+    return (own, partner), (w, 1 - w)
+
+
+def _weighed(weight: Array, value: Array) -> Array:
+    weight = weight.astype(value.dtype)
+    return weight * jnp.where(weight == 0, 0, value)
+
+
+def _integers(labels: ArrayLike) -> Array:
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"labels: expected integer class ids; got {_checks.describe(labels)}. "
+            "Soft targets need no two terms: use the loss on mix.targets(targets)."
+        )
+    return labels

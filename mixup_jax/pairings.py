@@ -1,0 +1,262 @@
+"""With whom: pairings draw the partner of every example.
+
+A pairing is any callable `(key, batch) -> Partners`. What it returns is a description
+of a movement; it becomes a gather only where it has to. Where the batch has two or
+more, nobody is its own partner, unless the docstring says so. An example that is its
+own partner is not mixed: its `lam` is 1.
+
+The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loader that
+shuffles: pairs are then random, and cost nothing to draw.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import _checks
+from mixup_jax._moves import Flip, Gather, Roll, Stay
+from mixup_jax._types import Batch, Pairing, Partners
+
+
+def neighbour(key: Array, batch: Batch) -> Partners:
+    """Pair examples 0 and 1, 2 and 3, ...: ``partner(i) = i ^ 1``.
+
+    Of an odd batch the last three form a ring.
+
+    Cost on a sharded batch: none, where each device holds an even number. With an odd
+    share pairs cross devices: one collective on the batch. An odd batch is gathered.
+    """
+    return reverse(key, batch, block=2)
+
+
+def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
+    """Pair the first with the last: ``partner(i) = n - 1 - i``, in blocks of ``n``.
+
+    The three in the middle of an odd block form a ring; a last block of one joins the
+    block before it.
+
+    Cost on a sharded batch: none, where the blocks end where the shares of the devices
+    end; else one collective-permute of the batch (blocks of a whole batch), or a
+    gather (odd blocks, or a batch that the blocks do not divide).
+
+    Args:
+      key: not used; pairs rely on a shuffled loader.
+      batch: the batch to be paired.
+      block: examples in a block, at least 2; None is the whole batch.
+
+    Raises:
+      ValueError: ``block`` is less than 2.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((4, 3)), None)
+      >>> mx.pairings.reverse(jax.random.key(0), batch).index
+      Array([3, 2, 1, 0], dtype=int32)
+    """
+    del key
+    size = _checks.examples(batch)
+    if block is not None and block < 2:
+        raise ValueError(f"reverse: expected a block of at least 2; got {block}.")
+    if size == 1:
+        return _alone(size)
+    block = min(block or size, size)
+    if block % 2 == 0 and size % block == 0:
+        i = _positions(size)
+        return Partners(i + block - 1 - 2 * (i % block), Flip(block))
+    return Partners(jnp.asarray(_reversed_blocks(size, block)), Gather())
+
+
+def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
+    """Pair everybody with the one ``shift`` places before: ``i - shift mod B``.
+
+    Cost on a sharded batch: one collective-permute, on an Explicit mesh a gather of the
+    batch. On each device by itself (``per_device``): none.
+
+    Raises:
+      ValueError: ``shift`` is a multiple of the batch size (of two or more).
+    """
+    del key
+    size = _checks.examples(batch)
+    if size == 1:
+        return _alone(size)
+    if shift % size == 0:
+        raise ValueError(
+            f"roll: expected a shift that is no multiple of the batch size {size}; got "
+            f"{shift}. Everybody would be its own partner."
+        )
+    return Partners((_positions(size) - shift) % size, Roll(size, shift % size))
+
+
+def permutation(key: Array, batch: Batch) -> Partners:
+    """Pair by a uniformly random permutation, which may leave fixed points.
+
+    One example in a batch is its own partner on average, and is not mixed. This is the
+    pairing of the paper's code; ``derangement`` leaves nobody out.
+
+    Cost on a sharded batch: the whole batch is gathered. On each device by itself
+    (``per_device``): none.
+    """
+    size = _checks.examples(batch)
+    index = jax.random.permutation(key, _positions(size))
+    return Partners(index, Gather())
+
+
+def derangement(key: Array, batch: Batch) -> Partners:
+    """Pair along one random ring through the whole batch, so without fixed points.
+
+    Everybody else is equally likely to be the partner.
+
+    Cost on a sharded batch: as ``permutation``.
+    """
+    size = _checks.examples(batch)
+    ring = jax.random.permutation(key, _positions(size))
+    index = jnp.zeros_like(ring).at[ring].set(jnp.roll(ring, 1))
+    return Partners(index, Gather())
+
+
+def given(index: ArrayLike) -> Pairing:
+    """Return the pairing ``partner(i) = index[i]``, which may leave fixed points.
+
+    Cost on a sharded batch: as ``permutation``.
+
+    Args:
+      index: integer ``[B]``, each in [0, B); need not be a permutation.
+
+    Raises:
+      TypeError: ``index`` is not an integer array.
+      ValueError: its shape is not ``[B]``, or a concrete entry is out of range.
+    """
+    if not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+        raise TypeError(
+            f"given: expected integer partners; got {jnp.result_type(index)}."
+        )
+
+    def pairing(key: Array, batch: Batch) -> Partners:
+        del key
+        size = _checks.examples(batch)
+        if jnp.shape(index) != (size,):
+            raise ValueError(
+                f"given: expected one partner for each of the {size} examples; got "
+                f"shape {jnp.shape(index)}."
+            )
+        _checks.number(index, "given", 0, size - 1, "Partners count from 0.")
+        return Partners(jnp.asarray(index, jnp.int32), Gather())
+
+    return pairing
+
+
+def same_class(
+    key: Array, batch: Batch, *, labels: ArrayLike | None = None
+) -> Partners:
+    """Pair everybody with a random other example of its own class.
+
+    Each other example of the class is equally likely, so the map need not be a
+    permutation. The only example of a class keeps itself, with ``lam = 1``.
+
+    Cost on a sharded batch: the labels and the batch are gathered, the labels sorted.
+
+    Args:
+      key: PRNG key.
+      batch: the batch; its targets give the classes unless ``labels`` does.
+      labels: ``[B]`` integer class ids or ``[B, K]`` floats (the largest counts).
+
+    Raises:
+      ValueError: neither ``labels`` nor a single array of targets to take them from.
+    """
+    start, stop, order, rank = _classes(_class_ids(batch, labels))
+    others = stop - start - 1
+    step = 1 + _pick(key, others)
+    position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
+    return Partners(order[jnp.where(others > 0, position, rank)], Gather())
+
+
+def other_class(
+    key: Array, batch: Batch, *, labels: ArrayLike | None = None
+) -> Partners:
+    """Pair everybody with a random example of another class.
+
+    Each example of another class is equally likely, so the map need not be a
+    permutation. In a batch of one class everybody keeps itself, with ``lam = 1``.
+
+    Arguments, cost and errors: as ``same_class``.
+    """
+    start, stop, order, rank = _classes(_class_ids(batch, labels))
+    size = order.shape[0]
+    others = size - (stop - start)
+    position = (stop + _pick(key, others)) % size
+    return Partners(order[jnp.where(others > 0, position, rank)], Gather())
+
+
+def _positions(size: int) -> Array:
+    return jnp.arange(size, dtype=jnp.int32)
+
+
+def _alone(size: int) -> Partners:
+    return Partners(_positions(size), Stay())
+
+
+def _reversed_blocks(size: int, block: int) -> np.ndarray:
+    starts = np.arange(0, size, block)
+    if size - starts[-1] == 1:
+        starts = starts[:-1]
+    index = np.empty(size, np.int32)
+    for start, stop in zip(starts, [*starts[1:], size]):
+        index[start:stop] = np.arange(start, stop)[::-1]
+        if (stop - start) % 2:
+            middle = (start + stop) // 2
+            index[middle - 1 : middle + 2] = middle, middle + 1, middle - 1
+    return index
+
+
+def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
+    size = _checks.examples(batch)
+    found: list[Any] = jax.tree.leaves(batch[1]) if labels is None else [labels]
+    if len(found) != 1:
+        raise ValueError(
+            f"expected labels that tell the classes; got {len(found)} targets. "
+            "Pass labels=..., or a single array of targets."
+        )
+    ids = jnp.asarray(found[0])
+    _checks.sized(ids, size, "labels")
+    if jnp.issubdtype(ids.dtype, jnp.floating) and ids.ndim == 2:
+        ids = jnp.argmax(ids, axis=1)
+    if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(
+            "labels: expected integer class ids [B] or floating class weights [B, K]; "
+            f"got {_checks.describe(ids)}."
+        )
+    return _everywhere(ids.astype(jnp.int32))
+
+
+def _everywhere(x: Array) -> Array:
+    """Return ``x`` whole on each device: sorting needs to see all of it."""
+    sharding = jax.typeof(x).sharding
+    if not sharding.mesh.explicit_axes:
+        return x
+    return jax.sharding.reshard(x, jax.NamedSharding(sharding.mesh, jax.P()))
+
+
+def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:
+    """Return where each example's class starts and stops in class order, and the order.
+
+    ``order[rank[i]] == i``, and ``rank[i]`` lies in ``[start[i], stop[i])``.
+    """
+    order = jnp.argsort(ids).astype(jnp.int32)
+    rank = jnp.zeros_like(order).at[order].set(_positions(ids.shape[0]))
+    # The default method of searchsorted is a loop.
+    start, stop = (
+        jnp.searchsorted(ids[order], ids, side=side, method="sort").astype(jnp.int32)
+        for side in ("left", "right")
+    )
+    return start, stop, order, rank
+
+
+def _pick(key: Array, count: Array) -> Array:
+    """Draw one of ``count`` integers from 0 for each example (0 where count is 0)."""
+    u = jax.random.uniform(key, count.shape, jnp.float32)
+    drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
+    return jnp.clip(drawn, 0, jnp.maximum(count - 1, 0))

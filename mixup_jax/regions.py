@@ -1,0 +1,258 @@
+"""Where: regions turn `lam` into a weight field `w` over the positions of an example.
+
+A region draw is any callable `(key, lam, inputs) -> (region, lam)`. The region is a
+small pytree that holds what was drawn (the corners of a box, not the pixels of a mask)
+and spells out the field for a leaf when it is asked for. The `lam` that comes back is
+the share that the own content really kept, which is what the labels use.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._moves import laid_like, per_example
+from mixup_jax._types import Region
+
+
+class Grid(NamedTuple):
+    """The positions of an example: which axes are spatial, and their sizes."""
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    ndim: int
+
+    def axes_of(self, x: Array) -> tuple[int, ...]:
+        """Return the spatial axes of ``x``, which may have lost its channel axes.
+
+        Raises:
+          ValueError: ``x`` does not have the sizes of the grid on these axes.
+        """
+        axes = self.axes if x.ndim == self.ndim else range(1, 1 + len(self.axes))
+        fits = x.ndim in (self.ndim, 1 + len(self.axes))
+        if not fits or tuple(x.shape[axis] for axis in axes) != self.sizes:
+            raise ValueError(
+                f"expected a leaf with the spatial sizes {self.sizes}, as the inputs "
+                f"that the region was drawn for (axes {self.axes} of {self.ndim}, or "
+                f"without a channel axis); got shape {x.shape}. Resize it, or leave it "
+                "out."
+            )
+        return tuple(axes)
+
+
+def grid(inputs: Any, spatial: tuple[int, ...] | None = None) -> Grid:
+    """Return the grid that the leaves of ``inputs`` share.
+
+    Args:
+      inputs: any pytree of arrays; the leaf with most axes decides, the others fit it
+        with or without a channel axis.
+      spatial: the spatial axes of that leaf; None takes all between the first and the
+        last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
+
+    Raises:
+      ValueError: there are no spatial axes, or leaves that disagree on their sizes.
+    """
+    leaf = max(jax.tree.leaves(inputs), key=lambda x: x.ndim)
+    axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else tuple(spatial)
+    if not axes or not all(0 < axis < leaf.ndim for axis in axes):
+        raise ValueError(
+            "expected inputs with spatial axes between the first (examples) and the "
+            f"last (channels); got shape {tuple(leaf.shape)} and spatial={spatial}. "
+            "Name them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
+        )
+    if list(axes) != sorted(set(axes)):
+        raise ValueError(f"spatial: expected rising axis numbers; got {spatial}.")
+    shared = Grid(axes, tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    for other in jax.tree.leaves(inputs):
+        shared.axes_of(other)
+    return shared
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Everywhere:
+    """The same weight at every position: ``w = lam``."""
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return ``lam``, float32 ``[B, 1, ...]``."""
+        return per_example(lam, x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Untouched:
+    """The own content at every position, of any dtype."""
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return bool ``[B, 1, ...]``, True throughout."""
+        return per_example(jnp.ones_like(lam, bool), x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Box:
+    """The partner's content inside a box, the own content outside.
+
+    Attributes:
+      start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
+      stop: int32 ``[B, S]``, the first position behind the box.
+      grid: the positions that the box was drawn for.
+    """
+
+    start: Array
+    stop: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return bool ``[B, ..., 1]``, True where the own content stays."""
+        inside = per_example(lam, x) < 1  # who is not mixed has no box
+        for s, axis in enumerate(self.grid.axes_of(x)):
+            shape = tuple(n if k == axis else 1 for k, n in enumerate(x.shape))
+            at = laid_like(jax.lax.broadcasted_iota(jnp.int32, shape, axis), x)
+            start, stop = (per_example(c[:, s], x) for c in (self.start, self.stop))
+            inside = inside & (start <= at) & (at < stop)
+        return ~inside
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Field:
+    """The own content where a mask says so.
+
+    Attributes:
+      own: bool ``[B, *sizes]``, True where the own content stays.
+      grid: the positions that the mask covers.
+    """
+
+    own: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return bool ``[B, ..., 1]``, True where the own content stays."""
+        axes = self.grid.axes_of(x)
+        shape = tuple(n if k in (0, *axes) else 1 for k, n in enumerate(x.shape))
+        return laid_like(self.own.reshape(shape), x) | (per_example(lam, x) == 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chosen:
+    """For each example the region that was chosen for it.
+
+    Attributes:
+      index: int32 ``[B]``, which of the regions holds.
+      regions: the regions to choose from.
+    """
+
+    index: Array
+    regions: tuple[Region, ...]
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return the field of the chosen region: bool if all of them paste."""
+        fields = [region.weights(lam, x) for region in self.regions]
+        if any(field.dtype != jnp.bool_ for field in fields):
+            fields = [field.astype(jnp.float32) for field in fields]
+        index, w = per_example(self.index, x), fields[0]
+        for k, field in enumerate(fields[1:], start=1):
+            w = jnp.where(index == k, field, w)
+        return w
+
+
+def everywhere(key: Array, lam: Array, inputs: Any) -> tuple[Everywhere, Array]:
+    """Weigh every position alike: ``w = lam`` (Mixup)."""
+    del key, inputs
+    return Everywhere(), lam
+
+
+def from_pixels(drawn: Array, pixels: Array) -> Array:
+    """Return the share of the positions that the own content kept."""
+    del drawn
+    return pixels
+
+
+def as_drawn(drawn: Array, pixels: Array) -> Array:
+    """Return ``lam`` as the ratio drew it, whatever the box left of it.
+
+    Labels then no longer say what was pasted; on fine-grained data that was found to
+    train better (pytorch-image-models, issue 8).
+    """
+    del pixels
+    return drawn
+
+
+def box(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    min_size: float = 0.0,
+    max_size: float = 1.0,
+    share: Callable[[Array, Array], Array] = from_pixels,
+) -> tuple[Box, Array]:
+    """Draw one box per example that covers about ``1 - lam`` of the positions.
+
+    On each of S spatial axes of size n::
+
+        side   = round(n * clip((1 - lam)^(1/S), min_size, max_size))
+        centre ~ Uniform{0, ..., n - 1}, the box clipped at the borders
+        lam    = 1 - (positions in the clipped box) / (all positions)
+
+    Where ``min_size`` is given, the centre is drawn such that at least so much of the
+    side stays inside. ``lam = 1`` has no box.
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: pytree of arrays with the same spatial sizes.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      min_size: the smallest side, as a share of the axis, in [0, 1].
+      max_size: the largest side, as a share of the axis, in [0, 1].
+      share: what the labels use, from the drawn share and that of the pixels:
+        ``from_pixels`` or ``as_drawn``.
+
+    Raises:
+      ValueError: a range outside [0, 1], inputs without spatial axes.
+
+    Source: Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899.
+    """
+    if not 0 <= min_size <= max_size <= 1:
+        raise ValueError(
+            "box: expected 0 <= min_size <= max_size <= 1, shares of an axis; got "
+            f"min_size={min_size}, max_size={max_size}."
+        )
+    positions = grid(inputs, spatial)
+    n = jnp.asarray(positions.sizes, jnp.int32)
+    dims = len(positions.sizes)
+    sides = jnp.clip((1 - lam) ** (1 / dims), min_size, max_size)
+    side = jnp.round(sides[:, None] * n.astype(jnp.float32)).astype(jnp.int32)
+    side = jnp.where(lam[:, None] < 1, side, 0)
+    seen = jnp.minimum(
+        jnp.round(min_size * n.astype(jnp.float32)).astype(jnp.int32), side
+    )
+    first = jnp.maximum(-(side // 2), seen - side)
+    last = jnp.minimum(n - 1 - side // 2, n - seen)
+    u = jax.random.uniform(key, side.shape, jnp.float32)
+    steps = jnp.floor(u * (last - first + 1).astype(jnp.float32)).astype(jnp.int32)
+    corner = jnp.minimum(first + steps, last)
+    start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
+    total = math.prod(positions.sizes)
+    own = total - jnp.prod(stop - start, axis=1)
+    pixels = own.astype(jnp.float32) / total
+    return Box(start, stop, positions), share(lam, pixels)
+
+
+def per_batch(region: Callable) -> Callable:
+    """Return ``region`` drawn once a batch: the first example's holds for all."""
+
+    def draw(key: Array, lam: Array, inputs: Any, **options) -> tuple[Region, Array]:
+        drawn, share = region(key, lam, inputs, **options)
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), (drawn, share)
+        )
+
+    return draw

@@ -222,9 +222,9 @@ def _drawn_index(
     """Draw for each example the number of the mixer that it gets, int32 ``[B]``."""
     u = by(key, partners)
     index, below = jnp.zeros(u.shape, jnp.int32), jnp.float32(0)
-    for p in list(probs)[:-1]:
+    for k, p in enumerate(list(probs)[:-1], start=1):
         below = below + jnp.asarray(p, jnp.float32)
-        index = index + (u >= below)
+        index = jnp.where(u >= below, k, index)
     return index
 
 

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mixup_jax._checks import is_concrete
+
 
 @dataclasses.dataclass(frozen=True)
 class Stay:
@@ -88,11 +90,19 @@ def laid_like(w: Array, x: Array) -> Array:
 
     Only axes of an Explicit mesh are in the types; elsewhere nothing is to be done.
     """
-    sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
+    axes = jax.typeof(x).sharding.spec
+    spec = (axis if n > 1 else None for axis, n in zip(axes, w.shape))
+    return laid_out(w, x, jax.P(*spec))
+
+
+def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
+    """Return ``w`` laid out by ``spec`` over the mesh of ``x``, if that is Explicit."""
+    mesh = jax.typeof(x).sharding.mesh
+    if not mesh.explicit_axes:
         return w
-    spec = (axis if n > 1 else None for axis, n in zip(sharding.spec, w.shape))
-    return jax.sharding.reshard(w, jax.NamedSharding(sharding.mesh, jax.P(*spec)))
+    if is_concrete(x):  # outside jit there need be no mesh in the context
+        return jax.device_put(w, jax.NamedSharding(x.sharding.mesh, spec))
+    return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
 
 
 def _in_blocks(x, block, function):

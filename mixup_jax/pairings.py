@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._moves import Flip, Gather, Roll, Stay
+from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
 
@@ -229,15 +229,8 @@ def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
             "labels: expected integer class ids [B] or floating class weights [B, K]; "
             f"got {_checks.describe(ids)}."
         )
-    return _everywhere(ids.astype(jnp.int32))
-
-
-def _everywhere(x: Array) -> Array:
-    """Return ``x`` whole on each device: sorting needs to see all of it."""
-    sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
-        return x
-    return jax.sharding.reshard(x, jax.NamedSharding(sharding.mesh, jax.P()))
+    # Sorting needs to see all of them.
+    return laid_out(ids.astype(jnp.int32), ids, jax.P())
 
 
 def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:

@@ -226,7 +226,7 @@ def box(
             f"min_size={min_size}, max_size={max_size}."
         )
     positions = grid(inputs, spatial)
-    n = jnp.asarray(positions.sizes, jnp.int32)
+    n = jnp.asarray([positions.sizes], jnp.int32)
     dims = len(positions.sizes)
     sides = jnp.clip((1 - lam) ** (1 / dims), min_size, max_size)
     side = jnp.round(sides[:, None] * n.astype(jnp.float32)).astype(jnp.int32)

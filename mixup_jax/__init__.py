@@ -21,6 +21,7 @@ from mixup_jax._devices import own_key as own_key
 from mixup_jax._devices import per_device as per_device
 from mixup_jax._devices import whole_batch as whole_batch
 from mixup_jax._erm import erm as erm
+from mixup_jax._fmix import fmix as fmix
 from mixup_jax._mix import Mix as Mix
 from mixup_jax._mix import draw as draw
 from mixup_jax._mixup import mixup as mixup

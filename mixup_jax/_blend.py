@@ -49,4 +49,5 @@ def _lerp(w: Array, x: Array, partner_x: Array) -> Array:
     w = w.astype(jnp.promote_types(w.dtype, x.dtype))
     own, other = w.astype(x.dtype), (1 - w).astype(x.dtype)
     mixed = own * x + other * partner_x
-    return jnp.where(other == 0, x, jnp.where(own == 0, partner_x, mixed))
+    unmixed = jnp.where(other == 0, x, partner_x)
+    return jnp.where((own == 0) | (other == 0), unmixed, mixed)

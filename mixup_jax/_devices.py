@@ -7,7 +7,7 @@ program sees one device's share, there are two ways to mix.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,9 +96,89 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     return on_device
 
 
-def average(tree: Any, axis_name: str) -> Any:
-    """Return the mean of ``tree`` over the devices."""
-    return jax.lax.pmean(tree, axis_name)
+class Place(NamedTuple):
+    """What changes in a train step with the place where it runs.
+
+    Attributes:
+      mixer: turns a mixer into one for this place.
+      key: turns a key into one of this device's own.
+      average: the mean of a tree over the devices.
+    """
+
+    mixer: Callable[[Mixer], Mixer]
+    key: Callable[[Array], Array]
+    average: Callable[[Any], Any]
+
+
+def _as_it_is(value):
+    return value
+
+
+TOGETHER = Place(_as_it_is, _as_it_is, _as_it_is)
+"""One program over the whole batch: one device, or plain jit over a mesh."""
+
+
+def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) -> Place:
+    """Return the place of a program that sees one device's share of the batch."""
+    return Place(
+        lambda mixer: mixing(mixer, axis_name),
+        lambda key: own_key(key, axis_name),
+        lambda tree: jax.lax.pmean(tree, axis_name),
+    )
+
+
+def in_shares(batch: Any, shares: int) -> Any:
+    """Return ``batch`` with axis 0 split into ``[shares, B / shares]``.
+
+    Raises:
+      ValueError: the batch does not divide.
+    """
+    share = _divided(_checks.examples(batch), shares)
+    return jax.tree.map(lambda x: x.reshape(shares, share, *x.shape[1:]), batch)
+
+
+def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
+    """Return ``batch`` as global arrays, axis 0 divided over a mesh axis.
+
+    With several processes each hands in its own part, and the parts lie in the order of
+    the processes.
+
+    Raises:
+      ValueError: the global batch does not divide.
+    """
+    _divided(_checks.examples(batch) * jax.process_count(), mesh.shape[axis_name])
+    sharding = jax.NamedSharding(mesh, jax.P(axis_name))
+
+    def put(x: Any) -> Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        return jax.make_array_from_process_local_data(sharding, x)
+
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(put, batch)
+
+
+def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Return ``tree`` on the mesh: what is there stays, the rest is copied to all."""
+    sharding = jax.NamedSharding(mesh, jax.P())
+
+    def put(x: Any) -> Array:
+        if isinstance(x, jax.Array) and x.sharding.device_set == sharding.device_set:
+            return x
+        return jax.device_put(x, sharding)
+
+    return jax.tree.map(put, tree)
+
+
+def _divided(size: int, shares: int) -> int:
+    if size % shares:
+        raise ValueError(
+            f"batch: expected a number of examples that {shares} devices divide; got "
+            f"{size}. Drop or pad the last batch in the loader, or use a mesh that "
+            "divides it."
+        )
+    return size // shares
 
 
 @dataclasses.dataclass(frozen=True)

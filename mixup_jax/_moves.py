@@ -101,7 +101,9 @@ def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
     if not mesh.explicit_axes:
         return w
     if is_concrete(x):  # outside jit there need be no mesh in the context
-        return jax.device_put(w, jax.NamedSharding(x.sharding.mesh, spec))
+        there = x.sharding
+        assert isinstance(there, jax.NamedSharding)
+        return jax.device_put(w, jax.NamedSharding(there.mesh, spec))
     return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
 
 

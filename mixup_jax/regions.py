@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
+from mixup_jax import _checks
 from mixup_jax._moves import laid_like, per_example
 from mixup_jax._types import Region
 
@@ -110,10 +113,13 @@ class Box:
     def weights(self, lam: Array, x: Array) -> Array:
         """Return bool ``[B, ..., 1]``, True where the own content stays."""
         inside = per_example(lam, x) < 1  # who is not mixed has no box
-        for s, axis in enumerate(self.grid.axes_of(x)):
-            shape = tuple(n if k == axis else 1 for k, n in enumerate(x.shape))
-            at = laid_like(jax.lax.broadcasted_iota(jnp.int32, shape, axis), x)
-            start, stop = (per_example(c[:, s], x) for c in (self.start, self.stop))
+        axes = self.grid.axes_of(x)
+        for s, axis in enumerate(axes):
+            at, unit = _places(x, axis, x.ndim if axis == axes[-1] else axis + 1)
+            start, stop = (
+                per_example(corner[:, s] * unit, x)
+                for corner in (self.start, self.stop)
+            )
             inside = inside & (start <= at) & (at < stop)
         return ~inside
 
@@ -160,6 +166,19 @@ class Chosen:
         for k, field in enumerate(fields[1:], start=1):
             w = jnp.where(index == k, field, w)
         return w
+
+
+def _places(x: Array, axis: int, end: int) -> tuple[Array, int]:
+    """Count the positions along ``axis`` in elements of the axes from it to ``end``.
+
+    A mask that differs from one channel to the next, if only formally, is a vector
+    select in XLA's loops; one that is constant over the channels is a branch a pixel.
+    """
+    sizes = x.shape[axis:end]
+    places = jnp.arange(math.prod(sizes), dtype=jnp.int32).reshape(
+        (1,) * axis + sizes + (1,) * (x.ndim - end)
+    )
+    return laid_like(places, x), math.prod(sizes[1:])
 
 
 def everywhere(key: Array, lam: Array, inputs: Any) -> tuple[Everywhere, Array]:
@@ -244,6 +263,83 @@ def box(
     own = total - jnp.prod(stop - start, axis=1)
     pixels = own.astype(jnp.float32) / total
     return Box(start, stop, positions), share(lam, pixels)
+
+
+def blob(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    decay: ArrayLike = 3.0,
+    share: Callable[[Array, Array], Array] = from_pixels,
+) -> tuple[Field, Array]:
+    """Draw for each example blobs that cover ``1 - lam`` of the positions.
+
+    The partner's content is where a random field of low frequencies is lowest::
+
+        spectrum[f] = complex normal / max(|f|, 1 / longest axis)^decay
+        field       = inverse Fourier transform of the spectrum
+        partner's   = the round((1 - lam) * positions) positions with the lowest field
+        lam         = 1 - partner's / positions
+
+    so the spectrum is the same in every direction, on any shape of image. Where a
+    transform runs on a sharded batch is the compiler's choice, which may be everywhere;
+    inside ``per_device`` each device draws for its own examples.
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: pytree of arrays with the same spatial sizes.
+      spatial: the axis numbers of the spatial axes, as in ``grid``; one to three.
+      decay: how fast amplitudes fall with frequency, at least 0, may be traced. 3 is
+        the paper's; 0 is white noise, single positions.
+      share: as in ``box``; here they differ by the rounding to whole positions.
+
+    Raises:
+      ValueError: a negative ``decay``, inputs without spatial axes or with over three.
+
+    Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
+    """
+    _checks.number(decay, "blob: decay", 0, advice="3 is the paper's.")
+    positions = grid(inputs, spatial)
+    if len(positions.sizes) > 3:
+        raise ValueError(
+            f"blob: expected one to three spatial axes; got {len(positions.sizes)} "
+            f"(axes {positions.axes}). Name those to cut along with spatial=(...)."
+        )
+    total = math.prod(positions.sizes)
+    field = _low_pass_noise(key, lam.shape[0], positions.sizes, decay)
+    order = jnp.argsort(field.reshape(-1, total), axis=1)
+    rank = jnp.argsort(order, axis=1).astype(jnp.int32)
+    partners = jnp.round((1 - lam) * total).astype(jnp.int32)
+    pixels = (total - partners).astype(jnp.float32) / total
+    own = rank >= per_example(partners, rank)
+    return Field(own.reshape(field.shape), positions), share(lam, pixels)
+
+
+def _low_pass_noise(
+    key: Array, size: int, sizes: tuple[int, ...], decay: ArrayLike
+) -> Array:
+    """Draw a real field, ``[size, *sizes]``, with amplitude falling as |f|^-decay."""
+    # The code of the paper's authors takes real and imaginary parts from the first two
+    # rows of frequencies, where it means the last axis, so that only the horizontal
+    # frequencies 0 and 1 have power and blobs are upright stripes. Ours keeps to the
+    # paper's formula. It also rounds lam up or down by a coin; ours to the nearest.
+    axes = [np.fft.fftfreq(n) for n in sizes[:-1]] + [np.fft.rfftfreq(sizes[-1])]
+    frequency = np.linalg.norm(np.meshgrid(*axes, indexing="ij"), axis=0)
+    lowest = 1 / max(sizes)
+    amplitude = (
+        jnp.asarray(lowest / np.maximum(frequency, lowest), jnp.float32) ** decay
+    )
+    # Of the half spectrum's frequencies that are their own mirror image the transform
+    # keeps the real part alone, half the power of the others.
+    mirror = np.isin(np.arange(frequency.shape[-1]) * 2, (0, sizes[-1]))
+    twice = np.where(np.broadcast_to(mirror, frequency.shape), np.sqrt(2), 1)
+    amplitude = (amplitude * jnp.asarray(twice, jnp.float32))[None]
+    real, imag = jax.random.normal(key, (2, size, *frequency.shape), jnp.float32)
+    spectrum = jax.lax.complex(real * amplitude, imag * amplitude)
+    return jnp.fft.irfftn(spectrum, sizes, axes=range(1, 1 + len(sizes)))
 
 
 def per_batch(region: Callable) -> Callable:

@@ -1,0 +1,289 @@
+"""The train step with Optax, and its drivers: pmap, and jit over a mesh.
+
+    step = train_step(loss, mixer)              # pure: (state, key, batch) -> ...
+    run = jax.jit(step, donate_argnums=0)       # one device
+    run = pmapped(step)                         # every local device, the old way
+    run = sharded(step, mesh)                   # a mesh, Auto or Explicit axes
+
+The state is any object with `params`, `step` and `apply_gradients(grads=...)`: Linen's
+`flax.training.train_state.TrainState`, or the `TrainState` below, which knows nothing
+of models and so serves NNX. The key is the same for the whole run: it is folded with
+`state.step`, so a resumed run draws what the uninterrupted one would have drawn.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from mixup_jax import _checks, _devices
+from mixup_jax._compose import Scheduled
+from mixup_jax._types import Mixer
+
+Metrics = Mapping[str, Any]
+
+
+class State(Protocol):
+    """What a train step needs of a state: Linen's TrainState and ours have it."""
+
+    params: Any
+    step: Any
+
+    def apply_gradients(self, *, grads: Any) -> Any: ...
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Parameters, an Optax state and a step count, for models of any library.
+
+    Attributes:
+      step: int32 scalar, the number of updates so far.
+      params: any pytree of arrays, an ``nnx.State`` for one.
+      opt_state: the state of ``tx``.
+      model_state: whatever else the model carries, such as batch statistics; changed
+        through ``stateful``.
+      tx: the gradient transformation.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, mixup_jax as mx
+      >>> state = mx.training.TrainState.create({"w": jnp.ones(3)}, optax.sgd(0.5))
+      >>> state = state.apply_gradients(grads={"w": jnp.ones(3)})
+      >>> int(state.step), state.params["w"]
+      (1, Array([0.5, 0.5, 0.5], dtype=float32))
+    """
+
+    step: Array
+    params: Any
+    opt_state: optax.OptState
+    model_state: Any = None
+    tx: optax.GradientTransformation = flax.struct.field(
+        pytree_node=False, default=optax.identity()
+    )
+
+    @classmethod
+    def create(
+        cls, params: Any, tx: optax.GradientTransformation, *, model_state: Any = None
+    ) -> "TrainState":
+        """Return the state before the first update."""
+        return cls(jnp.zeros((), jnp.int32), params, tx.init(params), model_state, tx)
+
+    def apply_gradients(self, *, grads: Any) -> "TrainState":
+        """Return the state after one update by ``tx``."""
+        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+        params = optax.apply_updates(self.params, updates)
+        return self.replace(step=self.step + 1, params=params, opt_state=opt_state)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stateful:
+    """A loss that reads the whole state and a key, and may change the state."""
+
+    loss: Callable[..., tuple[Array, tuple[Metrics, Mapping[str, Any]]]]
+
+
+def stateful(loss: Callable[..., Any]) -> Stateful:
+    """Mark a loss that needs more than the parameters: batch statistics, a dropout key.
+
+    Args:
+      loss: ``(params, batch, mix, state, key) -> (value, (metrics, changes))``, where
+        ``state`` is the train state, ``key`` is this step's (and device's) own, and
+        ``changes`` names the fields of the state to be replaced, such as
+        ``{"batch_stats": ...}``. Under ``pmapped`` changes are averaged over devices.
+    """
+    return Stateful(loss)
+
+
+def train_step(
+    loss: Callable[..., Any] | Stateful,
+    mixer: Mixer | Scheduled,
+    *,
+    micro_batches: int = 1,
+) -> Callable[..., tuple[Any, Metrics]]:
+    """Return the pure step ``(state, key, batch) -> (state, metrics)``.
+
+    The step mixes the batch, differentiates ``loss`` and applies the gradients.
+
+    Args:
+      loss: ``(params, batch, mix) -> (value, metrics)``, or one marked ``stateful``.
+        ``value`` is a mean over the examples; ``metrics`` a dict of means.
+      mixer: any mixer; one marked ``scheduled`` is called with ``state.step``.
+      micro_batches: into how many parts the batch is divided; gradients and metrics are
+        averaged over them, and each is mixed within itself. Every part takes every
+        ``micro_batches``-th example, so that the devices of a mesh keep their shares.
+
+    Returns:
+      The step. ``metrics`` are those of the loss and its value, ``"loss"``. The keyword
+      ``place`` is for drivers.
+
+    Raises:
+      ValueError: ``micro_batches`` does not divide the batch.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> def loss(params, batch, mix):
+      ...     x, y = batch
+      ...     return jnp.mean((x @ params - y) ** 2), {}
+      >>> state = mx.training.TrainState.create(jnp.zeros(3), optax.sgd(0.1))
+      >>> step = mx.training.train_step(loss, partial(mx.mixup, alpha=0.2))
+      >>> batch = (jnp.ones((4, 3)), jnp.ones(4))
+      >>> state, metrics = jax.jit(step)(state, jax.random.key(0), batch)
+      >>> float(metrics["loss"])
+      1.0
+    """
+    if micro_batches < 1:
+        raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
+    run = loss.loss if isinstance(loss, Stateful) else _plain(loss)
+
+    def gradients(state, mix_batch, key, batch):
+        key_mix, key_loss = key
+        batch, mix = mix_batch(key_mix, batch)
+        value_and_grad = jax.value_and_grad(run, has_aux=True)
+        (value, (metrics, changes)), grads = value_and_grad(
+            state.params, batch, mix, state, key_loss
+        )
+        return grads, {"loss": value, **metrics}, changes
+
+    def step(
+        state: State,
+        key: Array,
+        batch: Any,
+        *,
+        place: _devices.Place = _devices.TOGETHER,
+    ) -> tuple[Any, Metrics]:
+        _checks.key(key)
+        at_step = mixer(state.step) if isinstance(mixer, Scheduled) else mixer
+        mix_batch = place.mixer(at_step)
+        key_mix, key_loss = jax.random.split(jax.random.fold_in(key, state.step))
+        key_loss = place.key(key_loss)
+        if micro_batches == 1:
+            grads, metrics, changes = gradients(
+                state, mix_batch, (key_mix, key_loss), batch
+            )
+        else:
+            keys = [jax.random.split(k, micro_batches) for k in (key_mix, key_loss)]
+            grads, metrics, changes = _accumulated(
+                functools.partial(gradients, mix_batch=mix_batch),
+                state,
+                tuple(keys),
+                _strided(batch, micro_batches),
+            )
+        grads, metrics, changes = place.average((grads, metrics, changes))
+        if changes:
+            state = state.replace(**changes)  # type: ignore[attr-defined]
+        return state.apply_gradients(grads=grads), metrics
+
+    return step
+
+
+def pmapped(
+    step: Callable[..., tuple[Any, Metrics]],
+    *,
+    axis_name: str = "data",
+    mixing: Callable[[Mixer, str], Mixer] = _devices.per_device,
+) -> Callable[[Any, Array, Any], tuple[Any, Metrics]]:
+    """Return ``step`` under ``jax.pmap`` over the local devices, the state donated.
+
+    Pairs are found on each device by itself. The state goes in and comes out as it is,
+    with no axis for the devices; the batch is divided over them.
+
+    Args:
+      step: from ``train_step``.
+      axis_name: the name of the pmap axis.
+      mixing: ``per_device``, or ``whole_batch`` for the same numbers on any number of
+        devices.
+
+    Raises:
+      ValueError: (when called) the devices do not divide the batch.
+    """
+    mapped = jax.pmap(
+        functools.partial(step, place=_devices.apart(axis_name, mixing)),
+        axis_name=axis_name,
+        in_axes=(None, None, 0),
+        out_axes=None,
+        donate_argnums=(0,),
+    )
+
+    def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
+        return mapped(state, key, _devices.in_shares(batch, jax.local_device_count()))
+
+    return run
+
+
+def sharded(
+    step: Callable[..., tuple[Any, Metrics]],
+    mesh: jax.sharding.Mesh,
+    *,
+    axis_name: str = "data",
+) -> Callable[[Any, Array, Any], tuple[Any, Metrics]]:
+    """Return ``step`` under ``jax.jit`` over a mesh, the state donated.
+
+    One program over the whole batch, so the numbers do not depend on the mesh. What of
+    the state lies on the mesh already stays as it is laid out; the rest is copied to
+    each device.
+
+    Args:
+      step: from ``train_step``.
+      mesh: Auto or Explicit axes; may span processes, each of which then hands in its
+        own part of the batch.
+      axis_name: the mesh axis that the batch is divided over.
+
+    Raises:
+      ValueError: (when called) the mesh does not divide the batch.
+    """
+    jitted = jax.jit(step, donate_argnums=(0,))
+
+    def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
+        batch = _devices.over_mesh(batch, mesh, axis_name)
+        state, key = _devices.on_mesh((state, key), mesh)
+        with jax.set_mesh(mesh):
+            return jitted(state, key, batch)
+
+    return run
+
+
+def _plain(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any]:
+    def run(params, batch, mix, state, key):
+        del state, key
+        value, metrics = loss(params, batch, mix)
+        return value, (metrics, {})
+
+    return run
+
+
+def _accumulated(gradients, state, keys, batches):
+    """Return the mean gradients and metrics of the micro-batches, one after another."""
+
+    def one(carry, key_and_batch):
+        state, total = carry
+        key, batch = key_and_batch
+        grads, metrics, changes = gradients(state, key=key, batch=batch)
+        state = state.replace(**changes) if changes else state
+        return (state, jax.tree.map(jnp.add, total, grads)), (metrics, changes)
+
+    start = (state, jax.tree.map(jnp.zeros_like, state.params))
+    (_, total), (metrics, changes) = jax.lax.scan(one, start, (keys, batches))
+    count = len(jax.tree.leaves(keys)[0])
+    return (
+        jax.tree.map(lambda g: g / count, total),
+        jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics),
+        jax.tree.map(lambda c: c[-1], changes),
+    )
+
+
+def _strided(batch: Any, parts: int) -> Any:
+    size = _checks.examples(batch)
+    if size % parts:
+        raise ValueError(
+            f"micro_batches: expected a number that divides the {size} examples of the "
+            f"batch on each device; got {parts}."
+        )
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(size // parts, parts, *x.shape[1:]), 1, 0),
+        batch,
+    )

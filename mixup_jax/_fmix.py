@@ -1,0 +1,80 @@
+"""FMix: a blob of the partner, pasted."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import ratios
+from mixup_jax._mix import Mix, draw
+from mixup_jax._types import Batch, Pairing, Ratio
+from mixup_jax.pairings import neighbour
+from mixup_jax.regions import blob
+
+
+def fmix(
+    key: Array,
+    batch: Batch,
+    *,
+    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
+    ratio: Ratio | None = None,
+    pairing: Pairing = neighbour,
+    region: Callable = blob,
+    spatial: tuple[int, ...] | None = None,
+) -> tuple[Batch, Mix]:
+    """Paste blobs of the partner into every example; mix targets by what is left.
+
+    ::
+
+        x~[i] = x[partner(i)] inside the blobs of i, x[i] outside
+        y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
+        lam[i] = share of the positions outside the blobs of i
+
+    The blobs are where a random field of low frequencies is lowest, and cover a share
+    ``1 - lam`` of the positions, ``lam ~ Beta(alpha, alpha)``, rounded to whole ones.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
+        with the same spatial sizes; targets any pytree of floating arrays, or None.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
+      ratio: draws ``lam`` in place of ``beta(alpha)``.
+      pairing: draws the partners. The default relies on a shuffled batch.
+      region: draws the blobs, ``(key, lam, inputs, *, spatial)``. Coarser ones:
+        ``partial(regions.blob, decay=5.0)``. The same for all, together with one
+        ``lam`` for all: ``regions.per_batch(regions.blob)``.
+      spatial: axis numbers of the spatial axes, one to three of them; None takes all
+        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
+        ``(1,)``.
+
+    Returns:
+      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+
+    Raises:
+      TypeError: ``key`` is no key, or targets are integers.
+      ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
+        the spatial sizes, or have no spatial axes or more than three; ``alpha`` is
+        negative or NaN; both ``alpha`` and ``ratio`` are given.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images = jax.numpy.zeros((8, 16, 16, 3), "uint8")
+      >>> labels = jax.nn.one_hot(jax.numpy.arange(8), 10)
+      >>> (images, labels), mix = mx.fmix(jax.random.key(1), (images, labels))
+      >>> images.dtype, mix.lam.shape
+      (dtype('uint8'), (8,))
+
+    Source: Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
+    arXiv:2002.12047.
+    """
+    with jax.named_scope("fmix"):
+        mix = draw(
+            key,
+            batch,
+            ratio=ratios.of(alpha, ratio),
+            pairing=pairing,
+            region=functools.partial(region, spatial=spatial),
+        )
+        return mix.batch(batch), mix

@@ -1,0 +1,142 @@
+"""FMix: blobs that cover exactly what the labels say, on any number of axes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mixup_jax as mx
+
+
+def zeros_and_ones(shape):
+    """Return inputs in which example i is i % 2 throughout, which shows the mask."""
+    return np.broadcast_to(
+        (np.arange(shape[0]) % 2).reshape(-1, *[1] * (len(shape) - 1)), shape
+    ).astype(np.uint8)
+
+
+def fmix(key, batch, **options):
+    """Mix in one compiled program, as a train step would."""
+    return jax.jit(partial(mx.fmix, **options))(key, batch)
+
+
+def own_share(mixed, original):
+    """Return for each example the share of the values that are still its own."""
+    return (np.asarray(mixed) == original).reshape(len(original), -1).mean(axis=1)
+
+
+def edges(images):
+    """Return how many horizontal neighbours differ, per example on average."""
+    return np.mean(np.abs(np.diff(np.asarray(images, int), axis=2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spatial"),
+    [
+        ((4, 37, 1), None),  # audio
+        ((4, 6, 5, 3), None),  # images, odd and not square
+        ((4, 3, 5, 6), (2, 3)),  # channels first
+        ((4, 3, 4, 5, 1), None),  # video
+        ((4, 12), (1,)),  # no channels
+    ],
+)
+def test_the_partner_covers_the_share_of_the_labels(shape, spatial):
+    images = zeros_and_ones(shape)
+    targets = np.eye(4, dtype=np.float32)
+    (mixed, soft), mix = fmix(
+        jax.random.key(0), (images, targets), spatial=spatial, alpha=1.0
+    )
+    lam = np.asarray(mix.lam)
+    assert mixed.dtype == jnp.uint8
+    np.testing.assert_allclose(own_share(mixed, images), lam, atol=1e-7)
+    np.testing.assert_array_equal(np.diag(np.asarray(soft)), lam)
+    assert np.unique(lam).size > 1
+
+
+def test_positions_are_rounded_to_the_nearest():
+    images = zeros_and_ones((5, 5, 6, 1))
+    pairing = mx.pairings.given(np.array([1, 0, 3, 2, 1]))
+    lam = mx.ratios.constant(np.float32([0, 0.5, 0.51, 0.52, 1]))
+    (mixed, _), mix = fmix(
+        jax.random.key(1), (images, None), ratio=lam, pairing=pairing
+    )
+    covered = np.array([30, 15, 15, 14, 0])
+    changed = (np.asarray(mixed) != images).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(changed, covered)
+    np.testing.assert_allclose(mix.lam, 1 - covered / 30, rtol=1e-6)
+
+
+def test_every_example_has_a_mask_of_its_own():
+    _, mix = fmix(
+        jax.random.key(2),
+        (np.zeros((8, 8, 8, 1), np.uint8), None),
+        ratio=mx.ratios.constant(0.5),
+    )
+    masks = np.asarray(mix.region.own).reshape(8, -1)
+    assert len(np.unique(masks, axis=0)) == 8
+
+
+def test_blobs_grow_with_the_decay():
+    images = zeros_and_ones((8, 32, 32, 1))
+    rough, paper, smooth = (
+        edges(
+            fmix(
+                jax.random.key(3),
+                (images, None),
+                ratio=mx.ratios.constant(0.5),
+                region=partial(mx.regions.blob, decay=decay),
+            )[0][0]
+        )
+        for decay in (0, 3, jnp.float32(6))
+    )
+    # White noise: half of all neighbours differ.
+    np.testing.assert_allclose(rough, 0.5, atol=0.05)
+    assert smooth < paper < rough / 4
+
+
+def test_one_mask_for_the_whole_batch():
+    region = mx.regions.per_batch(mx.regions.blob)
+    _, mix = fmix(
+        jax.random.key(4), (np.zeros((4, 6, 6, 1), np.uint8), None), region=region
+    )
+    own = np.asarray(mix.region.own)
+    np.testing.assert_array_equal(own, own[:1].repeat(4, axis=0))
+    np.testing.assert_allclose(mix.lam, own.mean(axis=(1, 2)), atol=1e-7)
+
+
+def test_what_was_drawn_stays_the_share_where_asked_for():
+    region = partial(mx.regions.blob, share=mx.regions.as_drawn)
+    _, mix = fmix(
+        jax.random.key(5),
+        (np.zeros((2, 3, 3, 1)), None),
+        ratio=mx.ratios.constant(0.7),
+        region=region,
+    )
+    np.testing.assert_array_equal(mix.lam, np.full(2, np.float32(0.7)))
+
+
+def test_the_mask_is_drawn_and_ranked_without_a_loop():
+    images = jax.ShapeDtypeStruct((4, 8, 8, 3), jnp.bfloat16)
+    program = str(jax.make_jaxpr(mx.fmix)(jax.random.key(0), (images, None)))
+    assert "fft[" in program
+    assert "while[" not in program
+    assert "scan[" not in program
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda key, x: mx.fmix(key, (x, None)), "one to three spatial axes; got 4"),
+        (
+            lambda key, x: fmix(
+                key, (x[0], None), region=partial(mx.regions.blob, decay=-1.0)
+            ),
+            "decay: expected a number of at least 0; got -1",
+        ),
+    ],
+)
+def test_what_fmix_cannot_do_is_refused(call, said):
+    with pytest.raises(ValueError, match=said):
+        jax.eval_shape(call, jax.random.key(0), jnp.zeros((2, 2, 2, 2, 2, 2)))

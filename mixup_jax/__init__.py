@@ -23,10 +23,10 @@ from mixup_jax._devices import whole_batch as whole_batch
 from mixup_jax._erm import erm as erm
 from mixup_jax._fmix import fmix as fmix
 from mixup_jax._mix import Mix as Mix
+from mixup_jax._mix import Mixer as Mixer
 from mixup_jax._mix import draw as draw
 from mixup_jax._mixup import mixup as mixup
 from mixup_jax._types import Batch as Batch
-from mixup_jax._types import Mixer as Mixer
 from mixup_jax._types import Pairing as Pairing
 from mixup_jax._types import Partners as Partners
 from mixup_jax._types import Ratio as Ratio

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from mixup_jax import _checks, ratios
 from mixup_jax._erm import erm
-from mixup_jax._mix import Mix
+from mixup_jax._mix import Mix, Mixer
 from mixup_jax._moves import Gather, Stay
-from mixup_jax._types import Batch, Mixer, Partners, Ratio, Region
+from mixup_jax._types import Batch, Partners, Ratio, Region
 from mixup_jax.regions import Chosen, Everywhere, Untouched
 
 _EACH = ratios.uniform()
@@ -100,7 +100,7 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
       >>> mix = mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
     """
     _checks.number(p, "with_probability: p", 0, 1)
-    return choose((mixer, erm), (p, 1 - jnp.asarray(p, jnp.float32)), by=by)
+    return choose((mixer, erm), (p, 1 - p), by=by)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _checks
-from mixup_jax._mix import Mix
-from mixup_jax._types import Batch, Mixer
+from mixup_jax._mix import Mix, Mixer
+from mixup_jax._types import Batch
 
 
 def own_key(key: Array, axis_name: str) -> Array:

@@ -1,7 +1,7 @@
 """Draw, then apply: what was drawn for a batch, and the deterministic half."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,15 @@ class Mix:
             )
         _checks.sized(tree, self.lam.shape[0], name)
         return jax.tree.map(lambda leaf: function(jnp.asarray(leaf)), tree)
+
+
+class Mixer(Protocol):
+    """Mixes a batch, and says what it did: any callable of this shape is one.
+
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
+    """
+
+    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
 
 
 def draw(

@@ -5,13 +5,10 @@ examples on axis 0, and `targets` may be None.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import jax
 from jax import Array
-
-if TYPE_CHECKING:
-    from mixup_jax._mix import Mix
 
 Batch: TypeAlias = tuple[Any, Any]
 
@@ -68,12 +65,3 @@ class RegionDraw(Protocol):
     """Draws a region that leaves the share ``lam``, and the share it really left."""
 
     def __call__(self, key: Array, lam: Array, inputs: Any) -> tuple[Region, Array]: ...
-
-
-class Mixer(Protocol):
-    """Mixes a batch, and says what it did: any callable of this shape is one.
-
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
-    """
-
-    def __call__(self, key: Array, batch: Any) -> "tuple[Any, Mix]": ...

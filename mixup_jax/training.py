@@ -24,7 +24,7 @@ from jax import Array
 
 from mixup_jax import _checks, _devices
 from mixup_jax._compose import Scheduled
-from mixup_jax._types import Mixer
+from mixup_jax._mix import Mixer
 
 Metrics = Mapping[str, Any]
 

@@ -1,0 +1,27 @@
+"""What holds for every test: the device count, and JAX at its strictest.
+
+Every pytest-xdist worker imports this file before any test module, so each one of them
+has eight host devices.
+"""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Compiling takes most of the time, and half of that is LLVM. The compiled programs that
+# the tests look at are decided before LLVM sees them.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)
+
+import hypothesis
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Few examples, because a new shape is a new program to compile; the same ones each time.
+hypothesis.settings.register_profile(
+    "mixup_jax", deadline=None, derandomize=True, max_examples=25
+)
+hypothesis.settings.load_profile("mixup_jax")

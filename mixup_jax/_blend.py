@@ -46,7 +46,7 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
 
 def _lerp(w: Array, x: Array, partner_x: Array) -> Array:
     # Rounded last, each by itself: 1 - bfloat16(w) would lose the small weights.
-    w = w.astype(jnp.promote_types(w.dtype, x.dtype))
+    w = w.astype(max(w.dtype, x.dtype, key=lambda dtype: jnp.finfo(dtype).bits))
     own, other = w.astype(x.dtype), (1 - w).astype(x.dtype)
     mixed = own * x + other * partner_x
     unmixed = jnp.where(other == 0, x, partner_x)

@@ -1,5 +1,6 @@
 """What to watch while training on mixed targets."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -35,12 +36,13 @@ def accuracy(logits: Array, targets: ArrayLike) -> Array:
     if targets.shape != expected:
         raise ValueError(
             f"accuracy: expected {targets.dtype} targets of shape {expected} for "
-            f"logits {logits.shape}; got {targets.shape}."
+            f"logits {logits.shape}; got {targets.shape}. Give floating targets one "
+            "value a class, and integer labels none."
         )
     predicted = jnp.argmax(logits, axis=-1)
     if not dense:
         return (predicted == targets).astype(jnp.float32)
-    hit = jnp.arange(logits.shape[-1], dtype=predicted.dtype) == predicted[..., None]
+    hit = jax.nn.one_hot(predicted, logits.shape[-1], dtype=bool)
     return jnp.sum(jnp.where(hit, targets, 0), axis=-1).astype(jnp.float32)
 
 

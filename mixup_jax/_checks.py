@@ -4,7 +4,7 @@ A refusal says what was expected, what came and what to do, while the program is
 traced. Values are looked at only where they are concrete: a traced value has none yet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
+
+_NOT_NUMBERS = "OSUMm"  # NumPy's kinds: objects, text, dates
 
 
 def is_concrete(value: Any) -> bool:
@@ -72,6 +74,11 @@ def examples(tree: Any, name: str = "batch") -> int:
                 f"{describe(leaf)}. Convert it with jax.numpy.asarray, or keep it out "
                 "of the batch."
             )
+        if getattr(leaf.dtype, "kind", "") in _NOT_NUMBERS:
+            raise TypeError(
+                f"{where}: expected an array of numbers; got {describe(leaf)}. Encode "
+                "it as numbers, or keep it out of the batch."
+            )
         if not shape:
             raise ValueError(
                 f"{where}: expected the examples on axis 0; got a scalar. "
@@ -97,13 +104,21 @@ def examples(tree: Any, name: str = "batch") -> int:
     return size
 
 
-def sized(tree: Any, size: int, name: str) -> None:
+def sized(tree: Any, size: int, name: str, advice: str) -> None:
     """Raise ValueError unless every leaf of ``tree`` holds ``size`` examples."""
     if jax.tree.leaves(tree) and examples(tree, name) != size:
         raise ValueError(
-            f"{name}: expected {size} examples on axis 0, as the mix was drawn for; "
-            f"got {examples(tree, name)}. Apply a mix to the batch that it was drawn "
-            "for."
+            f"{name}: expected {size} examples on axis 0; got {examples(tree, name)}. "
+            f"{advice}"
+        )
+
+
+def function(value: Any, name: str, example: str) -> None:
+    """Raise TypeError unless ``value`` can be called."""
+    if not callable(value):
+        raise TypeError(
+            f"{name}: expected a function; got {describe(value)}. Pass one such as "
+            f"{example}."
         )
 
 
@@ -120,26 +135,40 @@ def blendable(tree: Any, name: str, advice: str) -> None:
 def number(
     value: ArrayLike,
     name: str,
-    low: float = -np.inf,
+    low: float,
     high: float = np.inf,
     advice: str = "",
 ) -> None:
     """Raise unless ``value`` is real and, where concrete, within ``[low, high]``."""
-    dtype = jnp.result_type(value)
+    dtype = array(value).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(
-            f"{name}: expected a real number; got {dtype}. {advice}".strip()
+            f"{name}: expected a real number; got {describe(value)}. {advice}".strip()
         )
     if not is_concrete(value):
         return
     values = np.asarray(value, np.float64)
-    if not np.all((values >= low) & (values <= high)):
+    wrong = values[~((values >= low) & (values <= high))]
+    if wrong.size:
         bounds = f"in [{low:g}, {high:g}]" if high < np.inf else f"of at least {low:g}"
-        if low == -np.inf:
-            bounds = "that is not NaN"
         raise ValueError(
-            f"{name}: expected a number {bounds}; got {value}. {advice}".strip()
+            f"{name}: expected a number {bounds}; got {wrong[0]:g}. {advice}".strip()
         )
+
+
+def shaped(
+    value: ArrayLike, name: str, shapes: Sequence[tuple[int, ...]], advice: str
+) -> None:
+    """Raise ValueError unless ``value`` has one of the ``shapes``."""
+    shape = array(value).shape
+    if shape not in shapes:
+        wanted = " or ".join(f"shape {s}" if s else "a scalar" for s in shapes)
+        raise ValueError(f"{name}: expected {wanted}; got shape {shape}. {advice}")
+
+
+def array(value: Any) -> Any:
+    """Return ``value`` if it has a dtype and a shape, else as a NumPy array."""
+    return value if hasattr(value, "dtype") else np.asarray(value)
 
 
 def describe(value: Any) -> str:

@@ -51,16 +51,21 @@ def choose(
       >>> mixed.shape, drawn.lam.shape
       ((4, 8, 8, 3), (4,))
     """
-    mixers = tuple(mixers)
-    if not mixers or len(mixers) != len(probs):
+    mixers = tuple(mixers) if isinstance(mixers, Sequence) else (mixers,)
+    listed = isinstance(probs, Sequence) or _checks.array(probs).ndim == 1
+    each: Any = tuple(probs) if listed else (probs,)
+    for mixer in mixers:
+        _checks.function(mixer, "choose: mixers", "mixup_jax.cutmix")
+    if not mixers or len(mixers) != len(each):
         raise ValueError(
             "choose: expected at least one mixer and a probability for each; got "
-            f"{len(mixers)} mixers and {len(probs)} probabilities."
+            f"{len(mixers)} mixers and {len(each)} probabilities. Give what is left "
+            "to mixup_jax.erm."
         )
-    for p in probs:
-        _checks.number(p, "choose: probs", 0, 1)
-    if all(_checks.is_concrete(p) for p in probs):
-        total = float(np.sum(np.asarray(probs, np.float64)))
+    for p in each:
+        _probability(p, "choose: probs")
+    if all(_checks.is_concrete(p) for p in each):
+        total = float(np.sum(np.asarray(each, np.float64)))
         if not np.isclose(total, 1, atol=1e-5):
             raise ValueError(
                 f"choose: expected probabilities that sum to 1; got {total:g}. "
@@ -75,7 +80,7 @@ def choose(
         mixes = [mixer(jax.random.clone(key_mix), batch)[1] for mixer in mixers]
         shared = _shared(mixes)
         index = _drawn_index(
-            key_choice, shared or Partners(mixes[0].partner, Gather()), probs, by
+            key_choice, shared or Partners(mixes[0].partner, Gather()), each, by
         )
         merged = _merged(mixes, index, shared)
         return merged.batch(batch), merged
@@ -99,7 +104,7 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
       >>> import mixup_jax as mx
       >>> mix = mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
     """
-    _checks.number(p, "with_probability: p", 0, 1)
+    _probability(p, "with_probability: p")
     return choose((mixer, erm), (p, 1 - p), by=by)
 
 
@@ -172,7 +177,8 @@ def on_keys(
     if not names or len(set(names)) != len(names):
         raise ValueError(
             "on_keys: expected at least one name, each once; got "
-            f"inputs={inputs!r}, targets={targets!r}."
+            f"inputs={inputs!r}, targets={targets!r}. Name the entries to be mixed: "
+            'inputs="image".'
         )
 
     def on_dict(key: Array, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Mix]:
@@ -185,7 +191,8 @@ def on_keys(
         if missing:
             raise ValueError(
                 f"on_keys: expected a batch with the keys {names}; got "
-                f"{sorted(map(str, batch))}, without {missing}."
+                f"{sorted(map(str, batch))}, without {missing}. Name only entries "
+                "that are in the batch; the others pass through."
             )
         pair = tuple(_picked(batch, wanted) for wanted in (inputs, targets))
         mixed, mix = mixer(key, pair)
@@ -195,6 +202,12 @@ def on_keys(
         return {**batch, **found}, mix
 
     return on_dict
+
+
+def _probability(p: ArrayLike, name: str) -> None:
+    advice = "It is the share of the examples that are to be mixed so."
+    _checks.number(p, name, 0, 1, advice)
+    _checks.shaped(p, name, [()], advice)
 
 
 def _names(wanted: str | Sequence[str]) -> Sequence[str]:

@@ -59,13 +59,14 @@ class Mix:
         """
 
         def mixed(x: Array) -> Array:
-            w = self.region.weights(self.lam, x)
+            w = self.region.weights(lam, x)
             if w.dtype != jnp.bool_:
                 _checks.blendable(
                     x, "inputs", "Cast or scale integer inputs to a float dtype first."
                 )
-            return blend(w, x, self.move(x, self.partner))
+            return blend(w, x, self.move(x, partner))
 
+        lam, partner = self._drawn()
         return self._map(mixed, tree, "inputs")
 
     def targets(self, tree: Any) -> Any:
@@ -84,27 +85,40 @@ class Mix:
         )
 
         def mixed(y: Array) -> Array:
-            return blend(per_example(self.lam, y), y, self.move(y, self.partner))
+            return blend(per_example(lam, y), y, self.move(y, partner))
 
+        lam, partner = self._drawn()
         return self._map(mixed, tree, "targets")
 
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
-        return self._map(lambda x: self.move(x, self.partner), tree, "partners")
+        _, partner = self._drawn()
+        return self._map(lambda x: self.move(x, partner), tree, "partners")
 
     def batch(self, batch: Batch) -> Batch:
         """Return ``(inputs, targets)``, each mixed."""
         inputs, targets = _checks.pair(batch)
         return self.inputs(inputs), self.targets(targets)
 
-    def _map(self, function, tree, name):
-        if jnp.ndim(self.lam) != 1 or jnp.shape(self.lam) != jnp.shape(self.partner):
+    def _drawn(self) -> tuple[Array, Array]:
+        """Return lam and partner, which may have been given, in their own dtypes."""
+        lam, partner = jnp.asarray(self.lam), jnp.asarray(self.partner)
+        if lam.ndim != 1 or lam.shape != partner.shape:
             raise ValueError(
-                "expected lam [B] and partner [B]; got shapes "
-                f"{jnp.shape(self.lam)} and {jnp.shape(self.partner)}. Apply a mix "
-                "that came out of vmap or pmap under vmap or pmap."
+                f"mix: expected lam [B] and partner [B]; got shapes {lam.shape} and "
+                f"{partner.shape}. Apply a mix that came out of vmap or pmap under "
+                "vmap or pmap."
             )
-        _checks.sized(tree, self.lam.shape[0], name)
+        if not jnp.issubdtype(partner.dtype, jnp.integer):
+            raise TypeError(
+                "mix: expected integer partners, indices of examples; got "
+                f"{_checks.describe(partner)}. Cast them with partner.astype(int)."
+            )
+        return lam.astype(jnp.float32), partner.astype(jnp.int32)
+
+    def _map(self, function, tree, name):
+        advice = "Apply a mix to the batch that it was drawn for."
+        _checks.sized(tree, len(self.lam), name, advice)
         return jax.tree.map(lambda leaf: function(jnp.asarray(leaf)), tree)
 
 
@@ -141,13 +155,15 @@ def draw(
     _checks.key(key)
     inputs, _ = _checks.pair(batch)
     size = _checks.examples(batch)
+    _checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
+    _checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
     key_pairing, key_ratio, key_region = jax.random.split(key, 3)
     partners = pairing(key_pairing, batch)
     lam = ratio(key_ratio, partners)
     if lam.shape != (size,):
         raise ValueError(
             f"ratio: expected lam with shape ({size},), one for each example; got "
-            f"{lam.shape}."
+            f"{lam.shape}. Return partners.index.shape values, as mixup_jax.ratios do."
         )
     where, lam = region(key_region, lam.astype(jnp.float32), inputs)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)

@@ -19,6 +19,9 @@ from mixup_jax._moves import per_example
 
 ExampleLoss = Callable[..., Array]
 
+_BELOW_ONE = 1 - 1e-6
+_SOFT = "Soft targets need no two terms: use the loss on mix.targets(targets)."
+
 
 def one_hot(
     labels: ArrayLike,
@@ -50,9 +53,10 @@ def one_hot(
       Array([[0.625, 0.125, 0.125, 0.125],
              [0.125, 0.125, 0.625, 0.125]], dtype=float32)
     """
-    labels = _integers(labels)
+    labels = _integers(labels, "Floating targets are soft already: mix them.")
+    _checks.number(num_classes, "num_classes", 1, advice="Count the classes.")
     _checks.number(labels, "labels", 0, num_classes - 1, "Drop or mask such examples.")
-    _checks.number(smoothing, "smoothing", 0, 1)
+    _checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
     smoothing = jnp.asarray(smoothing, dtype)
     hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
     return (1 - smoothing) * hot + smoothing / num_classes
@@ -159,8 +163,8 @@ def binary_targets(
     """
     targets = jnp.asarray(targets)
     _checks.blendable(targets, "targets", "Mix one-hot targets.")
-    _checks.number(threshold, "threshold", 0, 1)
-    _checks.number(smoothing, "smoothing", 0, 1)
+    _checks.number(threshold, "threshold", 0, _BELOW_ONE, "At 1 no class is left.")
+    _checks.number(smoothing, "smoothing", 0, _BELOW_ONE, "At 1 no label is left.")
     exact = targets.astype(jnp.float32)
     share = (exact - smoothing / targets.shape[-1]) / (1 - smoothing)
     rounding = jnp.finfo(targets.dtype).eps
@@ -179,11 +183,11 @@ def _weighed(weight: Array, value: Array) -> Array:
     return weight * jnp.where(weight == 0, 0, value)
 
 
-def _integers(labels: ArrayLike) -> Array:
+def _integers(labels: ArrayLike, advice: str = _SOFT) -> Array:
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
             f"labels: expected integer class ids; got {_checks.describe(labels)}. "
-            "Soft targets need no two terms: use the loss on mix.targets(targets)."
+            f"{advice}"
         )
     return labels

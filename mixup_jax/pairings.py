@@ -60,7 +60,10 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     del key
     size = _checks.examples(batch)
     if block is not None and block < 2:
-        raise ValueError(f"reverse: expected a block of at least 2; got {block}.")
+        raise ValueError(
+            f"reverse: expected a block of at least 2 examples; got {block}. Leave "
+            "it out to reverse the whole batch, or use mixup_jax.erm to mix nothing."
+        )
     if size == 1:
         return _alone(size)
     block = min(block or size, size)
@@ -86,7 +89,7 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     if shift % size == 0:
         raise ValueError(
             f"roll: expected a shift that is no multiple of the batch size {size}; got "
-            f"{shift}. Everybody would be its own partner."
+            f"{shift}. Everybody would be its own partner: shift by less."
         )
     return Partners((_positions(size) - shift) % size, Roll(size, shift % size))
 
@@ -130,21 +133,19 @@ def given(index: ArrayLike) -> Pairing:
       TypeError: ``index`` is not an integer array.
       ValueError: its shape is not ``[B]``, or a concrete entry is out of range.
     """
-    if not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+    partners = _checks.array(index)
+    if not jnp.issubdtype(partners.dtype, jnp.integer):
         raise TypeError(
-            f"given: expected integer partners; got {jnp.result_type(index)}."
+            f"given: expected integer partners; got {_checks.describe(partners)}. Pass "
+            "for each example the place of its partner in the batch."
         )
 
     def pairing(key: Array, batch: Batch) -> Partners:
         del key
         size = _checks.examples(batch)
-        if jnp.shape(index) != (size,):
-            raise ValueError(
-                f"given: expected one partner for each of the {size} examples; got "
-                f"shape {jnp.shape(index)}."
-            )
-        _checks.number(index, "given", 0, size - 1, "Partners count from 0.")
-        return Partners(jnp.asarray(index, jnp.int32), Gather())
+        _checks.shaped(partners, "given", [(size,)], "Every example needs one partner.")
+        _checks.number(partners, "given", 0, size - 1, "Partners count from 0.")
+        return Partners(jnp.asarray(partners, jnp.int32), Gather())
 
     return pairing
 
@@ -217,17 +218,18 @@ def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
     found: list[Any] = jax.tree.leaves(batch[1]) if labels is None else [labels]
     if len(found) != 1:
         raise ValueError(
-            f"expected labels that tell the classes; got {len(found)} targets. "
-            "Pass labels=..., or a single array of targets."
+            f"labels: expected an array that tells the classes; got {len(found)} "
+            "arrays of targets. Pass partial(pairing, labels=...), or a single array "
+            "of targets."
         )
     ids = jnp.asarray(found[0])
-    _checks.sized(ids, size, "labels")
+    _checks.sized(ids, size, "labels", "Pass the labels of this batch.")
     if jnp.issubdtype(ids.dtype, jnp.floating) and ids.ndim == 2:
         ids = jnp.argmax(ids, axis=1)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             "labels: expected integer class ids [B] or floating class weights [B, K]; "
-            f"got {_checks.describe(ids)}."
+            f"got {_checks.describe(ids)}. Bin real-valued targets into classes first."
         )
     # Sorting needs to see all of them.
     return laid_out(ids.astype(jnp.int32), ids, jax.P())

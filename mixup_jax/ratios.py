@@ -19,6 +19,7 @@ DEFAULT_ALPHA = float("1")
 
 _GAMMA_ROUNDS = 5
 _REDRAWS = 64
+_ONE_OR_EACH = "Give one value for all examples, or one for each."
 _MAX_EXPONENT = 80.0  # exp of it is still finite in float32
 
 
@@ -34,12 +35,14 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     of 5 vectorised Marsaglia-Tsang rounds (none is, about once in 10^7 draws).
 
     Args:
-      a: real scalar, at least 0, may be traced (a schedule). 0 or less at run time,
-        like a static 0, is empirical risk minimisation: ``lam`` is exactly 1.
+      a: real scalar, at least 0, or ``[B]`` one per example; may be traced (a
+        schedule). 0 or less at run time, like a static 0, is empirical risk
+        minimisation: ``lam`` is exactly 1.
       b: the same for the partner's side; None means ``b = a``.
 
     Raises:
-      ValueError: ``a`` or ``b`` is a concrete number that is negative or NaN.
+      ValueError: ``a`` or ``b`` is a concrete number that is negative or NaN, or has a
+        shape that does not fit.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -53,16 +56,21 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     (symmetric); G. Marsaglia and W. W. Tsang, "A simple method for generating gamma
     variables", ACM TOMS 26, 2000.
     """
-    for name, value in (("alpha", a), ("b", b)):
-        if value is not None:
-            _checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
+    given = {"alpha": a} if b is None else {"alpha": a, "b": b}
+    for name, value in given.items():
+        _checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
 
     def draw(key: Array, partners: Partners) -> Array:
         size = partners.index.shape[0]
-        own = jnp.asarray(a, jnp.float32)
-        if b is None:
+        for name, value in given.items():
+            _checks.shaped(value, name, [(), (size,)], _ONE_OR_EACH)
+        own, *rest = (
+            jnp.broadcast_to(jnp.asarray(value, jnp.float32), (size,))
+            for value in given.values()
+        )
+        if not rest:
             return jnp.where(own > 0, _symmetric_beta(key, own, size), 1.0)
-        other = jnp.asarray(b, jnp.float32)
+        (other,) = rest
         lam = _asymmetric_beta(key, own, other, size)
         return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
@@ -84,17 +92,12 @@ def constant(lam: ArrayLike) -> Ratio:
     Raises:
       ValueError: a concrete ``lam`` outside [0, 1], or a shape that does not fit.
     """
-    _checks.number(lam, "lam", 0, 1)
+    _checks.number(lam, "lam", 0, 1, advice="It is the share of the own content.")
 
     def draw(key: Array, partners: Partners) -> Array:
         del key
-        given = jnp.asarray(lam, jnp.float32)
-        if given.ndim and given.shape != partners.index.shape:
-            raise ValueError(
-                f"lam: expected a scalar or one value for each of the "
-                f"{partners.index.shape[0]} examples; got shape {given.shape}."
-            )
-        return jnp.broadcast_to(given, partners.index.shape)
+        _checks.shaped(lam, "lam", [(), partners.index.shape], _ONE_OR_EACH)
+        return jnp.broadcast_to(jnp.asarray(lam, jnp.float32), partners.index.shape)
 
     return draw
 
@@ -111,7 +114,7 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
     if not 0 <= low < high <= 1:
         raise ValueError(
             f"truncated: expected a range with 0 <= low < high <= 1; got low={low}, "
-            f"high={high}."
+            f"high={high}. For a single value use mixup_jax.ratios.constant."
         )
 
     def draw(key: Array, partners: Partners) -> Array:
@@ -175,8 +178,8 @@ def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
         return beta(alpha)
     if alpha is not DEFAULT_ALPHA:
         raise ValueError(
-            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. "
-            "alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
+            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Leave "
+            "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
 
@@ -207,12 +210,12 @@ def _asymmetric_beta(key: Array, a: Array, b: Array, size: int) -> Array:
 
 def _log_gamma(a: Array, normal: Array, log_u: Array, log_boost: Array) -> Array:
     """Return log G for G ~ Gamma(a), as log Gamma(a + 1) + log(boost) / a."""
-    d = a + 1 - 1 / 3
+    d = (a + 1 - 1 / 3)[None]
     root = 1 + normal / jnp.sqrt(9 * d)
     log_v = 3 * jnp.log(jnp.maximum(root, jnp.finfo(jnp.float32).tiny))
     bound = normal**2 / 2 + d * (1 - root**3 + log_v)
     accept = (root > 0) & (log_u < bound)
-    return jnp.log(d) + _first(log_v, accept) + log_boost / a
+    return jnp.log(d[0]) + _first(log_v, accept) + log_boost / a
 
 
 def _first(values: Array, accept: Array) -> Array:

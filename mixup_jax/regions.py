@@ -39,10 +39,10 @@ class Grid(NamedTuple):
         fits = x.ndim in (self.ndim, 1 + len(self.axes))
         if not fits or tuple(x.shape[axis] for axis in axes) != self.sizes:
             raise ValueError(
-                f"expected a leaf with the spatial sizes {self.sizes}, as the inputs "
-                f"that the region was drawn for (axes {self.axes} of {self.ndim}, or "
-                f"without a channel axis); got shape {x.shape}. Resize it, or leave it "
-                "out."
+                f"inputs: expected a leaf with the spatial sizes {self.sizes}, as the "
+                f"one that the region was drawn for (axes {self.axes} of {self.ndim}, "
+                f"or without a channel axis); got shape {tuple(x.shape)}. Resize it, "
+                "or leave it out."
             )
         return tuple(axes)
 
@@ -59,17 +59,31 @@ def grid(inputs: Any, spatial: tuple[int, ...] | None = None) -> Grid:
     Raises:
       ValueError: there are no spatial axes, or leaves that disagree on their sizes.
     """
-    leaf = max(jax.tree.leaves(inputs), key=lambda x: x.ndim)
-    axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else tuple(spatial)
+    leaves = jax.tree.leaves(inputs)
+    if not leaves:
+        raise ValueError(
+            "inputs: expected an array to cut from; got none. Put what is to be mixed "
+            "into the first half of the batch."
+        )
+    leaf = max(leaves, key=lambda x: x.ndim)
+    axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
+    if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
+        raise ValueError(
+            f"spatial: expected a tuple of rising axis numbers; got {spatial!r}. "
+            "Pass (1,) for [B, T], (2, 3) for NCHW."
+        )
     if not axes or not all(0 < axis < leaf.ndim for axis in axes):
         raise ValueError(
-            "expected inputs with spatial axes between the first (examples) and the "
-            f"last (channels); got shape {tuple(leaf.shape)} and spatial={spatial}. "
-            "Name them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
+            "inputs: expected spatial axes between the first (examples) and the last "
+            f"(channels); got shape {tuple(leaf.shape)} and spatial={spatial}. Name "
+            "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
-    if list(axes) != sorted(set(axes)):
-        raise ValueError(f"spatial: expected rising axis numbers; got {spatial}.")
-    shared = Grid(axes, tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    if 0 in shared.sizes:
+        raise ValueError(
+            "inputs: expected at least one position on each spatial axis; got shape "
+            f"{tuple(leaf.shape)}. Drop empty examples in the loader."
+        )
     for other in jax.tree.leaves(inputs):
         shared.axes_of(other)
     return shared
@@ -241,8 +255,8 @@ def box(
     """
     if not 0 <= min_size <= max_size <= 1:
         raise ValueError(
-            "box: expected 0 <= min_size <= max_size <= 1, shares of an axis; got "
-            f"min_size={min_size}, max_size={max_size}."
+            "box: expected 0 <= min_size <= max_size <= 1; got min_size="
+            f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
         )
     positions = grid(inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)

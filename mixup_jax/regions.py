@@ -274,8 +274,10 @@ def box(
     corner = jnp.minimum(first + steps, last)
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
     total = math.prod(positions.sizes)
-    own = total - jnp.prod(stop - start, axis=1)
-    pixels = own.astype(jnp.float32) / total
+    inside = jnp.prod(stop - start, axis=1)
+    # XLA would divide by a constant as a product with its inverse, which is rounded.
+    whole = jnp.maximum(inside, total)
+    pixels = (total - inside).astype(jnp.float32) / whole.astype(jnp.float32)
     return Box(start, stop, positions), share(lam, pixels)
 
 

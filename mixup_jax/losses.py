@@ -53,12 +53,12 @@ def one_hot(
       Array([[0.625, 0.125, 0.125, 0.125],
              [0.125, 0.125, 0.625, 0.125]], dtype=float32)
     """
-    labels = _integers(labels, "Floating targets are soft already: mix them.")
+    ids = _integers(labels, "Floating targets are soft already: mix them.")
     _checks.number(num_classes, "num_classes", 1, advice="Count the classes.")
     _checks.number(labels, "labels", 0, num_classes - 1, "Drop or mask such examples.")
     _checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
     smoothing = jnp.asarray(smoothing, dtype)
-    hot = jax.nn.one_hot(labels, num_classes, dtype=dtype)
+    hot = jax.nn.one_hot(ids, num_classes, dtype=dtype)
     return (1 - smoothing) * hot + smoothing / num_classes
 
 

@@ -3,8 +3,7 @@
     x~[i] = w[i] * x[i] + (1 - w[i]) * x[partner(i)]
 
 `w` is float32 (blend) or bool (paste: True keeps the example's own content), one value
-an example or one a position. Nothing here draws, and nothing here knows who the partner
-is: `partner_x` comes already moved.
+an example or one a position. Nothing here draws.
 """
 
 import jax
@@ -12,18 +11,41 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._moves import laid_like
+from mixup_jax._types import Move
 
 
-def blend(w: Array, x: Array, partner_x: Array) -> Array:
-    """Return ``w * x + (1 - w) * partner_x`` in the dtype of ``x``.
+def mixed(w: Array, x: Array, move: Move, partner: Array) -> Array:
+    """Return ``w * x + (1 - w) * x[partner]`` in the dtype of ``x``.
 
-    Where the weight of one side is exactly 0 the other side comes back bit for bit, and
-    a NaN or an infinity behind the zero stays where it is.
+    bfloat16 and float16 are blended in float32, inside the fused pass, and rounded
+    once.
 
     Args:
       w: bool or float32 in [0, 1], shape that broadcasts to that of ``x``.
       x: ``[B, ...]``, any dtype if ``w`` is bool, floating or complex otherwise.
-      partner_x: as ``x``, row ``i`` holds the partner of example ``i``.
+      move: how partners travel.
+      partner: int32 ``[B]``.
+    """
+    w = laid_like(w, x)
+
+    def widened_first(x: Array, w: Array) -> Array:
+        return widened_last(x.astype(jnp.float32), w)
+
+    def widened_last(x: Array, w: Array) -> Array:
+        return move.map(blend, x, partner, w)
+
+    if w.dtype == jnp.bool_ or x.dtype.itemsize > 2:
+        return widened_last(x, w)
+    # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
+    blended = jax.lax.platform_dependent(x, w, tpu=widened_last, default=widened_first)
+    return blended.astype(x.dtype)
+
+
+def blend(w: Array, x: Array, partner_x: Array) -> Array:
+    """Return ``w * x + (1 - w) * partner_x``, in float32 if the dtype is narrower.
+
+    Where the weight of one side is exactly 0 the other side comes back bit for bit, and
+    a NaN or an infinity behind the zero stays where it is.
 
     Example:
       >>> import jax.numpy as jnp
@@ -33,21 +55,15 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
       Array([[2.],
              [8.]], dtype=float32)
     """
-    w = laid_like(w, x)
     if w.dtype == jnp.bool_:
         return jnp.where(w, x, partner_x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         # A complex weight would multiply 0 by an infinite imaginary part.
         return jax.lax.complex(
-            _lerp(w, x.real, partner_x.real), _lerp(w, x.imag, partner_x.imag)
+            blend(w, x.real, partner_x.real), blend(w, x.imag, partner_x.imag)
         )
-    return _lerp(w, x, partner_x)
-
-
-def _lerp(w: Array, x: Array, partner_x: Array) -> Array:
-    # Rounded last, each by itself: 1 - bfloat16(w) would lose the small weights.
-    w = w.astype(max(w.dtype, x.dtype, key=lambda dtype: jnp.finfo(dtype).bits))
-    own, other = w.astype(x.dtype), (1 - w).astype(x.dtype)
-    mixed = own * x + other * partner_x
-    unmixed = jnp.where(other == 0, x, partner_x)
-    return jnp.where((own == 0) | (other == 0), unmixed, mixed)
+    if x.dtype.itemsize <= 2:
+        x, partner_x = x.astype(jnp.float32), partner_x.astype(jnp.float32)
+    w = w.astype(x.dtype)
+    inner = w * x + (1 - w) * partner_x
+    return jnp.where((w == 0) | (w == 1), jnp.where(w == 1, x, partner_x), inner)

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _checks
 from mixup_jax._mix import Mix, Mixer
-from mixup_jax._types import Batch
+from mixup_jax._types import Batch, RowFunction
 
 
 def own_key(key: Array, axis_name: str) -> Array:
@@ -189,8 +188,10 @@ class _Across:
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = False
 
-    def __call__(self, x: Array, partner: Array) -> Array:
-        return jnp.take(_gathered(x, self.axis_name), partner, axis=0)
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x[partner])``."""
+        rows = _gathered(x, self.axis_name)
+        return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
 
 
 def _gathered(tree: Any, axis_name: str) -> Any:

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax import _checks
-from mixup_jax._blend import blend
-from mixup_jax._moves import Gather, per_example
+from mixup_jax import _blend, _checks
+from mixup_jax._moves import Gather, moved, per_example
 from mixup_jax._types import Batch, Move, Pairing, Ratio, Region, RegionDraw
 from mixup_jax.regions import Everywhere
 
@@ -64,7 +63,7 @@ class Mix:
                 _checks.blendable(
                     x, "inputs", "Cast or scale integer inputs to a float dtype first."
                 )
-            return blend(w, x, self.move(x, partner))
+            return _blend.mixed(w, x, self.move, partner)
 
         lam, partner = self._drawn()
         return self._map(mixed, tree, "inputs")
@@ -85,7 +84,7 @@ class Mix:
         )
 
         def mixed(y: Array) -> Array:
-            return blend(per_example(lam, y), y, self.move(y, partner))
+            return _blend.mixed(per_example(lam, y), y, self.move, partner)
 
         lam, partner = self._drawn()
         return self._map(mixed, tree, "targets")
@@ -93,7 +92,7 @@ class Mix:
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
         _, partner = self._drawn()
-        return self._map(lambda x: self.move(x, partner), tree, "partners")
+        return self._map(lambda x: moved(self.move, x, partner), tree, "partners")
 
     def batch(self, batch: Batch) -> Batch:
         """Return ``(inputs, targets)``, each mixed."""

@@ -10,6 +10,7 @@ when the shares are read as one array.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._checks import is_concrete
+from mixup_jax._types import Move, RowFunction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +28,10 @@ class Stay:
     pairs_off: ClassVar[bool] = True
     structural: ClassVar[bool] = True
 
-    def __call__(self, x: Array, partner: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x)``."""
         del partner
-        return x
+        return function(w, x, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +41,16 @@ class Gather:
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = False
 
-    def __call__(self, x: Array, partner: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x[partner])``."""
         # Partners count over the whole batch, and ``x`` may be one device's share.
         index = partner % x.shape[0]
         sharding = jax.typeof(x).sharding
-        return x.at[index].get(
+        moved = x.at[index].get(
             mode="promise_in_bounds",
             out_sharding=sharding if sharding.mesh.explicit_axes else None,
         )
+        return function(w, x, moved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +61,23 @@ class Flip:
     pairs_off: ClassVar[bool] = True
     structural: ClassVar[bool] = True
 
-    def __call__(self, x: Array, partner: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not _splits(x, self.block):
-            return Gather()(x, partner)
-        return _in_blocks(x, self.block, lambda b: jax.lax.rev(b, (1,)))
+            return Gather().map(function, x, partner, w)
+
+        def flipped(x: Array, w: Array) -> Array:
+            def reverse(rows: Array) -> Array:
+                return jax.lax.rev(rows, (1,))
+
+            return _in_blocks(self.block, function, reverse, x, w)
+
+        def shifted(x: Array, w: Array) -> Array:
+            return _in_blocks(_together(x), function, _swapped, x, w)
+
+        if self.block != 2 or _together(x) % 2:
+            return flipped(x, w)
+        return jax.lax.platform_dependent(x, w, tpu=shifted, default=flipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +89,21 @@ class Roll:
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = True
 
-    def __call__(self, x: Array, partner: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if _shards(x) > 1:
-            return Gather()(x, partner)
+            return Gather().map(function, x, partner, w)
         cut = self.block - self.shift
-        return _in_blocks(
-            x, self.block, lambda b: jnp.concatenate([b[:, cut:], b[:, :cut]], axis=1)
-        )
+
+        def roll(rows: Array) -> Array:
+            return jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)
+
+        return _in_blocks(self.block, function, roll, x, w)
+
+
+def moved(move: Move, x: Array, partner: Array) -> Array:
+    """Return ``x[partner]``."""
+    return move.map(lambda w, x, partner_x: partner_x, x, partner, x)
 
 
 def per_example(w: Array, x: Array) -> Array:
@@ -107,10 +133,46 @@ def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
     return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
 
 
-def _in_blocks(x, block, function):
-    if x.shape[0] == block:
-        return function(x[None])[0]
-    return function(x.reshape(-1, block, *x.shape[1:])).reshape(x.shape)
+def _in_blocks(
+    block: int,
+    function: RowFunction,
+    move: Callable[[Array], Array],
+    x: Array,
+    w: Array,
+) -> Array:
+    # XLA fuses the movement into the arithmetic only if the reshape comes after both.
+    def view(rows: Array) -> Array:
+        return rows.reshape(-1, block, *rows.shape[1:])
+
+    rows = x[None] if x.shape[0] == block else view(x)
+    weights = w[None] if x.shape[0] == block else view(w)
+    mixed = function(weights, rows, move(rows))
+    return mixed[0] if x.shape[0] == block else mixed.reshape(x.shape)
+
+
+def _swapped(rows: Array) -> Array:
+    """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
+    place = jax.lax.broadcasted_iota(
+        jnp.int32, (1, rows.shape[1]) + (1,) * (rows.ndim - 2), 1
+    )
+    return jnp.where(place % 2 == 0, _shift(rows, 1), _shift(rows, -1))
+
+
+def _shift(rows: Array, by: int) -> Array:
+    """Return ``rows[:, i + by]``, zeros behind the ends."""
+    padding = [(-by, by, 0) if axis == 1 else (0, 0, 0) for axis in range(rows.ndim)]
+    return jax.lax.pad(rows, jnp.zeros((), rows.dtype), padding)
+
+
+def _together(x: Array) -> int:
+    """Return how many examples surely lie on one device, in order."""
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.are_all_axes_manual and not mesh.empty:
+        return x.shape[0]
+    if mesh.empty:
+        # Shardings that only jit's in_shardings knows are not in the types.
+        return x.shape[0] if jax.device_count() == 1 else 2
+    return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
 
 
 def _splits(x: Array, block: int) -> bool:

@@ -5,12 +5,16 @@ examples on axis 0, and `targets` may be None.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import jax
 from jax import Array
 
 Batch: TypeAlias = tuple[Any, Any]
+
+
+RowFunction: TypeAlias = Callable[[Array, Array, Array], Array]
 
 
 class Move(Protocol):
@@ -22,8 +26,12 @@ class Move(Protocol):
     structural: ClassVar[bool]
     """Whether the move alone says who the partner is."""
 
-    def __call__(self, x: Array, partner: Array) -> Array:
-        """Return ``x[partner]``, laid out over the mesh as ``x``."""
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+        """Return ``function(w, x, x[partner])``, laid out over the mesh as ``x``.
+
+        The function is elementwise. It is called on whatever view of the rows lets the
+        compiler fuse the movement into it.
+        """
         ...
 
 

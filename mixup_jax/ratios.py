@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
+from mixup_jax._moves import moved
 from mixup_jax._types import Partners, Ratio
 
 # A float object of its own, so that `alpha=1.0` from a caller can be told apart.
@@ -153,7 +154,7 @@ def per_pair(ratio: Ratio) -> Ratio:
             )
         lam = ratio(key, partners)
         first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
-        return jnp.where(first, lam, partners.move(lam, partners.index))
+        return jnp.where(first, lam, moved(partners.move, lam, partners.index))
 
     return draw
 

@@ -1,0 +1,344 @@
+"""ERM, Mixup, CutMix and their mixture on real images, with the same seeds for each.
+
+    python -m examples.train
+    python -m examples.train --data cifar10 --data-dir DIR
+
+The seeds of a method are trained together, in one compiled program. At the end there
+are a table of test errors, `train_DATA.json` with every error of every epoch, and
+`train_DATA.png` with the learning curves and a row of mixed examples. The digits take
+half a minute on a CPU; the others are for an accelerator, or for --limit and --epochs.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.training.train_state import TrainState
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import mixup_jax as mx
+from examples.datasets import DATASETS, Images
+
+
+class Recipe(NamedTuple):
+    """What suits a data set."""
+
+    widths: tuple[int, ...]
+    epochs: int
+    seeds: int
+    batch_size: int
+    learning_rate: float
+    augment: bool = False
+
+
+RECIPES = {
+    "digits": Recipe((16, 32), 30, 5, 64, 8e-3),
+    "fashion_mnist": Recipe((16, 32, 64), 20, 3, 128, 4e-3),
+    "cifar10": Recipe((64, 128, 128, 256), 50, 3, 128, 1e-3, augment=True),
+}
+
+COLORS = {"erm": "0.35", "mixup": "#0072b2", "cutmix": "#d55e00", "mixture": "#009e73"}
+
+
+def methods(alpha: float) -> dict[str, mx.Mixer]:
+    """Return the mixers that are compared, by name."""
+    mixup = partial(mx.mixup, alpha=alpha)
+    cutmix = partial(mx.cutmix, alpha=alpha)
+    return {
+        "erm": mx.erm,
+        "mixup": mixup,
+        "cutmix": cutmix,
+        "mixture": mx.choose([mixup, cutmix], [0.5, 0.5]),
+    }
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution, as a matrix times the 3x3 patches.
+
+    One program trains a network for each seed, and over them `nn.Conv` becomes a
+    grouped convolution, which XLA runs ten times slower than this on a CPU.
+    """
+
+    features: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        height, width = x.shape[1:3]
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        shifted = [
+            x[:, i : i + height : self.stride, j : j + width : self.stride]
+            for i in range(3)
+            for j in range(3)
+        ]
+        return nn.Dense(self.features)(jnp.concatenate(shifted, axis=-1))
+
+
+class CNN(nn.Module):
+    widths: Sequence[int]
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        for i, width in enumerate(self.widths):
+            x = nn.relu(Conv(width, stride=1 if i == 0 else 2)(x))
+        return nn.Dense(self.classes)(x.reshape(x.shape[0], -1))
+
+
+def program(data: Images, recipe: Recipe) -> tuple[Callable, Callable]:
+    """Return `start(key)` and `epoch(mixer, state, key)` for one network."""
+    classes = len(data.classes)
+    images, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
+    tests = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
+    mean = np.mean(data.train_images, axis=(0, 1, 2), dtype=np.float32)
+    std = np.std(data.train_images, axis=(0, 1, 2), dtype=np.float32)
+
+    steps = len(images) // recipe.batch_size
+    total = steps * recipe.epochs
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, recipe.learning_rate, warmup_steps=total // 10, decay_steps=total
+    )
+    tx = optax.adamw(schedule, weight_decay=1e-2)
+    model: Any = CNN(recipe.widths, classes)
+
+    def predict(params, images):
+        return model.apply(params, (images.astype(jnp.float32) - mean) / std)
+
+    def loss(params, batch, mix):
+        images, targets = batch
+        losses = optax.losses.softmax_cross_entropy(predict(params, images), targets)
+        return jnp.mean(losses), {}
+
+    def start(key):
+        params = model.init(key, jnp.zeros((1, *images.shape[1:])))
+        return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+
+    def epoch(mixer, state, key):
+        train_step = mx.training.train_step(loss, mixer)
+        key_order, key_augment, key_step = jax.random.split(key, 3)
+        # The default pairing mixes neighbours, so the examples have to be shuffled.
+        order = jax.random.permutation(
+            jax.random.fold_in(key_order, state.step), len(images)
+        )
+        order = order[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
+
+        def one(state, rows):
+            inputs = images[rows].astype(jnp.float32)
+            if recipe.augment:
+                inputs = augmented(jax.random.fold_in(key_augment, state.step), inputs)
+            batch = inputs, mx.losses.one_hot(labels[rows], classes)
+            return train_step(state, key_step, batch)
+
+        state, _ = jax.lax.scan(one, state, order)
+
+        def wrong(example):
+            image, label = example
+            return jnp.argmax(predict(state.params, image[None])) != label
+
+        return state, jnp.mean(jax.lax.map(wrong, tests, batch_size=500))
+
+    return start, epoch
+
+
+def augmented(key, images):
+    """Return each image mirrored or not, and moved by up to four pixels."""
+    key_flip, key_move = jax.random.split(key)
+    flip = jax.random.bernoulli(key_flip, shape=(len(images), 1, 1, 1))
+    images = jnp.where(flip, images[:, :, ::-1], images)
+    padded = jnp.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)), mode="reflect")
+    corners = jax.random.randint(key_move, (len(images), 2), 0, 9)
+
+    def crop(image, corner):
+        return jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
+
+    return jax.vmap(crop)(padded, corners)
+
+
+def train_all(
+    mixers: dict[str, mx.Mixer], data: Images, recipe: Recipe, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the test errors of each method, float[epochs, seeds]."""
+    start, epoch = program(data, recipe)
+    keys = jax.random.split(jax.random.key(seed), (recipe.seeds, 2))
+    started = jax.jit(jax.vmap(start))(keys[:, 0])
+    errors = {}
+    with Progress(
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        TextColumn("epoch {task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}"),
+        console=Console(stderr=True),
+    ) as progress:
+        for name, mixer in mixers.items():
+            task = progress.add_task(name, total=recipe.epochs, now="compiling")
+            run = jax.jit(jax.vmap(partial(epoch, mixer)))
+            states, curve = started, []
+            for _ in range(recipe.epochs):
+                states, error = run(states, keys[:, 1])
+                curve.append(np.asarray(error))
+                now = f"test error {100 * curve[-1].mean():.2f}%"
+                progress.update(task, advance=1, now=now)
+            errors[name] = np.stack(curve)
+    return errors
+
+
+def mean_and_error(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over the seeds (last axis), and its standard error."""
+    seeds = errors.shape[-1]
+    if seeds == 1:
+        return errors[..., 0], np.full(errors.shape[:-1], np.nan)
+    return errors.mean(-1), errors.std(-1, ddof=1) / math.sqrt(seeds)
+
+
+def amount(mean: Any, error: Any) -> str:
+    return f"{mean:.2f} %" if np.isnan(error) else f"{mean:.2f} ± {error:.2f} %"
+
+
+def table(errors: dict[str, np.ndarray], title: str) -> Table:
+    table = Table(title=title)
+    table.add_column("method")
+    table.add_column("test error", justify="right")
+    table.add_column("of each seed", justify="right")
+    for name, curve in errors.items():
+        each = "  ".join(f"{100 * e:.2f}" for e in curve[-1])
+        table.add_row(name, amount(*mean_and_error(100 * curve[-1])), each)
+    return table
+
+
+def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) -> None:
+    """Draw the learning curves, and below them examples as the methods mix them."""
+    figure = Figure(figsize=(9, 6.6), layout="constrained")
+    grid = figure.add_gridspec(2, 8, height_ratios=[3, 1])
+    axes = figure.add_subplot(grid[0, :])
+    for name, curve in errors.items():
+        mean, error = mean_and_error(100 * curve)
+        epochs = np.arange(1, len(mean) + 1)
+        label = f"{name}: {amount(mean[-1], error[-1])}"
+        axes.plot(epochs, mean, color=COLORS[name], label=label)
+        axes.fill_between(
+            epochs, mean - error, mean + error, color=COLORS[name], alpha=0.2, lw=0
+        )
+    axes.set(title=title, xlabel="epoch", ylabel="test error (%)", yscale="log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    axes.grid(which="both", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, title="after the last epoch")
+
+    cells = [figure.add_subplot(grid[1, i]) for i in range(8)]
+    mixed = [*mixed_examples(mx.mixup, data, 4), *mixed_examples(mx.cutmix, data, 4)]
+    for cell, (image, label) in zip(cells, mixed):
+        cell.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        cell.set_xlabel(label, fontsize=8)
+        cell.set(xticks=[], yticks=[])
+    cells[0].set_title("mixup", loc="left", fontsize=10)
+    cells[4].set_title("cutmix", loc="left", fontsize=10)
+    figure.savefig(file, dpi=150)
+
+
+def mixed_examples(method: Any, data: Images, count: int) -> list[tuple[Any, str]]:
+    """Return mixed images in [0, 1], each with its label in words."""
+    images = jnp.asarray(data.train_images[: 2 * count], jnp.float32) / 255
+    # Far from 0 and 1, so that both examples can be seen.
+    ratio = mx.ratios.truncated(mx.ratios.uniform(), 0.3, 0.7)
+    (images, _), mix = method(jax.random.key(0), (images, None), ratio=ratio)
+    names = [data.classes[label] for label in data.train_labels]
+    examples = []
+    for i in range(0, 2 * count, 2):  # of each pair the first
+        share = float(mix.lam[i])
+        own, partner = names[i], names[int(mix.partner[i])]
+        label = f"{own}: {share:.0%}\n{partner}: {1 - share:.0%}"
+        examples.append((np.asarray(images[i]), label))
+    return examples
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recipe]:
+    """Return the arguments, the data and the recipe that they ask for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.train",
+        description="ERM, Mixup, CutMix and their mixture on real images.",
+    )
+    add = parser.add_argument
+    add("--data", choices=DATASETS, default="digits")
+    add("--data-dir", type=Path, help="the original files; else they are downloaded")
+    add("--methods", nargs="+", choices=COLORS, default=list(COLORS))
+    add("--alpha", type=float, default=1.0, help="lam ~ Beta(alpha, alpha)")
+    add("--epochs", type=int)
+    add("--seeds", type=int, help="how many networks of each method")
+    add("--batch-size", type=int)
+    add("--learning-rate", type=float)
+    add("--limit", type=int, help="train on the first LIMIT examples")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, default=Path("results"), help="for the picture and JSON")
+    args = parser.parse_args(argv)
+
+    given = {k: v for k, v in vars(args).items() if v is not None}
+    for name in ("epochs", "seeds", "batch_size", "learning_rate", "limit"):
+        if name in given and not given[name] > 0:
+            option = "--" + name.replace("_", "-")
+            parser.error(f"{option}: expected more than 0; got {given[name]}.")
+    if not args.alpha >= 0:
+        parser.error(f"--alpha: expected at least 0; got {args.alpha}.")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        data = DATASETS[args.data](args.data_dir)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if args.limit:
+        data = data._replace(
+            train_images=data.train_images[: args.limit],
+            train_labels=data.train_labels[: args.limit],
+        )
+    recipe = RECIPES[args.data]
+    recipe = recipe._replace(**{k: v for k, v in given.items() if k in recipe._fields})
+    if recipe.batch_size > len(data.train_labels):
+        parser.error(
+            f"--batch-size: expected at most the {len(data.train_labels)} examples to "
+            f"train on; got {recipe.batch_size}."
+        )
+    return args, data, recipe
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args, data, recipe = parse(argv)
+    examples, tests = len(data.train_labels), len(data.test_labels)
+    print(f"{args.data}: {examples} examples to train on, {tests} to test with")
+    available = methods(args.alpha)
+    mixers = {name: available[name] for name in args.methods}
+    errors = train_all(mixers, data, recipe, args.seed)
+
+    seeds = f"{recipe.seeds} seed" + "s" * (recipe.seeds > 1)
+    title = f"{args.data}: test error after {recipe.epochs} epochs, {seeds}"
+    Console().print(table(errors, f"{title} (mean ± standard error)"))
+    picture = args.out / f"train_{args.data}.png"
+    draw(errors, data, f"{args.data}, mean of {seeds} ± standard error", picture)
+    results = {
+        "data": args.data,
+        "examples": examples,
+        "alpha": args.alpha,
+        "seed": args.seed,
+        **recipe._asdict(),
+        "test_error": {name: curve.T.tolist() for name, curve in errors.items()},
+    }
+    file = picture.with_suffix(".json")
+    file.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"Written: {picture}, {file}")
+
+
+if __name__ == "__main__":
+    main()

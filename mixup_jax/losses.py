@@ -6,7 +6,6 @@ second never makes an array of the size of the classes.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax import _checks
+from mixup_jax._blend import blend
 from mixup_jax._mix import Mix
 from mixup_jax._moves import per_example
 
@@ -68,14 +68,18 @@ def two_term(loss: ExampleLoss) -> ExampleLoss:
     ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y[partner[i]])``
 
     Equal to the loss on mixed dense targets, where the loss is linear in the target,
-    and made without them. A term of weight 0 adds 0, whatever its value.
+    and made without them. A term of weight 0 adds 0 to the value and to the gradient.
 
     Args:
       loss: ``(logits, labels) -> [B, ...]``, such as
         ``optax.losses.softmax_cross_entropy_with_integer_labels``.
 
     Returns:
-      ``(logits, labels, mix) -> [B, ...]``; take its mean.
+      ``(logits, labels, mix) -> [B, ...]``, float32 or wider; take its mean.
+
+    Raises:
+      TypeError: ``labels`` are not integers.
+      ValueError: the mix was drawn for another batch size.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -88,8 +92,8 @@ def two_term(loss: ExampleLoss) -> ExampleLoss:
 
     def mixed(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
         labels = _integers(labels)
-        (own, partner), (w, v) = _terms(loss, logits, labels, mix)
-        return _weighed(w, own) + _weighed(v, partner)
+        lam = jnp.asarray(mix.lam, jnp.float32)
+        return _blended(loss, logits, labels, mix.partners(labels), lam)
 
     return mixed
 
@@ -110,8 +114,12 @@ def two_term_mean(
       ignored: tells from the labels which to ignore; negative ones by default.
 
     Returns:
-      ``(logits, labels, mix, weights=None) -> scalar``; ``weights``, float ``[B]``, are
-      weights of the examples. 0 where no weight is left.
+      ``(logits, labels, mix, weights=None) -> scalar``, float32 or wider; 0 where no
+      weight is left. ``weights``, ``[B]`` or one for each label, are what the examples
+      count; they are mixed as targets are.
+
+    Raises:
+      TypeError, ValueError: as for ``two_term``; ``weights`` for another batch size.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
@@ -125,18 +133,22 @@ def two_term_mean(
     def mean(
         logits: Array, labels: ArrayLike, mix: Mix, weights: ArrayLike | None = None
     ) -> Array:
-        labels = _integers(labels)
-        drop = ignored(labels)
-        kept = 1.0 - drop.astype(jnp.float32)
+        y = _integers(labels)
+        drop = ignored(y)
+        kept = jnp.where(drop, 0.0, jnp.ones(y.shape, jnp.float32))
         if weights is not None:
-            kept = kept * per_example(jnp.asarray(weights, jnp.float32), kept)
+            weights = jnp.asarray(weights, jnp.float32)
+            _checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
+            kept = kept * per_example(weights, kept)
         # An ignored label is no class; any class will do for a term of weight 0.
-        safe = jnp.where(drop, 0, labels)
-        (own, partner), (w, v) = _terms(loss, logits, safe, mix)
-        w, v = w * kept, v * mix.partners(kept)
-        total = jnp.sum(_weighed(w, own) + _weighed(v, partner))
-        left = jnp.sum(w + v)
-        return jnp.where(left > 0, total / jnp.where(left > 0, left, 1.0), 0.0)
+        y = jnp.where(drop, 0, y)
+        lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
+        w, v = lam * kept, (1 - lam) * mix.partners(kept)
+        share = w / _or_one(w + v)
+        each = _blended(loss, logits, y, mix.partners(y), share)
+        left = (w + v).astype(each.dtype)
+        total = jnp.sum(left * jnp.where(left > 0, each, 0))
+        return total / _or_one(jnp.sum(left))
 
     return mean
 
@@ -147,8 +159,8 @@ def binary_targets(
     """Return 1 for each class with more than ``threshold`` of the mixed label, else 0.
 
     For binary cross-entropy on mixed labels. ``smoothing`` is the amount that the
-    targets carry; it is taken off before the comparison, so that it makes no class
-    positive: ``((target - s / K) / (1 - s) > threshold)``.
+    targets carry, which makes no class positive: ``target > s / K + (1 - s) threshold``
+    by more than rounding.
 
     Args:
       targets: floating ``[B, K]``, mixed.
@@ -165,22 +177,26 @@ def binary_targets(
     _checks.blendable(targets, "targets", "Mix one-hot targets.")
     _checks.number(threshold, "threshold", 0, _BELOW_ONE, "At 1 no class is left.")
     _checks.number(smoothing, "smoothing", 0, _BELOW_ONE, "At 1 no label is left.")
-    exact = targets.astype(jnp.float32)
-    share = (exact - smoothing / targets.shape[-1]) / (1 - smoothing)
-    rounding = jnp.finfo(targets.dtype).eps
-    return (share > threshold + rounding).astype(targets.dtype)
+    s, t = jnp.asarray(smoothing, jnp.float32), jnp.asarray(threshold, jnp.float32)
+    rounding = float(jnp.finfo(targets.dtype).eps)
+    least = s / targets.shape[-1] + (1 - s) * t + rounding
+    return (targets.astype(jnp.float32) > least).astype(targets.dtype)
 
 
-def _terms(loss: ExampleLoss, logits: Array, labels: Array, mix: Mix) -> Any:
-    """Return the loss against the own and the partner's label, and their weights."""
-    own, partner = loss(logits, labels), loss(logits, mix.partners(labels))
-    w = per_example(mix.lam, own)
-    return (own, partner), (w, 1 - w)
+def _blended(
+    loss: ExampleLoss, logits: Array, own: Array, partner: Array, w: Array
+) -> Array:
+    """Return ``w * loss(logits, own) + (1 - w) * loss(logits, partner)``."""
+    # A term of weight 0 is taken at the other one's label: where that is finite, so are
+    # both values and both gradients, and 0 times them is 0.
+    share = per_example(w, own)
+    y, z = jnp.where(share == 0, partner, own), jnp.where(share == 1, own, partner)
+    own_loss, partner_loss = loss(logits, y), loss(logits, z)
+    return blend(per_example(w, own_loss), own_loss, partner_loss)
 
 
-def _weighed(weight: Array, value: Array) -> Array:
-    weight = weight.astype(value.dtype)
-    return weight * jnp.where(weight == 0, 0, value)
+def _or_one(weight: Array) -> Array:
+    return jnp.where(weight > 0, weight, 1)
 
 
 def _integers(labels: ArrayLike, advice: str = _SOFT) -> Array:

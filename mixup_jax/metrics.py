@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from mixup_jax._mix import Mix
 from mixup_jax.losses import two_term
 
 
@@ -46,4 +47,24 @@ def accuracy(logits: Array, targets: ArrayLike) -> Array:
     return jnp.sum(jnp.where(hit, targets, 0), axis=-1).astype(jnp.float32)
 
 
-two_term_accuracy = two_term(accuracy)
+def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
+    """Return ``accuracy`` on the mixed targets of integer labels, without making them.
+
+    ``lam[i]`` if the prediction is the own label, plus ``1 - lam[i]`` if it is the
+    partner's.
+
+    Args:
+      logits: ``[B, K]``.
+      labels: integer ``[B]``.
+      mix: what the batch was mixed by.
+
+    Returns:
+      float32 ``[B]``.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mix = mx.Mix(lam=jnp.array([0.75, 1.0]), partner=jnp.array([1, 0]))
+      >>> mx.metrics.two_term_accuracy(jnp.eye(2)[::-1], jnp.array([0, 1]), mix)
+      Array([0.25, 0.  ], dtype=float32)
+    """
+    return two_term(accuracy)(logits, labels, mix)

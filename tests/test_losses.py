@@ -1,0 +1,325 @@
+"""Two roads to one number: mixed dense targets, or two terms on integer labels."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mixup_jax as mx
+
+entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+soft_entropy = optax.losses.softmax_cross_entropy
+
+LOGITS = jnp.array(
+    [[2.0, -1.0, 0.5], [0.0, 1.0, 3.0], [1.5, 1.5, -2.0], [-0.5, 0.25, 0.0]]
+)
+LABELS = jnp.array([0, 2, 1, 1])
+MIX = mx.Mix(jnp.array([0.75, 0.5, 1.0, 0.0]), jnp.array([1, 0, 3, 2]))
+
+
+def smoothed(logits, labels, smoothing=0.1):
+    """Cross-entropy with label smoothing, on integer labels and without dense ones."""
+    uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    return (1 - smoothing) * entropy(logits, labels) + smoothing * uniform
+
+
+def poly(logits, labels):
+    hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.losses.poly_loss_cross_entropy(logits, hot)
+
+
+def sigmoid(logits, labels):
+    hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return jnp.sum(optax.losses.sigmoid_binary_cross_entropy(logits, hot), axis=-1)
+
+
+def sigmoid_of_targets(logits, targets):
+    return jnp.sum(optax.losses.sigmoid_binary_cross_entropy(logits, targets), axis=-1)
+
+
+LOSSES = {
+    "softmax": (entropy, soft_entropy, 0.0),
+    "label smoothing": (smoothed, soft_entropy, 0.1),
+    "poly": (poly, optax.losses.poly_loss_cross_entropy, 0.0),
+    "sigmoid": (sigmoid, sigmoid_of_targets, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_two_terms_are_the_loss_on_mixed_targets(name):
+    loss, soft_loss, smoothing = LOSSES[name]
+
+    def two(logits, lam):
+        mix = mx.Mix(lam, MIX.partner)
+        return mx.losses.two_term(loss)(logits, LABELS, mix)
+
+    def dense(logits, lam):
+        mix = mx.Mix(lam, MIX.partner)
+        targets = mx.losses.one_hot(LABELS, 3, smoothing=smoothing)
+        return soft_loss(logits, mix.targets(targets))
+
+    for function in (lambda f: f, lambda f: jax.jacobian(f, argnums=(0, 1))):
+        found, expected = (jax.jit(function(f))(LOGITS, MIX.lam) for f in (two, dense))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6),
+            found,
+            expected,
+        )
+
+
+def test_a_loss_that_is_not_linear_is_another_number():
+    # The equality above is of the linear losses; a check that cannot tell would not do.
+    def focal(logits, targets):
+        return jnp.sum(optax.losses.sigmoid_focal_loss(logits, targets), axis=-1)
+
+    two = mx.losses.two_term(lambda x, y: focal(x, mx.losses.one_hot(y, 3)))
+    dense = focal(LOGITS, MIX.targets(mx.losses.one_hot(LABELS, 3)))
+    assert not np.allclose(two(LOGITS, LABELS, MIX), dense, rtol=1e-3)
+
+
+def test_two_terms_by_hand():
+    # log 2 where the classes are even; log(1 + 3) - log 3 and - log 1 where 3 : 1.
+    logits = jnp.log(jnp.array([[1.0, 1.0], [3.0, 1.0]]))
+    mix = mx.Mix(jnp.array([0.25, 0.75]), jnp.array([1, 0]))
+    found = mx.losses.two_term(entropy)(logits, jnp.array([0, 1]), mix)
+    expected = [np.log(2), 0.75 * np.log(4) + 0.25 * np.log(4 / 3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_partner_is_moved_as_the_mix_moves():
+    batch = (jnp.zeros((4, 2)), None)
+    for pairing in (mx.pairings.neighbour, mx.pairings.roll, mx.pairings.derangement):
+        _, mix = mx.mixup(jax.random.key(0), batch, pairing=pairing)
+        lam, partner = np.asarray(mix.lam), np.asarray(mix.partner)
+        found = mx.losses.two_term(entropy)(LOGITS, LABELS, mix)
+        own, other = entropy(LOGITS, LABELS), entropy(LOGITS, LABELS[partner])
+        expected = lam * own + (1 - lam) * other
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def log_likelihood(probabilities, labels):
+    return -jnp.log(jnp.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0])
+
+
+def test_a_term_of_weight_0_reaches_neither_value_nor_gradient():
+    # Class 1 is impossible for the first example, and it is the partner's.
+    probabilities = jnp.array([[1.0, 0.0], [0.5, 0.5]])
+    labels = jnp.array([0, 1])
+    mix = mx.Mix(jnp.array([1.0, 0.0]), jnp.array([1, 0]))
+
+    def total(probabilities, mix):
+        return jnp.sum(mx.losses.two_term(log_likelihood)(probabilities, labels, mix))
+
+    value, gradient = jax.value_and_grad(total)(probabilities, mix)
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-1, 0], [-2, 0]], rtol=1e-6)
+    # With some weight it is as impossible as it should be.
+    mixed = mx.Mix(jnp.array([0.5, 0.0]), mix.partner)
+    assert np.isinf(total(probabilities, mixed))
+
+
+def mean_by_hand(losses, labels, lam, partner, weights=None, ignored=-1):
+    """Return the mean over the terms that count, one by one, in float64."""
+    total = left = 0.0
+    for i, j in enumerate(partner):
+        for share, k in ((lam[i], i), (1 - lam[i], j)):
+            if labels[k] != ignored:
+                weight = share * (1 if weights is None else weights[k])
+                total += weight * losses[i, labels[k]]
+                left += weight
+    return total / left if left else 0.0
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 2, 1, 1], [0, -1, 1, 1], [-1, 2, -1, 1], [-1, -1, 0, -1], [-1] * 4]
+)
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0, 0.0]])
+def test_the_mean_divides_by_the_weight_that_is_left(labels, weights):
+    lam, partner = np.array([0.75, 0.5, 1.0, 0.125]), np.array([1, 0, 3, 2])
+    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
+    mean = mx.losses.two_term_mean(entropy)
+    # Losses that are exact: -log softmax of each class.
+    losses = -np.asarray(jax.nn.log_softmax(LOGITS), np.float64)
+    given = None if weights is None else jnp.array(weights)
+    found, gradient = jax.value_and_grad(mean)(LOGITS, jnp.array(labels), mix, given)
+    expected = mean_by_hand(losses, labels, lam, partner, weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_another_label_can_be_the_ignored_one():
+    mean = mx.losses.two_term_mean(entropy, ignored=lambda labels: labels == 255)
+    labels = jnp.array([0, 255, 1, 255], jnp.uint8)
+    alone = mx.Mix(jnp.ones(4), jnp.arange(4))
+    expected = jnp.mean(entropy(LOGITS[::2], labels[::2].astype(jnp.int32)))
+    np.testing.assert_allclose(mean(LOGITS, labels, alone), expected, rtol=1e-6)
+
+
+def test_an_ignored_label_reaches_no_gradient():
+    probabilities = jnp.array([[0.0, 1.0], [0.5, 0.5]])
+    mix = mx.Mix(jnp.array([0.5, 0.5]), jnp.array([1, 0]))
+    mean = partial(mx.losses.two_term_mean(log_likelihood), mix=mix)
+
+    def total(probabilities, labels):
+        return mean(probabilities, labels)
+
+    # Class 0, which an ignored label might be taken for, is impossible here.
+    gradient = jax.grad(total)(probabilities, jnp.array([-1, 1]))
+    np.testing.assert_allclose(gradient, [[0, -0.5], [0, -1]], rtol=1e-6)
+
+
+def test_example_weights_are_mixed_like_targets():
+    # 0.75 of an example that counts 2 and 0.25 of one that counts 1, and so on.
+    weights, lam = jnp.array([2.0, 1.0]), jnp.array([0.75, 0.5])
+    mix = mx.Mix(lam, jnp.array([1, 0]))
+    targets = jax.nn.one_hot(LABELS[:2], 3) * weights[:, None]
+    dense = jnp.sum(soft_entropy(LOGITS[:2], mix.targets(targets)))
+    expected = dense / jnp.sum(mix.targets(weights))
+    found = mx.losses.two_term_mean(entropy)(LOGITS[:2], LABELS[:2], mix, weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_weights_for_another_batch_are_refused():
+    with pytest.raises(ValueError, match=r"weights: expected 4 examples .* got 3"):
+        mx.losses.two_term_mean(entropy)(LOGITS, LABELS, MIX, jnp.ones(3))
+
+
+def test_segmentation_labels():
+    # A label for each pixel, one of them ignored, and logits for each pixel.
+    logits = jnp.stack([jnp.tile(LOGITS[:2, None], (1, 2, 1))] * 3, axis=1)
+    assert logits.shape == (2, 3, 2, 3)
+    labels = np.array([[[0, 1], [2, 0], [1, -1]], [[2, 2], [1, 0], [0, 1]]])
+    lam, partner = np.array([0.75, 0.5]), np.array([1, 0])
+    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
+    kept = np.where(labels < 0, 0, labels)
+    found = mx.losses.two_term(entropy)(logits, jnp.asarray(kept), mix)
+    targets = mx.losses.one_hot(kept, 3)
+    expected = soft_entropy(logits, mix.targets(targets))
+    assert found.shape == (2, 3, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    losses = -np.asarray(jax.nn.log_softmax(logits), np.float64)
+    total = left = 0.0
+    for pixel in np.ndindex(3, 2):
+        at = (slice(None), *pixel)
+        size = np.sum(np.where(labels[at] < 0, 0, lam))
+        size += np.sum(np.where(labels[at][partner] < 0, 0, 1 - lam))
+        total += size * mean_by_hand(losses[at], labels[at], lam, partner)
+        left += size
+    mean = mx.losses.two_term_mean(entropy)(logits, jnp.asarray(labels), mix)
+    np.testing.assert_allclose(mean, total / left, rtol=1e-6)
+
+
+def test_a_loss_that_adds_up_the_labels_of_an_example():
+    def of_sequence(logits, labels):
+        return jnp.sum(entropy(logits, labels), axis=1)
+
+    logits, labels = LOGITS.reshape(2, 2, 3), LABELS.reshape(2, 2)
+    mix = mx.Mix(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+    found = mx.losses.two_term(of_sequence)(logits, labels, mix)
+    expected = jnp.sum(mx.losses.two_term(entropy)(logits, labels, mix), axis=1)
+    assert found.shape == (2,)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def shapes(program):
+    """Yield the shape of each value that a program computes, within calls too."""
+    for equation in program.eqns:
+        inner = [v for v in equation.params.values() if hasattr(v, "jaxpr")]
+        for closed in inner:
+            yield from shapes(closed.jaxpr)
+        if not inner:
+            yield from (out.aval.shape for out in equation.outvars)
+
+
+def dense_arrays(function, *args):
+    size = (4, 1000)
+    found = list(shapes(jax.make_jaxpr(function)(*args).jaxpr))
+    return sum(shape[-2:] == size for shape in found)
+
+
+@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+def test_no_dense_targets_are_made(wrap):
+    logits = jnp.zeros((4, 1000))
+
+    def two_losses(logits, labels):
+        return entropy(logits, labels), entropy(logits, labels[::-1])
+
+    def dense(logits, labels):
+        return soft_entropy(logits, MIX.targets(mx.losses.one_hot(labels, 1000)))
+
+    two_terms = dense_arrays(lambda x, y: wrap(entropy)(x, y, MIX), logits, LABELS)
+    assert two_terms == dense_arrays(two_losses, logits, LABELS)
+    # The count does see dense targets.
+    one = dense_arrays(soft_entropy, logits, logits)
+    assert dense_arrays(dense, logits, LABELS) > one
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_integer_labels_on_an_explicit_mesh(devices):
+    kind = jax.sharding.AxisType.Explicit
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(kind,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    logits = jnp.tile(LOGITS, (4, 1))
+    labels = jnp.tile(LABELS, 4)
+    _, mix = mx.mixup(jax.random.key(0), (logits, None), pairing=mx.pairings.roll)
+    mean = mx.losses.two_term_mean(entropy)
+    expected = mean(logits, labels, mix)
+
+    @jax.jit
+    def step(logits, labels):
+        batch = (logits, None)
+        _, mix = mx.mixup(jax.random.key(0), batch, pairing=mx.pairings.roll)
+        each = mx.losses.two_term(entropy)(logits, labels, mix)
+        return mean(logits, labels, mix), jnp.mean(each)
+
+    with jax.set_mesh(mesh):
+        found = step(jax.device_put(logits, rows), jax.device_put(labels, rows))
+    np.testing.assert_allclose(found, [expected, expected], rtol=1e-5)
+
+
+def test_bfloat16():
+    logits = LOGITS.astype(jnp.bfloat16)
+    each = mx.losses.two_term(entropy)(logits, LABELS, MIX)
+    assert each.dtype == jnp.float32
+    exact = mx.losses.two_term(entropy)(logits.astype(jnp.float32), LABELS, MIX)
+    np.testing.assert_allclose(each, exact, rtol=0.02)
+    mean = mx.losses.two_term_mean(entropy)(logits, LABELS, MIX)
+    assert mean.dtype == jnp.float32
+    np.testing.assert_allclose(mean, np.mean(exact), rtol=0.01)
+
+
+def test_one_hot_by_hand():
+    found = mx.losses.one_hot(jnp.array([[0, 3]]), 4, smoothing=0.2)
+    expected = [[[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert mx.losses.one_hot(LABELS, 3, dtype=jnp.bfloat16).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_binary_targets_survive_smoothing(dtype, smoothing):
+    targets = mx.losses.one_hot(LABELS, 3, smoothing=smoothing, dtype=dtype)
+    mixed = MIX.targets(targets)
+    expected = [[1, 0, 1], [1, 0, 1], [0, 1, 0], [0, 1, 0]]
+    binary = mx.losses.binary_targets(mixed, smoothing=smoothing)
+    assert binary.dtype == dtype
+    np.testing.assert_array_equal(binary.astype(jnp.float32), expected)
+    if smoothing:  # what others do makes every class positive
+        assert np.all(mixed > 0)
+    # Of the first example 3/4 is class 0, of the second a half.
+    most = mx.losses.binary_targets(mixed, threshold=0.6, smoothing=smoothing)
+    expected = [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    np.testing.assert_array_equal(most.astype(jnp.float32), expected)
+
+
+def test_binary_targets_with_traced_arguments():
+    mixed = MIX.targets(mx.losses.one_hot(LABELS, 3, smoothing=0.1))
+    jitted = jax.jit(
+        lambda y, t, s: mx.losses.binary_targets(y, threshold=t, smoothing=s)
+    )
+    expected = mx.losses.binary_targets(mixed, threshold=0.6, smoothing=0.1)
+    np.testing.assert_array_equal(jitted(mixed, 0.6, 0.1), expected)

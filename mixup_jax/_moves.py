@@ -179,7 +179,7 @@ def _in_blocks(
 ) -> Array:
     # XLA fuses the movement into the arithmetic only if the reshape comes after both.
     def view(rows: Array) -> Array:
-        return rows.reshape(-1, block, *rows.shape[1:])
+        return rows.reshape(rows.shape[0] // block, block, *rows.shape[1:])
 
     rows = x[None] if x.shape[0] == block else view(x)
     weights = w[None] if x.shape[0] == block else view(w)

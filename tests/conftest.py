@@ -20,7 +20,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Few examples, because a new shape is a new program to compile; the same ones each time.
+# Few examples, the same ones each time: every new shape is a program to compile.
 hypothesis.settings.register_profile(
     "mixup_jax", deadline=None, derandomize=True, max_examples=25
 )

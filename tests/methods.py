@@ -97,9 +97,7 @@ METHODS: dict[str, Method] = {
     "mixup-reverse-4": Method(mixup(pairing=partial(mx.pairings.reverse, block=4))),
     "mixup-roll": Method(mixup(pairing=mx.pairings.roll)),
     "mixup-roll-back": Method(mixup(pairing=partial(mx.pairings.roll, shift=-1))),
-    "mixup-permutation": Method(
-        mixup(pairing=mx.pairings.permutation), deranged=False
-    ),
+    "mixup-permutation": Method(mixup(pairing=mx.pairings.permutation), deranged=False),
     "mixup-derangement": Method(mixup(pairing=mx.pairings.derangement)),
     "mixup-given": fixed(shifted, deranged=False),
     "mixup-same-class": Method(
@@ -121,7 +119,6 @@ METHODS: dict[str, Method] = {
     "cutmix-sizes": Method(
         cutmix(region=partial(mx.regions.box, min_size=0.3, max_size=0.8)), pastes=True
     ),
-    "cutmix-one-axis": Method(cutmix(spatial=(2,)), pastes=True),
     "cutmix-roll": Method(cutmix(pairing=mx.pairings.roll), pastes=True),
     "cutmix-permutation": Method(
         cutmix(pairing=mx.pairings.permutation), pastes=True, deranged=False
@@ -151,7 +148,8 @@ METHODS: dict[str, Method] = {
         lambda a: mx.choose(
             [mx.erm, partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)],
             [0.2, 0.4, 0.4],
-        )
+        ),
+        deranged=False,
     ),
     "choose-two-pairings": Method(
         lambda a: mx.choose(
@@ -173,11 +171,13 @@ METHODS: dict[str, Method] = {
         pastes=True,
     ),
     "with-probability": Method(
-        lambda a: mx.with_probability(0.5, partial(mx.mixup, alpha=a))
+        lambda a: mx.with_probability(0.5, partial(mx.mixup, alpha=a)),
+        deranged=False,
     ),
     "with-probability-per-batch": Method(
         lambda a: mx.with_probability(0.5, partial(mx.cutmix, alpha=a), by=PER_BATCH),
         pastes=True,
+        deranged=False,
     ),
     "with-probability-choose": Method(
         lambda a: mx.with_probability(
@@ -185,7 +185,8 @@ METHODS: dict[str, Method] = {
             mx.choose(
                 [partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)], [0.5, 0.5]
             ),
-        )
+        ),
+        deranged=False,
     ),
     "scheduled": Method(
         lambda a: mx.scheduled(

@@ -1,0 +1,106 @@
+"""The train step under `pmap`, with a Linen model and Linen's `TrainState`.
+
+    python -m examples.pmap_linen --devices 4
+
+`mesh_nnx.py` is the same program but for the lines marked "model" and "driver".
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn  # model
+from flax.training.train_state import TrainState  # model
+from rich.console import Console
+from rich.progress import track
+
+import mixup_jax as mx
+from examples.datasets import DATASETS
+
+
+# --- model
+class CNN(nn.Module):
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(16, (3, 3))(x))
+        x = nn.relu(nn.Conv(32, (3, 3), strides=2)(x))
+        return nn.Dense(self.classes)(x.reshape(x.shape[0], -1))
+
+
+def build(key, images, classes, tx):
+    """Return a train state, and `predict(params, images) -> logits`."""
+    model = CNN(classes)
+    params = model.init(key, images)
+    return TrainState.create(apply_fn=model.apply, params=params, tx=tx), model.apply
+
+
+# --- end of model
+
+
+# --- driver
+def drive(step):
+    """Return the step on every local device, each with its share of the batch."""
+    return mx.training.pmapped(step)
+
+
+# --- end of driver
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.devices:
+        jax.config.update("jax_num_cpu_devices", args.devices)
+    data = DATASETS[args.data](args.data_dir)
+    images = data.train_images.astype(np.float32) / 255
+    tests = data.test_images.astype(np.float32) / 255
+    key_init, key = jax.random.split(jax.random.key(args.seed))
+    state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
+    predict = jax.jit(predict)
+
+    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
+    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+
+    def loss(params, batch, mix):
+        logits = predict(params, batch["image"])
+        return jnp.mean(entropy(logits, batch["label"], mix)), {}
+
+    train_step = drive(mx.training.train_step(loss, mixer))
+    shuffle = np.random.default_rng(args.seed)
+    steps = len(images) // args.batch_size
+    bar = Console(stderr=True)
+    print(f"{args.data} on {jax.device_count()} devices")
+    for epoch in range(1, args.epochs + 1):
+        order = shuffle.permutation(len(images))
+        losses = []
+        for i in track(range(steps), f"epoch {epoch}", console=bar, transient=True):
+            rows = order[i * args.batch_size : (i + 1) * args.batch_size]
+            batch = {"image": images[rows], "label": data.train_labels[rows]}
+            state, metrics = train_step(state, key, batch)
+            losses.append(metrics["loss"])
+        error = np.mean(predict(state.params, tests).argmax(-1) != data.test_labels)
+        print(f"epoch {epoch}: loss {np.mean(losses):.4f}, test error {error:.2%}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Mixup in a train step on several devices."
+    )
+    parser.add_argument("--data", choices=DATASETS, default="digits")
+    parser.add_argument("--data-dir", type=Path, help="the original files")
+    parser.add_argument("--devices", type=int, help="on a CPU: make it this many")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

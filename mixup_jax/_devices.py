@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from mixup_jax import _checks
@@ -165,7 +167,15 @@ def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     def put(x: Any) -> Array:
         if isinstance(x, jax.Array) and x.sharding.device_set == sharding.device_set:
             return x
-        return jax.device_put(x, sharding)
+        if jax.process_count() == 1:
+            return jax.device_put(x, sharding)
+        # Each process fills its own devices. `device_put` would compare the values of
+        # all processes, in every step, and refuses typed keys.
+        x = jnp.asarray(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
 

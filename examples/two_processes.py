@@ -1,0 +1,160 @@
+"""Two processes train as one: each feeds its half of every batch.
+
+    python -m examples.two_processes
+
+Trains on a mesh twice: once from two processes with `jax.distributed` (Gloo on a CPU),
+once from one process with as many devices. Prints the losses of both side by side, and
+exits with 1 where they differ by more than float32 rounding.
+"""
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.training.train_state import TrainState
+
+import mixup_jax as mx
+from examples.datasets import DATASETS
+
+PROCESSES = 2
+
+
+def train(steps: int, batch_size: int) -> list[float]:
+    """Return the losses. Runs in each process, on the devices of all of them."""
+    data = DATASETS["digits"](None)
+    images = data.train_images.reshape(-1, 64).astype(np.float32) / 255
+    model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(len(data.classes))])
+    mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
+    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+
+    def loss(params, batch, mix):
+        logits = state.apply_fn(params, batch["image"])
+        return jnp.mean(entropy(logits, batch["label"], mix)), {}
+
+    key_init, key = jax.random.split(jax.random.key(0))
+    state = TrainState.create(
+        apply_fn=model.apply,
+        params=model.init(key_init, images[:1]),
+        tx=optax.adam(1e-3),
+    )
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    train_step = mx.training.sharded(mx.training.train_step(loss, mixer), mesh)
+    shuffle = np.random.default_rng(0)  # the same in each process
+    share = batch_size // jax.process_count()
+    losses = []
+    for _ in range(steps):
+        rows = shuffle.choice(len(images), batch_size, replace=False)
+        mine = rows[jax.process_index() * share :][:share]
+        batch = {"image": images[mine], "label": data.train_labels[mine]}
+        state, metrics = train_step(state, key, batch)
+        losses.append(float(metrics["loss"]))
+    return losses
+
+
+def worker(args: argparse.Namespace) -> None:
+    """Be process `args.process` of `args.processes`; write the losses to `args.out`."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", args.devices // args.processes)
+    if args.processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    losses = train(args.steps, args.batch_size)
+    args.out.write_text(json.dumps(losses))
+
+
+def run(processes: int, args: argparse.Namespace) -> list[float]:
+    """Start the workers and wait for them; return the losses, which all agree on."""
+    deadline = time.monotonic() + args.timeout
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{process}.json" for process in range(processes)]
+        command = [sys.executable, "-m", "examples.two_processes"]
+        command += ["--processes", str(processes), "--steps", str(args.steps)]
+        command += ["--devices", str(args.devices)]
+        command += ["--batch-size", str(args.batch_size)]
+        command += ["--coordinator", f"127.0.0.1:{free_port()}"]
+        workers = [
+            subprocess.Popen([*command, "--process", str(process), "--out", str(file)])
+            for process, file in enumerate(files)
+        ]
+        try:
+            while any(worker.poll() is None for worker in workers):
+                failed = [worker.poll() for worker in workers if worker.poll()]
+                if failed:
+                    raise RuntimeError(f"a process failed with exit code {failed[0]}")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"no end after {args.timeout:g} seconds")
+                time.sleep(0.1)
+            codes = [worker.returncode for worker in workers]
+            if any(codes):
+                raise RuntimeError(f"the processes ended with exit codes {codes}")
+        finally:
+            # One without the other would wait for ever.
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        losses = [json.loads(file.read_text()) for file in files]
+    if any(other != losses[0] for other in losses):
+        raise RuntimeError("the processes report different losses")
+    return losses[0]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Two processes train as one.")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--devices", type=int, default=4, help="of both together")
+    parser.add_argument("--timeout", type=float, default=300, help="in seconds")
+    # What follows is for the processes that this one starts.
+    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--coordinator", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.steps < 1:
+        parser.error(f"--steps: expected at least 1; got {args.steps}.")
+    if args.devices < PROCESSES or args.devices % PROCESSES:
+        parser.error(f"--devices: expected an even number; got {args.devices}.")
+    if args.batch_size < 1 or args.batch_size % args.devices:
+        parser.error(
+            f"--batch-size: expected a multiple of the {args.devices} devices; got "
+            f"{args.batch_size}."
+        )
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.process is not None:
+        return worker(args)
+    try:
+        two, one = run(PROCESSES, args), run(1, args)
+    except RuntimeError as error:
+        sys.exit(f"two_processes: {error}")
+    print(f"{args.devices} devices\nstep  two processes  one process")
+    for step, losses in enumerate(zip(two, one)):
+        print("{:4}  {:13.6f}  {:11.6f}".format(step, *losses))
+    if not np.allclose(two, one, rtol=1e-5, atol=1e-6):
+        sys.exit("The losses differ.")
+    print("The losses are equal to float32 tolerance.")
+
+
+if __name__ == "__main__":
+    main()

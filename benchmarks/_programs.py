@@ -1,0 +1,55 @@
+"""What a compiled program does, read off the program itself."""
+
+import collections
+import re
+from typing import Any, NamedTuple
+
+COLLECTIVES = (
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
+)
+
+
+class Facts(NamedTuple):
+    """What XLA says of a compiled program, for one device.
+
+    Attributes:
+      bytes_accessed: bytes read and written, as the cost model counts them.
+      temporary: bytes of temporary memory.
+      collectives: how many of each kind.
+      loops: while loops.
+      conditionals: branches left for run time.
+    """
+
+    bytes_accessed: float
+    temporary: int
+    collectives: dict[str, int]
+    loops: int
+    conditionals: int
+
+
+def facts(program: Any) -> Facts:
+    """Return the facts about a compiled program."""
+    text = program.as_text()
+    # Asynchronous collectives are two instructions, of which one starts.
+    found = {
+        kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in COLLECTIVES
+    }
+    cost = program.cost_analysis()
+    return Facts(
+        float(cost["bytes accessed"]),
+        int(program.memory_analysis().temp_size_in_bytes),
+        {kind: count for kind, count in found.items() if count},
+        len(re.findall(r" while\(", text)),
+        len(re.findall(r" conditional\(", text)),
+    )
+
+
+def more(facts: Facts, base: Facts) -> dict[str, int]:
+    """Return the collectives that one program has more of than another."""
+    extra = collections.Counter(facts.collectives)
+    extra.subtract(base.collectives)
+    return {kind: count for kind, count in extra.items() if count}

@@ -1,0 +1,188 @@
+"""The models that the benchmarks train, true to their originals, in Flax Linen."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.typing import DTypeLike
+
+import mixup_jax as mx
+
+EntropyOf = Callable[[Array, Any, mx.Mix], Array]
+
+
+class MLP(nn.Module):
+    """Two hidden layers of 256."""
+
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return logits ``[B, K]``, float32."""
+        x = x.reshape(x.shape[0], -1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(256, dtype=self.dtype)(x))
+        return nn.Dense(self.classes, dtype=jnp.float32)(x)
+
+
+class CNN(nn.Module):
+    """Six convolutions in three stages, of 64, 128 and 256 channels."""
+
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return logits ``[B, K]``, float32."""
+        for features in (64, 128, 256):
+            for strides in (1, 2):
+                x = nn.Conv(features, (3, 3), strides, dtype=self.dtype)(x)
+                x = nn.relu(x)
+        return nn.Dense(self.classes, dtype=jnp.float32)(x.mean((1, 2)))
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 with the stride in the 3x3 convolution; 25.6 million parameters.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return logits ``[B, K]``, float32."""
+        conv = partial(nn.Conv, use_bias=False, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=False,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        x = nn.relu(norm()(conv(64, (7, 7), 2)(x)))
+        x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+        for stage, blocks in enumerate((3, 4, 6, 3)):
+            for block in range(blocks):
+                features, strides = 64 * 2**stage, 2 if stage and not block else 1
+                y = nn.relu(norm()(conv(features, (1, 1))(x)))
+                y = nn.relu(norm()(conv(features, (3, 3), strides)(y)))
+                y = norm(scale_init=nn.initializers.zeros)(
+                    conv(4 * features, (1, 1))(y)
+                )
+                if not block:
+                    x = norm()(conv(4 * features, (1, 1), strides)(x))
+                x = nn.relu(x + y)
+        return nn.Dense(self.classes, dtype=jnp.float32)(x.mean((1, 2)))
+
+
+class ViT(nn.Module):
+    """ViT-S/16 with a class token; 22.1 million parameters.
+
+    Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; size S is
+    that of Touvron et al. (DeiT), ICML 2021.
+    """
+
+    classes: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return logits ``[B, K]``, float32."""
+        width, normal = 384, nn.initializers.normal(0.02)
+        x = nn.Conv(width, (16, 16), (16, 16), "VALID", dtype=self.dtype)(x)
+        x = x.reshape(x.shape[0], -1, width)
+        token = self.param("token", nn.initializers.zeros, (1, 1, width)).astype(
+            x.dtype
+        )
+        x = jnp.concatenate([token, x], axis=1)
+        x = x + self.param("place", normal, (1, x.shape[1], width)).astype(x.dtype)
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        for _ in range(12):
+            y = norm()(x)
+            x = x + nn.MultiHeadDotProductAttention(6, dtype=self.dtype)(y)
+            y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(norm()(x)))
+            x = x + nn.Dense(width, dtype=self.dtype)(y)
+        return nn.Dense(self.classes, dtype=jnp.float32)(norm()(x)[:, 0])
+
+
+class Model(NamedTuple):
+    """A model and what it is trained on.
+
+    Attributes:
+      module: builds it, ``(classes, dtype) -> nn.Module``.
+      image: the shape of one image, ``(H, W, C)``.
+      classes: how many.
+      batch: images in a batch for one accelerator.
+    """
+
+    module: Callable[..., nn.Module]
+    image: tuple[int, int, int]
+    classes: int
+    batch: int
+
+
+MODELS = {
+    "mlp": Model(MLP, (28, 28, 1), 10, 1024),
+    "cnn": Model(CNN, (32, 32, 3), 10, 512),
+    "resnet50": Model(ResNet50, (224, 224, 3), 1000, 128),
+    "vit_s16": Model(ViT, (224, 224, 3), 1000, 128),
+}
+
+
+def initial_state(model: Model, dtype: DTypeLike, key: Array) -> mx.training.TrainState:
+    """Return the train state before the first step, SGD with momentum."""
+    module = model.module(model.classes, dtype)
+    variables = dict(module.init(key, jnp.zeros((1, *model.image), dtype)))
+    return mx.training.TrainState.create(
+        variables.pop("params"), optax.sgd(0.1, momentum=0.9), model_state=variables
+    )
+
+
+def loss_of(model: Model, dtype: DTypeLike, entropy: EntropyOf) -> mx.training.Stateful:
+    """Return the loss for ``train_step``, on batches with ``image`` and ``label``.
+
+    Args:
+      model: from ``MODELS``.
+      dtype: what it computes in.
+      entropy: ``(logits, labels, mix) -> [B]``: ``dense`` or ``two_term``.
+    """
+    module = model.module(model.classes, dtype)
+
+    def loss(params, batch, mix, state, key):
+        del key
+        variables = {"params": params, **state.model_state}
+        logits, changed = module.apply(
+            variables, batch["image"], mutable=list(state.model_state)
+        )
+        value = jnp.mean(entropy(logits, batch["label"], mix))
+        return value, ({}, {"model_state": dict(changed)})
+
+    return mx.training.stateful(loss)
+
+
+def dense(logits: Array, labels: Array, mix: mx.Mix) -> Array:
+    """Return the cross-entropy against soft labels ``[B, K]``, mixed already."""
+    del mix
+    return optax.losses.softmax_cross_entropy(logits, labels)
+
+
+two_term: EntropyOf = mx.losses.two_term(
+    optax.losses.softmax_cross_entropy_with_integer_labels
+)
+
+
+def parameters(model: Model) -> int:
+    """Return how many parameters ``model`` has."""
+    state = jax.eval_shape(lambda key: initial_state(model, jnp.float32, key), KEY)
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+KEY = jax.eval_shape(lambda: jax.random.key(0))

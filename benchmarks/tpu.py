@@ -1,0 +1,305 @@
+"""What does mixing add to a sharded train step, as the TPU's compiler sees it?
+
+Compiles the step of ResNet-50 and ViT-S/16 (1000 classes, bfloat16, 128 images of
+224x224 a chip) for TPUs that are not there, with libtpu and `jax.experimental.topologies`: no
+mixing, ours, what people paste, big_vision's. On a machine with TPUs, `--run` compiles
+for them and times the steps as well.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from jax.experimental import topologies
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+import mixup_jax as mx
+from benchmarks import _measure
+from benchmarks._programs import facts, more
+from benchmarks.models import CNN, KEY, MODELS, Model, dense, initial_state, loss_of
+
+RUN = "--run" in sys.argv
+# libtpu then compiles without asking for a TPU or for its neighbours.
+ABSENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+AXIS = "data"
+DTYPE = jnp.bfloat16
+SMALL = {"cnn": Model(CNN, (64, 64, 3), 10, 32)}
+TOPOLOGIES = {
+    "v5e:2x2": "v5litepod-4",
+    "v5e:4x4": "v5litepod-16",
+    "v5e:16x16": "v5litepod-256",
+    "v6e:2x2": "v6e-4",
+}
+ours = partial(mx.mixup, alpha=0.2)
+
+
+def pasted(key: jax.Array, batch: Any) -> Any:
+    """Mix as the code that people paste: a random permutation, lam from random.beta."""
+    images, labels = batch
+    key_lam, key_partner = jax.random.split(key)
+    lam = jax.random.beta(key_lam, 0.2, 0.2, (images.shape[0],))
+    partner = jax.random.permutation(key_partner, images.shape[0])
+    w = lam[:, None, None, None].astype(images.dtype)
+    images = w * images + (1 - w) * images[partner]
+    labels = lam[:, None] * labels + (1 - lam)[:, None] * labels[partner]
+    return (images, labels), None
+
+
+def big_vision(key: jax.Array, batch: Any) -> Any:
+    """Mix by big_vision's formula: one lam a batch, the partner is one place before."""
+    lam = jax.random.beta(key, 0.2, 0.2)
+    lam = jnp.maximum(lam, 1 - lam)
+
+    def mix(x: jax.Array) -> jax.Array:
+        w = lam.astype(x.dtype)
+        return w * x + (1 - w) * jnp.roll(x, 1, axis=0)
+
+    return jax.tree.map(mix, batch), None
+
+
+def scaled(key: jax.Array, batch: Any) -> Any:
+    """Multiply every image by a number of its own: the least that any mixing costs."""
+    images, labels = batch
+    w = jax.random.uniform(key, (images.shape[0], 1, 1, 1)).astype(images.dtype)
+    return (w * images, labels), None
+
+
+def on_shares(mixer: Callable) -> Callable:
+    """Return ``mixer`` on each device's share by itself."""
+
+    def mixed(key: jax.Array, batch: Any) -> Any:
+        def on_share(key: jax.Array, batch: Any) -> Any:
+            key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+            return mixer(key, batch)[0]
+
+        specs = {"in_specs": (jax.P(), jax.P(AXIS)), "out_specs": jax.P(AXIS)}
+        return jax.shard_map(on_share, **specs)(key, batch), None
+
+    return mixed
+
+
+MIXERS: dict[str, Callable] = {
+    "no mixing": mx.erm,
+    "images scaled, the floor": on_shares(scaled),
+    "mixup, a share": on_shares(ours),
+    "mixup, permuted, a share": on_shares(
+        partial(ours, pairing=mx.pairings.permutation)
+    ),
+    "cutmix, a share": on_shares(mx.cutmix),
+    "mixup, jit": ours,
+    "cutmix, jit": mx.cutmix,
+    "pasted, a share": on_shares(pasted),
+    "pasted, jit": pasted,
+    "big_vision, a share": on_shares(big_vision),
+}
+FEW = ("no mixing", "mixup, a share", "mixup, jit")
+SOME = (*FEW, "mixup, permuted, a share", "pasted, jit")
+
+
+def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
+    """Return the sharded train step, lowered for the devices of ``mesh``."""
+
+    def mixed(key: jax.Array, batch: Any) -> Any:
+        (image, label), mix = mixer(key, (batch["image"], batch["label"]))
+        return {"image": image, "label": label}, mix
+
+    step = mx.training.train_step(loss_of(model, DTYPE, dense), mixed)
+    whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
+
+    def like(leaf: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    state = jax.eval_shape(partial(initial_state, model, DTYPE), KEY)
+    size = model.batch * mesh.size
+    batch = {
+        "image": jax.ShapeDtypeStruct((size, *model.image), DTYPE, sharding=shared),
+        "label": jax.ShapeDtypeStruct(
+            (size, model.classes), jnp.float32, sharding=shared
+        ),
+    }
+    with jax.set_mesh(mesh):
+        return jax.jit(step, donate_argnums=0).lower(
+            jax.tree.map(partial(like, sharding=whole), state), like(KEY, whole), batch
+        )
+
+
+def compile_for(topology: str, name: str, names: list[str]) -> None:
+    """Print a line of JSON for each mixer in ``names``, on the step of one model."""
+    if RUN:
+        devices = jax.devices("tpu")
+    else:
+        devices = topologies.get_topology_desc(topology, "tpu").devices
+    # Auto axes, since Explicit ones would have to be named in the convolutions.
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=auto)
+    model = {**MODELS, **SMALL}[name]
+    share = model.batch * int(np.prod(model.image)) * jnp.dtype(DTYPE).itemsize
+    base, programs = None, {}
+    for mixer in names:
+        start = time.perf_counter()
+        program = lowered(model, MIXERS[mixer], mesh).compile()
+        seconds, found = time.perf_counter() - start, facts(program)
+        base = base or found
+        row = {
+            "topology": topology,
+            "model": name,
+            "mixing": mixer,
+            "GB": found.bytes_accessed / 1e9,
+            "bytes %": 100 * (found.bytes_accessed / base.bytes_accessed - 1),
+            "bytes, batches": (found.bytes_accessed - base.bytes_accessed) / share,
+            "temporary, batches": (found.temporary - base.temporary) / share,
+            "collectives": more(found, base),
+            "loops": found.loops - base.loops,
+            "fusions": _fusions(program, model),
+            "compile s": seconds,
+        }
+        print(json.dumps(row), flush=True)
+        programs[mixer] = program
+    if RUN:
+        for mixer, overhead in _timed(programs, model, mesh).items():
+            row = {"topology": topology, "model": name, "mixing": mixer}
+            print(json.dumps(row | {"time": overhead._asdict()}), flush=True)
+
+
+def _timed(
+    programs: dict[str, Any], model: Model, mesh: jax.sharding.Mesh
+) -> dict[str, _measure.Ratio]:
+    """Return how many times as long each step takes as that without mixing."""
+    whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
+    size, key = model.batch * mesh.size, jax.device_put(jax.random.key(0), whole)
+    images = jax.random.normal(key, (size, *model.image), DTYPE)
+    labels = jax.nn.one_hot(jnp.arange(size) % model.classes, model.classes)
+    batch = jax.device_put({"image": images, "label": labels}, shared)
+    contenders = {}
+    for name, program in programs.items():
+        held = [jax.device_put(initial_state(model, DTYPE, key), whole)]
+
+        def run(program=program, held=held):  # the state is donated, so it is handed on
+            held[0], metrics = program(held[0], key, batch)
+            return metrics
+
+        contenders[name] = _measure.Contender(run)
+    times = _measure.interleaved(contenders)
+    base = times[next(iter(times))]
+    return {name: _measure.ratio(taken, base) for name, taken in times.items()}
+
+
+def _fusions(program: Any, model: Model) -> int:
+    """Count the fusions that make something of the size of the batch of images."""
+    dims = sorted((model.batch, *model.image))
+    text, count = program.as_text(), 0
+    for line in text.splitlines():
+        if " fusion(" in line and " = bf16[" in line:
+            made = line.split(" = bf16[", 1)[1].split("]", 1)[0]
+            count += sorted(int(n) for n in made.split(",") if n) == dims
+    return count
+
+
+def picture(rows: list[dict[str, Any]]) -> Any:
+    """Draw the bytes that each kind of mixing adds, in percent of the step."""
+    groups = list(dict.fromkeys((row["topology"], row["model"]) for row in rows))
+    figure, axes = plt.subplots(
+        1, len(groups), figsize=(5.2 * len(groups), 4), squeeze=False, sharex=True
+    )
+    for axis, group in zip(axes[0], groups):
+        shown = [r for r in rows if (r["topology"], r["model"]) == group][1:]
+        values = [row["bytes %"] for row in shown]
+        axis.barh([row["mixing"] for row in shown], values, color="tab:blue")
+        for i, value in enumerate(values):
+            axis.text(max(value, 0), i, f" {value:+.2f}%", va="center", fontsize=8)
+        axis.set_title(f"{group[1]}, {group[0]}", fontsize=10)
+        axis.set_xlabel("bytes accessed a step, more than without mixing, %")
+        axis.invert_yaxis()
+        axis.margins(x=0.2)
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    """Compile every step in a process of its own, and write down what came out."""
+    parser = _measure.arguments(__doc__)
+    parser.add_argument("--run", action="store_true", help="on TPUs: time it too")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        topology, model, *names = args.worker
+        return compile_for(topology, model, names)
+
+    if not RUN:
+        jax.config.update("jax_platforms", "cpu")
+    work = [("v5e:2x2", "cnn", FEW)]
+    if not args.quick:
+        work = [("v5e:2x2", "resnet50", tuple(MIXERS)), ("v5e:2x2", "vit_s16", SOME)]
+        work += [(t, "resnet50", FEW) for t in TOPOLOGIES if t != "v5e:2x2"]
+    rows: list[dict[str, Any]] = []
+    with _measure.progress("compiling") as bar:
+        task = bar.add_task("", total=sum(len(names) for *_, names in work))
+        for topology, model, names in work:
+            bar.update(task, description=f"{model} for {topology}")
+            for row in _worker(topology, model, names):
+                known = [r for r in rows if row.items() >= _name(r).items()]
+                rows = rows if known else [*rows, row]
+                if known:
+                    known[0].update(row)
+                else:
+                    bar.advance(task)
+    _measure.show("The train step for TPUs, and what mixing adds to it", rows)
+    if args.out is None and not RUN:
+        args.out = _measure.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
+    _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows))
+
+
+def _name(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("topology", "model", "mixing")}
+
+
+def _worker(topology: str, model: str, names: tuple[str, ...]) -> Iterator[dict]:
+    """Yield the rows of one model and topology, from a process that knows no other."""
+    command = [sys.executable, "-m", "benchmarks.tpu", "--worker", topology, model]
+    environment, flags = dict(os.environ), ["--run"]
+    if not RUN:
+        environment |= ABSENT | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[topology]}
+        flags = []
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            [*command, *names, *flags],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=environment,
+        ) as worker,
+    ):
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+        if worker.wait():
+            said.seek(0)
+            raise SystemExit(
+                f"{model} for {topology}: the compiler stopped ({worker.returncode}). "
+                "It needs libtpu (pip install '.[tpu]', x86-64 Linux), or a TPU with "
+                f"--run.\n{said.read()[-2000:]}"
+            )
+
+
+if __name__ == "__main__":
+    main()

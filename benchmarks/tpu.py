@@ -1,9 +1,9 @@
 """What does mixing add to a sharded train step, as the TPU's compiler sees it?
 
 Compiles the step of ResNet-50 and ViT-S/16 (1000 classes, bfloat16, 128 images of
-224x224 a chip) for TPUs that are not there, with libtpu and `jax.experimental.topologies`: no
-mixing, ours, what people paste, big_vision's. On a machine with TPUs, `--run` compiles
-for them and times the steps as well.
+224x224 a chip) for TPUs that are not there, with libtpu: no mixing, ours, what people
+paste, big_vision's. On a machine with TPUs, `--run` compiles for them and times the
+steps as well.
 """
 
 import argparse

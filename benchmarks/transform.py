@@ -1,0 +1,215 @@
+"""Is mixing as fast as copying the batch, and faster than every peer?
+
+    python -m benchmarks.transform [--quick] [--out DIR] [--only mixup example float32]
+
+Mixup and CutMix of images and labels, with one lam for all or one for each example, in
+float32, in bfloat16, and on bytes that are cast and scaled to bfloat16 within the same
+jitted function. The limit is XLA's own copy of the same images out of place (`x + 1`;
+for bytes, the cast alone). Bytes are what XLA counts for the whole program, a byte of
+the images as they come.
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mixup_jax as mx
+from benchmarks import _measure, peers
+from benchmarks._programs import facts
+from benchmarks.peers import Case, Contender, NotMeasured
+
+SIZES = {
+    "1 MB": (84, 32, 32, 3),
+    "3 MB": (256, 32, 32, 3),
+    "25 MB": (2048, 32, 32, 3),
+    "150 MB": (250, 224, 224, 3),
+    "300 MB": (500, 224, 224, 3),
+}
+QUICK = {"3 MB": (256, 32, 32, 3)}
+WAYS = [(m, per) for m in ("mixup", "cutmix") for per in ("batch", "example")]
+DTYPES = ("float32", "bfloat16", "uint8")
+COPY_BAR = 1.15
+EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
+
+
+def ours(case: Case) -> Contender:
+    """mixup_jax with its default pairing."""
+    per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
+    ratio = per(mx.ratios.beta(peers.ALPHA))
+    mixer: mx.Mixer = functools.partial(mx.mixup, ratio=ratio)
+    if case.method == "cutmix":
+        box = mx.regions.box
+        region = mx.regions.per_batch(box) if case.per == "batch" else box
+        mixer = functools.partial(mx.cutmix, ratio=ratio, region=region)
+    return peers.on_jax(lambda key, x, y: mixer(key, (x, y)), case)
+
+
+def copy(case: Case) -> Contender:
+    """The limit: every byte read once and written once."""
+    if case.dtype == "uint8":
+        return peers.on_jax(lambda key, x, y: x, case)
+    return peers.on_jax(lambda key, x, y: x + 1, case)
+
+
+def measure(
+    case: Case, size: str, contenders: Mapping[str, peers.Builder], **options: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each contender, also for one that is not measured."""
+    ready, missing = {}, {}
+    for name, build in contenders.items():
+        try:
+            ready[name] = build(case)
+        except NotMeasured as error:
+            missing[name] = str(error)
+    times = _measure.interleaved(ready, **options)
+    item = np.dtype("uint8" if case.dtype == "uint8" else jax.numpy.dtype(case.dtype))
+    size_in_bytes = math.prod(case.shape) * item.itemsize
+    head = {"method": case.method, "per": case.per, "dtype": case.dtype, "size": size}
+    for name, contender in ready.items():
+        program = contender.program
+        moved = program and facts(program).bytes_accessed / size_in_bytes
+        yield head | {
+            "bytes": size_in_bytes,
+            "who": name,
+            "ms": _measure.median(times[name] * 1e3),
+            "x copy": _measure.ratio(times[name], times["copy"]),
+            "x ours": _measure.ratio(times[name], times["ours"]),
+            "bytes moved a byte": moved,
+        }
+    for name, reason in missing.items():
+        yield head | {"bytes": size_in_bytes, "who": name, "not measured": reason}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield for each case whether the bars are met, and by how much they are not."""
+    cases = dict.fromkeys(tuple(r[k] for k in _HEAD) for r in rows)
+    for head in cases:
+        timed = {
+            r["who"]: r
+            for r in rows
+            if tuple(r[k] for k in _HEAD) == head and "ms" in r
+        }
+        shipped = {w: r["x ours"] for w, r in timed.items() if w in peers.SHIPPED}
+        fastest = min(shipped, key=lambda who: shipped[who].median, default=None)
+        libraries = {w: x for w, x in shipped.items() if w in peers.LIBRARIES}
+        library = min(libraries, key=lambda who: libraries[who].median, default=None)
+        bar = EXAMPLE_BARS.get(head[3]) if head[1] == "example" else None
+        yield dict(zip(_HEAD, head)) | {
+            "x copy": timed["ours"]["x copy"],
+            "within 1.15": timed["ours"]["x copy"].median <= COPY_BAR,
+            "fastest peer": fastest,
+            "peer x ours": fastest and shipped[fastest],
+            "faster": fastest and shipped[fastest].median > 1,
+            "fastest library": library,
+            "library x ours": library and libraries[library],
+            "bar": bar,
+            "met": bar and library and libraries[library].median >= bar,
+        }
+
+
+_HEAD = ("method", "per", "dtype", "size")
+
+
+def picture(rows: list[dict[str, Any]]) -> Any:
+    """Return how many times as long as a copy everyone takes, over the size."""
+    dtypes = [d for d in DTYPES if any(r["dtype"] == d for r in rows)]
+    ways = [w for w in WAYS if any((r["method"], r["per"]) == w for r in rows)]
+    figure, axes = plt.subplots(
+        len(dtypes),
+        len(ways),
+        figsize=(3.4 * len(ways) + 1.6, 2.6 * len(dtypes) + 0.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    names = list(dict.fromkeys(r["who"] for r in rows if "ms" in r))
+    styles: dict[str, dict[str, Any]] = {
+        name: {"color": f"C{k % 10}", "ls": "--" if "compile" in name else "-"}
+        for k, name in enumerate(names)
+    }
+    styles["ours"] = {"color": "black", "lw": 2.5}
+    for line, dtype in zip(axes, dtypes):
+        for axis, way in zip(line, ways):
+            here = [
+                r
+                for r in rows
+                if r["dtype"] == dtype and (r["method"], r["per"]) == way and "ms" in r
+            ]
+            for name in names:
+                points = [(r["bytes"], r["x copy"]) for r in here if r["who"] == name]
+                if points and name != "copy":
+                    sizes, ratios = zip(*points)
+                    medians = [ratio.median for ratio in ratios]
+                    axis.plot(sizes, medians, "o", ms=3, **styles[name], label=name)
+                    spans = zip(
+                        sizes, [r.low for r in ratios], [r.high for r in ratios]
+                    )
+                    for at, low, high in spans:
+                        axis.plot([at, at], [low, high], color=styles[name]["color"])
+            axis.axhline(1, color="gray", lw=1)
+            axis.axhline(COPY_BAR, color="gray", lw=1, ls=":")
+            axis.set(xscale="log", yscale="log")
+            axis.set_title(f"{way[0]}, a lam a {way[1]}, {dtype}", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("bytes of images")
+    for line in axes:
+        line[0].set_ylabel("time / copy")
+    found = {}
+    for axis in axes.flat:
+        found |= dict(zip(*reversed(axis.get_legend_handles_labels())))
+    figure.legend(found.values(), found, loc="center right", fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1 - 1.6 / (3.4 * len(ways) + 1.6), 1))
+    return figure
+
+
+def main() -> None:
+    parser = _measure.arguments(__doc__)
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="words of the cases to run"
+    )
+    args = parser.parse_args()
+    cases = [
+        (Case(*way, dtype, shape, 10 if shape[1] == 32 else 1000), size)
+        for size, shape in (QUICK if args.quick else SIZES).items()
+        for dtype in (DTYPES[:1] if args.quick else DTYPES)
+        for way in WAYS
+        if set(args.only) <= {*way, dtype, size}
+    ]
+    if not cases:
+        raise SystemExit(f"--only: no case is {args.only}; words are {WAYS}, {DTYPES}.")
+    contenders = {"ours": ours, "copy": copy, **peers.SHIPPED}
+    options: dict[str, Any] = {"rounds": 25, "seconds": 12.0}
+    if args.quick:
+        options = {"rounds": 6, "seconds": 1.0, "sample": 0.002}
+    rows: list[dict[str, Any]] = []
+    with _measure.progress("transform") as bar:
+        task = bar.add_task("", total=len(cases))
+        for case, size in cases:
+            bar.update(
+                task, description=f"{case.method} {case.per} {case.dtype} {size}"
+            )
+            compiled: Mapping[str, peers.Builder]
+            compiled = {} if args.quick or case.dtype != "float32" else peers.COMPILED
+            rows += measure(case, size, {**contenders, **compiled}, **options)
+            bar.advance(task)
+    measured = [row for row in rows if "ms" in row]
+    _measure.show("transform: times", measured)
+    missing = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
+    columns = ("who", "not measured")
+    _measure.show("not measured", [dict(zip(columns, m)) for m in sorted(missing)])
+    bars = list(verdicts(rows))
+    _measure.show("transform: bars", bars)
+    found = {"peers": peers.versions(), "bars": bars, "rows": rows}
+    _measure.write("transform", __doc__, args, found, picture(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -20,12 +20,34 @@ from mixup_jax._types import Batch, RowFunction
 
 
 def own_key(key: Array, axis_name: str) -> Array:
-    """Return a key of this device's own."""
+    """Return a key of this device's own.
+
+    For ``per_device``: each device draws a mix of its own.
+
+    Example:
+      >>> import functools, jax, mixup_jax as mx
+      >>> own_key = functools.partial(mx.own_key, axis_name="data")
+      >>> on_each = jax.vmap(own_key, in_axes=None, axis_name="data", axis_size=2)
+      >>> first, second = on_each(jax.random.key(0))
+      >>> bool(first == second)
+      False
+    """
     return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
 
 def common_key(key: Array, axis_name: str) -> Array:
-    """Return the same key on every device."""
+    """Return the same key on every device.
+
+    For ``per_device``: all devices draw the same.
+
+    Example:
+      >>> import functools, jax, mixup_jax as mx
+      >>> mixer = mx.per_device(mx.mixup, "data", key_of=mx.common_key)
+      >>> on_shares = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+      >>> _, mix = on_shares(jax.random.key(0), (jax.numpy.ones((2, 4, 3)), None))
+      >>> bool((mix.lam[0] == mix.lam[1]).all())
+      True
+    """
     del axis_name
     return key
 
@@ -80,6 +102,16 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     Args:
       mixer: a mixer over pairs.
       axis_name: the mesh or pmap axis that the batch is divided over.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> mixer = mx.whole_batch(mx.mixup, "data")
+      >>> on_shares = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+      >>> key, x = jax.random.key(0), jax.numpy.ones((4, 3))
+      >>> _, on_two = on_shares(key, (x.reshape(2, 2, 3), None))
+      >>> _, on_one = mx.mixup(key, (x, None))
+      >>> bool((on_two.lam.reshape(4) == on_one.lam).all())
+      True
     """
 
     def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:

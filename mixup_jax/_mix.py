@@ -150,6 +150,20 @@ def draw(
     Raises:
       TypeError: ``key`` is no key.
       ValueError: ``batch`` is no pair, is empty, or its leaves disagree on its size.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> of_boxes = partial(
+      ...     mx.draw,
+      ...     ratio=mx.ratios.beta(1.0),
+      ...     pairing=mx.pairings.roll,
+      ...     region=mx.regions.box,
+      ... )
+      >>> images, labels = jax.numpy.ones((4, 8, 8, 3)), jax.numpy.arange(4)
+      >>> mix = of_boxes(jax.random.key(0), (images, labels))
+      >>> mix.partners(labels)
+      Array([3, 0, 1, 2], dtype=int32)
     """
     _checks.key(key)
     inputs, _ = _checks.pair(batch)

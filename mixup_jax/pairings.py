@@ -29,6 +29,12 @@ def neighbour(key: Array, batch: Batch) -> Partners:
 
     Cost on a sharded batch: none, where each device holds an even number. With an odd
     share pairs cross devices: one collective on the batch. An odd batch is gathered.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((5, 3)), None)
+      >>> mx.pairings.neighbour(jax.random.key(0), batch).index
+      Array([1, 0, 3, 4, 2], dtype=int32)
     """
     return reverse(key, batch, block=2)
 
@@ -81,6 +87,12 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
 
     Raises:
       ValueError: ``shift`` is a multiple of the batch size (of two or more).
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((4, 3)), None)
+      >>> mx.pairings.roll(jax.random.key(0), batch).index
+      Array([3, 0, 1, 2], dtype=int32)
     """
     del key
     size = _checks.examples(batch)
@@ -102,6 +114,12 @@ def permutation(key: Array, batch: Batch) -> Partners:
 
     Cost on a sharded batch: the whole batch is gathered. On each device by itself
     (``per_device``): none.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((4, 3)), None)
+      >>> jax.numpy.sort(mx.pairings.permutation(jax.random.key(0), batch).index)
+      Array([0, 1, 2, 3], dtype=int32)
     """
     size = _checks.examples(batch)
     index = jax.random.permutation(key, _positions(size))
@@ -114,6 +132,12 @@ def derangement(key: Array, batch: Batch) -> Partners:
     Everybody else is equally likely to be the partner.
 
     Cost on a sharded batch: as ``permutation``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((4, 3)), None)
+      >>> jax.numpy.sort(mx.pairings.derangement(jax.random.key(0), batch).index)
+      Array([0, 1, 2, 3], dtype=int32)
     """
     size = _checks.examples(batch)
     ring = jax.random.permutation(key, _positions(size))
@@ -132,6 +156,14 @@ def given(index: ArrayLike) -> Pairing:
     Raises:
       TypeError: ``index`` is not an integer array.
       ValueError: its shape is not ``[B]``, or a concrete entry is out of range.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((3, 2))
+      >>> pairing = mx.pairings.given([1, 0, 0])
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), pairing=pairing)
+      >>> mix.partner
+      Array([1, 0, 0], dtype=int32)
     """
     partners = _checks.array(index)
     if not jnp.issubdtype(partners.dtype, jnp.integer):
@@ -167,6 +199,13 @@ def same_class(
 
     Raises:
       ValueError: neither ``labels`` nor a single array of targets to take them from.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> labels = jax.numpy.array([0, 1, 0, 2, 1])
+      >>> batch = (jax.numpy.zeros((5, 3)), labels)
+      >>> mx.pairings.same_class(jax.random.key(0), batch).index
+      Array([2, 4, 0, 3, 1], dtype=int32)
     """
     start, stop, order, rank = _classes(_class_ids(batch, labels))
     others = stop - start - 1
@@ -184,6 +223,14 @@ def other_class(
     permutation. In a batch of one class everybody keeps itself, with ``lam = 1``.
 
     Arguments, cost and errors: as ``same_class``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> labels = jax.numpy.array([0, 0, 0, 1])
+      >>> batch = (jax.numpy.zeros((4, 3)), labels)
+      >>> partners = mx.pairings.other_class(jax.random.key(0), batch)
+      >>> labels[partners.index]
+      Array([1, 1, 1, 0], dtype=int32)
     """
     start, stop, order, rank = _classes(_class_ids(batch, labels))
     size = order.shape[0]

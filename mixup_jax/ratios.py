@@ -79,7 +79,16 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
 
 def uniform() -> Ratio:
-    """Return a ratio that draws ``lam`` uniformly from [0, 1), one per example."""
+    """Return a ratio that draws ``lam`` uniformly from [0, 1), one per example.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.uniform()
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool(((mix.lam >= 0) & (mix.lam < 1)).all())
+      True
+    """
 
     def draw(key: Array, partners: Partners) -> Array:
         return jax.random.uniform(key, partners.index.shape, jnp.float32)
@@ -92,6 +101,14 @@ def constant(lam: ArrayLike) -> Ratio:
 
     Raises:
       ValueError: a concrete ``lam`` outside [0, 1], or a shape that does not fit.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.constant(0.25)
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> mix.lam
+      Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
     _checks.number(lam, "lam", 0, 1, advice="It is the share of the own content.")
 
@@ -111,6 +128,14 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
 
     Raises:
       ValueError: not ``0 <= low < high <= 1``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.truncated(mx.ratios.beta(0.2), 0.4, 0.6)
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool(((mix.lam >= 0.4) & (mix.lam <= 0.6)).all())
+      True
     """
     if not 0 <= low < high <= 1:
         raise ValueError(
@@ -128,7 +153,16 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
 
 
 def folded(ratio: Ratio) -> Ratio:
-    """Return ``max(lam, 1 - lam)``: the own content always outweighs the partner's."""
+    """Return ``max(lam, 1 - lam)``: the own content always outweighs the partner's.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.folded(mx.ratios.constant(0.25))
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> mix.lam
+      Array([0.75, 0.75, 0.75, 0.75], dtype=float32)
+    """
 
     def draw(key: Array, partners: Partners) -> Array:
         lam = ratio(key, partners)
@@ -142,6 +176,14 @@ def per_pair(ratio: Ratio) -> Ratio:
 
     Raises:
       ValueError: the pairing does not pair off (a roll, a permutation, odd batches).
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.per_pair(mx.ratios.uniform())
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool((mix.lam[::2] == mix.lam[1::2]).all())
+      True
     """
 
     def draw(key: Array, partners: Partners) -> Array:
@@ -160,7 +202,16 @@ def per_pair(ratio: Ratio) -> Ratio:
 
 
 def per_batch(ratio: Ratio) -> Ratio:
-    """Return ``ratio`` drawn once a batch: every example keeps the same share."""
+    """Return ``ratio`` drawn once a batch: every example keeps the same share.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.per_batch(mx.ratios.uniform())
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool((mix.lam == mix.lam[0]).all())
+      True
+    """
 
     def draw(key: Array, partners: Partners) -> Array:
         lam = ratio(key, partners)

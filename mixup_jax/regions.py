@@ -47,7 +47,7 @@ class Grid(NamedTuple):
         return tuple(axes)
 
 
-def grid(inputs: Any, spatial: tuple[int, ...] | None = None) -> Grid:
+def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     """Return the grid that the leaves of ``inputs`` share.
 
     Args:
@@ -58,6 +58,12 @@ def grid(inputs: Any, spatial: tuple[int, ...] | None = None) -> Grid:
 
     Raises:
       ValueError: there are no spatial axes, or leaves that disagree on their sizes.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> images, masks = jnp.ones((2, 8, 6, 3)), jnp.ones((2, 8, 6))
+      >>> mx.regions.grid((images, masks))
+      Grid(axes=(1, 2), sizes=(8, 6), ndim=4)
     """
     leaves = jax.tree.leaves(inputs)
     if not leaves:
@@ -251,6 +257,15 @@ def box(
     Raises:
       ValueError: a range outside [0, 1], inputs without spatial axes.
 
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> region = partial(mx.regions.box, min_size=0.25, max_size=0.5)
+      >>> images = jax.numpy.ones((2, 8, 8, 3))
+      >>> _, mix = mx.cutmix(jax.random.key(0), (images, None), region=region)
+      >>> bool((mix.lam >= 0.75).all())
+      True
+
     Source: Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899.
     """
     if not 0 <= min_size <= max_size <= 1:
@@ -258,7 +273,7 @@ def box(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
             f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
         )
-    positions = grid(inputs, spatial)
+    positions = grid(inputs, spatial=spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     dims = len(positions.sizes)
     sides = jnp.clip((1 - lam) ** (1 / dims), min_size, max_size)
@@ -275,10 +290,7 @@ def box(
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
     total = math.prod(positions.sizes)
     inside = jnp.prod(stop - start, axis=1)
-    # XLA would divide by a constant as a product with its inverse, which is rounded.
-    whole = jnp.maximum(inside, total)
-    pixels = (total - inside).astype(jnp.float32) / whole.astype(jnp.float32)
-    return Box(start, stop, positions), share(lam, pixels)
+    return Box(start, stop, positions), share(lam, _own_share(inside, total))
 
 
 def blob(
@@ -315,10 +327,19 @@ def blob(
     Raises:
       ValueError: a negative ``decay``, inputs without spatial axes or with over three.
 
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> region = partial(mx.regions.blob, decay=5.0)
+      >>> images = jax.numpy.ones((2, 8, 8, 3))
+      >>> _, mix = mx.fmix(jax.random.key(0), (images, None), region=region)
+      >>> bool((mix.region.own.mean(axis=(1, 2)) == mix.lam).all())
+      True
+
     Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
     """
     _checks.number(decay, "blob: decay", 0, advice="3 is the paper's.")
-    positions = grid(inputs, spatial)
+    positions = grid(inputs, spatial=spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
             f"blob: expected one to three spatial axes; got {len(positions.sizes)} "
@@ -329,9 +350,16 @@ def blob(
     order = jnp.argsort(field.reshape(-1, total), axis=1)
     rank = jnp.argsort(order, axis=1).astype(jnp.int32)
     partners = jnp.round((1 - lam) * total).astype(jnp.int32)
-    pixels = (total - partners).astype(jnp.float32) / total
     own = rank >= per_example(partners, rank)
-    return Field(own.reshape(field.shape), positions), share(lam, pixels)
+    region = Field(own.reshape(field.shape), positions)
+    return region, share(lam, _own_share(partners, total))
+
+
+def _own_share(partners: Array, total: int) -> Array:
+    """Return the share of ``total`` positions that are not the partner's."""
+    # XLA would divide by a constant as a product with its inverse, which is rounded.
+    whole = jnp.maximum(partners, total)
+    return (total - partners).astype(jnp.float32) / whole.astype(jnp.float32)
 
 
 def _low_pass_noise(
@@ -359,7 +387,16 @@ def _low_pass_noise(
 
 
 def per_batch(region: Callable) -> Callable:
-    """Return ``region`` drawn once a batch: the first example's holds for all."""
+    """Return ``region`` drawn once a batch: the first example's holds for all.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> one_box = mx.regions.per_batch(mx.regions.box)
+      >>> images = jax.numpy.ones((4, 8, 8, 3))
+      >>> _, mix = mx.cutmix(jax.random.key(0), (images, None), region=one_box)
+      >>> bool((mix.region.start == mix.region.start[:1]).all())
+      True
+    """
 
     def draw(key: Array, lam: Array, inputs: Any, **options) -> tuple[Region, Array]:
         drawn, share = region(key, lam, inputs, **options)

@@ -1,0 +1,288 @@
+"""The rules of the interface, and which way the arrows between the files point."""
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import mixup_jax as mx
+
+PACKAGE = Path(mx.__file__).parent
+FILES = sorted(PACKAGE.glob("*.py"))
+NAMESPACES = ["losses", "metrics", "pairings", "ratios", "regions", "training"]
+
+# What a plain call gives by place although it has a default.
+BY_PLACE = {"ratios.beta": {"b"}}
+
+# From the bottom to the top: a file imports only from rows above its own.
+ROWS = [
+    {"_checks"},
+    {"_types"},
+    {"_moves"},
+    {"ratios", "pairings", "regions", "_blend"},
+    {"_mix"},
+    {"losses"},
+    {"metrics"},
+    {"methods"},  # each other file with an underscore is a method
+    {"_compose", "_devices"},
+    {"training"},
+    {"__init__"},
+]
+ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def exported():
+    """Return the names that the package hands on: ``from ... import x as x``."""
+    return [
+        alias.name
+        for node in tree(PACKAGE / "__init__.py").body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    ]
+
+
+def own_functions(module):
+    """Return the public functions that a module defines itself."""
+    return {
+        name: function
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__
+    }
+
+
+TOP = {name: getattr(mx, name) for name in exported()}
+FUNCTIONS = {name: value for name, value in TOP.items() if inspect.isfunction(value)}
+for _name in NAMESPACES:
+    for _function, _value in own_functions(getattr(mx, _name)).items():
+        FUNCTIONS[f"{_name}.{_function}"] = _value
+CLASSES = {name: value for name, value in TOP.items() if inspect.isclass(value)}
+MIXERS = [
+    name
+    for name, value in FUNCTIONS.items()
+    if "." not in name and next(iter(inspect.signature(value).parameters)) == "key"
+    if not name.endswith("_key")  # keys made of keys
+]
+
+
+def parameters(name):
+    return list(inspect.signature(FUNCTIONS[name]).parameters.values())
+
+
+def test_the_names_are_all_there():
+    assert {"erm", "mixup", "cutmix", "fmix", "Mix", "Mixer", "per_device"} <= set(TOP)
+    assert {"choose", "with_probability", "scheduled", "on_keys"} <= set(FUNCTIONS)
+    assert {"ratios.beta", "pairings.roll", "regions.box"} <= set(FUNCTIONS)
+    assert {"losses.two_term", "metrics.accuracy"} <= set(FUNCTIONS)
+    assert {"erm", "mixup", "cutmix", "fmix"} <= set(MIXERS)
+    for namespace in NAMESPACES:
+        assert isinstance(getattr(mx, namespace), types.ModuleType)
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = mx.no_such_name  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_exported_under_their_own_name(name):
+    assert FUNCTIONS[name].__name__ == name.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_are_keyword_only(name):
+    for parameter in parameters(name):
+        assert parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        ), f"{parameter} hides what {name} takes"
+        if parameter.default is not parameter.empty:
+            by_place = parameter.name in BY_PLACE.get(name, ())
+            assert by_place or parameter.kind is parameter.KEYWORD_ONLY, parameter
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_key_comes_first(name):
+    names = [parameter.name for parameter in parameters(name)]
+    assert "key" not in names[1:]
+    assert not {"rng", "rngs", "seed", "prob", "mode"} & set(names)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_mixers_take_a_key_and_a_batch(name):
+    first, second, *options = parameters(name)
+    assert (first.name, second.name) == ("key", "batch")
+    assert all(option.kind is option.KEYWORD_ONLY for option in options)
+
+
+def test_the_signatures_of_the_contract():
+    def said(function):
+        return [
+            (p.name, p.default if p.default is not p.empty else "required")
+            for p in inspect.signature(function).parameters.values()
+        ]
+
+    assert said(mx.mixup) == [
+        ("key", "required"),
+        ("batch", "required"),
+        ("alpha", 1.0),
+        ("ratio", None),
+        ("pairing", mx.pairings.neighbour),
+    ]
+    for mixer in (mx.cutmix, mx.fmix):
+        assert said(mixer)[:5] == said(mx.mixup)
+    assert said(mx.erm) == [("key", "required"), ("batch", "required")]
+    assert said(mx.ratios.beta) == [("a", "required"), ("b", None)]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_says_what_it_does(name):
+    text = inspect.getdoc(FUNCTIONS[name])
+    assert text
+    assert text.splitlines()[0].endswith((".", ":")), text.splitlines()[0]
+
+
+# Parts that are handed over and not called, and what needs devices or a whole model.
+NOT_SHOWN = {
+    "ratios.of",
+    "regions.everywhere",
+    "regions.from_pixels",
+    "regions.as_drawn",
+    "training.stateful",
+    "training.pmapped",
+    "training.sharded",
+}
+
+
+@pytest.mark.parametrize("name", [*sorted(set(FUNCTIONS) - NOT_SHOWN), "Mix"])
+def test_every_function_shows_an_example(name):
+    text = inspect.getdoc(FUNCTIONS.get(name) or CLASSES[name]) or ""
+    _, title, example = text.partition("\nExample:\n")
+    assert title
+    assert ">>> " in example
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_says_what_it_is(name):
+    text = CLASSES[name].__doc__ or ""
+    assert text
+    # dataclasses write one themselves: "Mix(lam, partner, ...)"
+    assert not text.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_says_what_it_holds(path):
+    assert ast.get_docstring(tree(path))
+
+
+# What importing costs
+
+
+def python(program):
+    """Run a program in a fresh interpreter that has no device to compute on."""
+    path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "JAX_PLATFORMS": "no_such_device", "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_importing_computes_nothing_and_loads_neither_flax_nor_optax():
+    found = python(
+        "import sys, mixup_jax\n"
+        "loaded = {'flax', 'optax', 'chex', 'mixup_jax.training'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "import jax\n"
+        "try:\n"
+        "    jax.numpy.zeros(1)\n"
+        "except RuntimeError as error:\n"
+        "    print('no device:', error)\n"
+    )
+    assert found.returncode == 0, found.stderr
+    # Had anything been computed on import, this would have been raised there.
+    assert "no device:" in found.stdout
+
+
+def test_training_is_loaded_when_it_is_first_used():
+    found = python(
+        "import sys, mixup_jax\n"
+        "mixup_jax.training.train_step\n"
+        "assert {'flax', 'optax'} <= set(sys.modules)\n"
+    )
+    assert found.returncode == 0, found.stderr
+
+
+# Which way the arrows point
+
+
+def imported(path):
+    """Yield ``(package, file)`` for each import of a file: file only of ours."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: a relative import"
+            module = node.module or ""
+            names = [module]
+            if module == "mixup_jax":
+                names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, *rest = name.split(".")
+            yield package, rest[0] if rest else ""
+
+
+def row(name):
+    if name not in ROW:
+        assert name.startswith("_"), f"give the namespace {name} a row"
+    return ROW.get(name, ROW["methods"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_arrows_point_one_way(path):
+    ours = {file for package, file in imported(path) if package == "mixup_jax"}
+    upwards = {file for file in ours if row(file) >= row(path.stem)}
+    assert not upwards, f"{path.stem} imports {upwards}"
+
+
+def test_the_rows_are_of_files_that_exist():
+    assert set(ROW) - {path.stem for path in FILES} == {"methods"}
+    methods = [path.stem for path in FILES if path.stem not in ROW]
+    assert {"_erm", "_mixup", "_cutmix", "_fmix"} <= set(methods)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_core_needs_jax_numpy_and_scipy_alone(path):
+    allowed = {"jax", "numpy", "scipy", "mixup_jax"} | set(sys.stdlib_module_names)
+    if path.stem == "training":
+        allowed |= {"flax", "optax"}
+    assert not {package for package, _ in imported(path)} - allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_nothing_private_of_jax_is_used(path):
+    assert "jax._src" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_one_file_names_a_mesh_axis(path):
+    collectives = {"axis_index", "all_gather", "ppermute", "pmean", "psum", "axis_size"}
+    used = {
+        node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)
+    }
+    assert path.stem == "_devices" or not used & collectives
+
+
+def test_types_travel_with_the_package():
+    assert (PACKAGE / "py.typed").exists()

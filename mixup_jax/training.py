@@ -94,6 +94,7 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
         ``state`` is the train state, ``key`` is this step's (and device's) own, and
         ``changes`` names the fields of the state to be replaced, such as
         ``{"batch_stats": ...}``. Under ``pmapped`` changes are averaged over devices.
+        An NNX model that changes itself is merged with ``nnx.merge(..., copy=True)``.
     """
     return Stateful(loss)
 
@@ -210,7 +211,11 @@ def pmapped(
     )
 
     def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
-        return mapped(state, key, _devices.in_shares(batch, jax.local_device_count()))
+        devices = jax.local_devices()
+        batch = _devices.in_shares(batch, len(devices))
+        # Where the step leaves the state; from elsewhere it would be compiled twice.
+        state = _devices.on_mesh(state, jax.sharding.Mesh(devices, (axis_name,)))
+        return mapped(state, key, batch)
 
     return run
 

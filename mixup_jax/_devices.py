@@ -6,7 +6,7 @@ program sees one device's share, there are two ways to mix.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -97,10 +97,11 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
     count, and the same as under plain jit. Costs what the mixer needs to see of the
     batch (labels for ``same_class``), and an all-gather of the batch where pairs cross
-    devices; pairs of neighbours on an even share cross none.
+    devices, or where the batch is a dict; pairs of neighbours on an even share cross
+    none.
 
     Args:
-      mixer: a mixer over pairs.
+      mixer: any mixer; put ``on_keys`` around ``whole_batch`` where you can.
       axis_name: the mesh or pmap axis that the batch is divided over.
 
     Example:
@@ -114,16 +115,23 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
       True
     """
 
-    def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:
-        share = _checks.examples(_checks.pair(batch))
-        _, whole = mixer(key, _gathered(batch, axis_name))
+    def on_device(key: Array, batch: Any) -> tuple[Any, Mix]:
+        share = _checks.examples(batch)
+        mixed, whole = mixer(key, _gathered(batch, axis_name))
         start = jax.lax.axis_index(axis_name) * share
-        mix = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, share), whole
-        )
+
+        def own(tree: Any) -> Any:
+            return jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, start, share), tree
+            )
+
         block = getattr(whole.move, "block", 1)
-        stays = whole.move.structural and share % block == 0
-        mix = mix if stays else dataclasses.replace(mix, move=_Across(axis_name))
+        if not whole.move.structural or share % block:
+            across = dataclasses.replace(own(whole), move=_Across(axis_name))
+            return own(mixed), across
+        mix = own(whole)
+        if isinstance(batch, Mapping):  # which entries it mixes the mixer alone knows
+            return own(mixed), mix
         return mix.batch(batch), mix
 
     return on_device

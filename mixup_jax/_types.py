@@ -65,7 +65,10 @@ class Region(Protocol):
     """Where: a pytree, examples on axis 0, that holds what was drawn."""
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return the weight field ``w`` of the own content, to broadcast with ``x``."""
+        """Return the weight field ``w`` of the own content, to broadcast with ``x``.
+
+        Float32, or bool where the region pastes. Where ``lam`` is 1, ``w`` is 1.
+        """
         ...
 
 

@@ -1,0 +1,180 @@
+"""Every example runs, as a user would start it, and says or draws what it should."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples import train, two_processes
+
+ROOT = Path(__file__).parents[1]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(example: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run an example from the root of the repository, warnings being errors."""
+    # Not with what the tests ask of XLA: users do not ask for it.
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"examples.{example}"]
+        + [str(argument) for argument in arguments],
+        cwd=ROOT,
+        env=environment | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def output(example: str, *arguments: object) -> str:
+    done = run(example, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart():
+    found = re.fullmatch(r"test accuracy ([\d.]+)%\n", output("quickstart"))
+    assert found
+    assert float(found[1]) > 85
+
+
+# The main job.
+
+
+def test_train(tmp_path):
+    methods = ("erm", "mixture")
+    small = ("--epochs", 2, "--seeds", 2, "--limit", 256, "--out", tmp_path)
+    said = output("train", *small, "--methods", *methods)
+    assert "256 examples to train on, 360 to test with" in said
+    for name in methods:
+        assert re.search(rf"{name} +│ +[\d.]+ ± [\d.]+ % │( +[\d.]+){{2}}", said)
+    assert (tmp_path / "train_digits.png").read_bytes().startswith(PNG)
+    results = json.loads((tmp_path / "train_digits.json").read_text())
+    assert results["epochs"] == 2
+    errors = np.array([results["test_error"][name] for name in methods])
+    assert errors.shape == (2, 2, 2), "methods, seeds, epochs"
+    assert np.all((errors > 0) & (errors < 0.95))
+    assert np.any(errors[:, 0] != errors[:, 1]), "seeds differ"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "imagenet"], "invalid choice: 'imagenet'"),
+        (["--methods", "cutout"], "invalid choice: 'cutout'"),
+        (["--epochs", "0"], "--epochs: expected more than 0; got 0"),
+        (["--seeds", "-1"], "--seeds: expected more than 0; got -1"),
+        (["--learning-rate", "nan"], "--learning-rate: expected more than 0; got nan"),
+        (["--alpha", "-1"], "--alpha: expected at least 0; got -1"),
+        (["--limit", "8"], "expected at most the 8 examples to train on; got 64"),
+        (["--data", "cifar10", "--data-dir", "nowhere"], "nowhere: expected a folder"),
+    ],
+)
+def test_train_says_what_is_wrong_with_its_arguments(
+    arguments, message, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as exit_:
+        train.main([*arguments, "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    mean, error = train.mean_and_error(np.array([[1.0, 2.0, 6.0]]))
+    np.testing.assert_allclose(mean, [3.0])
+    np.testing.assert_allclose(error, [np.sqrt(7 / 3)])
+    assert train.amount(mean[0], error[0]) == "3.00 ± 1.53 %"
+
+
+def test_one_seed_has_no_standard_error():
+    assert train.amount(*train.mean_and_error(np.array([3.0]))) == "3.00 %"
+
+
+# The same program under two drivers.
+
+
+@pytest.mark.parametrize("example", ["pmap_linen", "mesh_nnx"])
+def test_training_on_four_devices(example):
+    said = output(example, "--devices", 4, "--epochs", 2)
+    assert "digits on 4 devices" in said
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", said)]
+    errors = [float(error) for error in re.findall(r"error ([\d.]+)%", said)]
+    assert losses[1] < losses[0]
+    assert errors[1] < 40
+
+
+def test_the_two_programs_differ_in_marked_lines_alone():
+    programs = [
+        (ROOT / "examples" / f"{name}.py").read_text().splitlines()
+        for name in ("pmap_linen", "mesh_nnx")
+    ]
+    common = [without_marked_lines(lines) for lines in programs]
+    assert common[0] == common[1]
+    # What is marked is a small part, and contains the drivers.
+    assert len(common[0]) > len(programs[0]) / 2
+    assert all(not re.search("pmap|mesh|nnx|linen", line) for line in common[0])
+
+
+def without_marked_lines(lines: list[str]) -> list[str]:
+    start = lines.index("import argparse")  # the docstring is above
+    kept, marked = [], False
+    for line in lines[start:]:
+        if line.startswith("# --- end of"):
+            marked = False
+        elif line.startswith("# --- "):
+            marked = True
+        elif not marked and not line.endswith("  # model"):
+            kept.append(line)
+    return kept
+
+
+# The figure, and the two processes.
+
+
+def test_decision_boundary(tmp_path):
+    said = output("decision_boundary", "--steps", 500, "--out", tmp_path)
+    between = [int(share) for share in re.findall(r"on (\d+)% of the plane", said)]
+    assert between[0] < between[1], "Mixup is unsure of more of the plane"
+    assert (tmp_path / "decision_boundary.png").read_bytes().startswith(PNG)
+
+
+def test_two_processes_train_as_one():
+    said = output("two_processes", "--steps", 3)
+    rows = re.findall(r"^ +\d+ +([\d.]+) +([\d.]+)$", said, re.MULTILINE)
+    two, one = np.array(rows, np.float64).T
+    assert len(two) == 3
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    assert said.endswith("The losses are equal to float32 tolerance.\n")
+
+
+def test_two_processes_that_hang_are_ended():
+    done = run("two_processes", "--timeout", 0.5)
+    assert done.returncode == 1
+    assert done.stderr.endswith("two_processes: no end after 0.5 seconds\n")
+
+
+def test_two_processes_that_differ_are_told(monkeypatch, capsys):
+    losses = {2: [2.0, 1.0], 1: [2.0, 1.1]}
+    monkeypatch.setattr(two_processes, "run", lambda processes, _: losses[processes])
+    with pytest.raises(SystemExit, match=r"The losses differ\."):
+        two_processes.main([])
+    assert "1.000000     1.100000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "3"], "--devices: expected an even number; got 3"),
+        (["--batch-size", "6"], "a multiple of the 4 devices; got 6"),
+        (["--steps", "0"], "--steps: expected at least 1; got 0"),
+    ],
+)
+def test_two_processes_with_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        two_processes.main(arguments)
+    assert message in capsys.readouterr().err

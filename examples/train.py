@@ -238,7 +238,8 @@ def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) ->
     axes.grid(which="both", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, title="after the last epoch")
+    axes.set_axisbelow(True)
+    axes.legend(title="after the last epoch", edgecolor="none", framealpha=1)
 
     cells = [figure.add_subplot(grid[1, i]) for i in range(8)]
     mixed = [*mixed_examples(mx.mixup, data, 4), *mixed_examples(mx.cutmix, data, 4)]
@@ -255,8 +256,9 @@ def mixed_examples(method: Any, data: Images, count: int) -> list[tuple[Any, str
     """Return mixed images in [0, 1], each with its label in words."""
     images = jnp.asarray(data.train_images[: 2 * count], jnp.float32) / 255
     # Far from 0 and 1, so that both examples can be seen.
-    ratio = mx.ratios.truncated(mx.ratios.uniform(), 0.3, 0.7)
-    (images, _), mix = method(jax.random.key(0), (images, None), ratio=ratio)
+    ratio = mx.ratios.constant(np.linspace(0.4, 0.7, 2 * count, dtype=np.float32))
+    mixer = jax.jit(partial(method, ratio=ratio))
+    (images, _), mix = mixer(jax.random.key(0), (images, None))
     names = [data.classes[label] for label in data.train_labels]
     examples = []
     for i in range(0, 2 * count, 2):  # of each pair the first

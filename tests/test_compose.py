@@ -102,6 +102,15 @@ def test_traced_probabilities_are_as_good_as_static_ones():
     np.testing.assert_array_equal(pair, static)
 
 
+def test_each_mixer_keeps_its_pairing():
+    mixers = [fixed(0.25), fixed(0.5, pairing=mx.pairings.roll)]
+    _, mix = mx.choose(mixers, [0.5, 0.5])(KEY, (np.zeros((64, 1), np.float32), None))
+    places = np.arange(64)
+    expected = np.where(np.asarray(mix.lam) == 0.25, places ^ 1, (places - 1) % 64)
+    np.testing.assert_array_equal(mix.partner, expected)
+    assert len(np.unique(np.asarray(mix.lam))) == 2
+
+
 CHOICES = {
     "one pairing": [mx.mixup, mx.cutmix],
     "with erm": [mx.erm, mx.mixup, mx.cutmix],

@@ -177,14 +177,16 @@ def _in_blocks(
     x: Array,
     w: Array,
 ) -> Array:
-    # XLA fuses the movement into the arithmetic only if the reshape comes after both.
     def view(rows: Array) -> Array:
         return rows.reshape(rows.shape[0] // block, block, *rows.shape[1:])
 
-    rows = x[None] if x.shape[0] == block else view(x)
-    weights = w[None] if x.shape[0] == block else view(w)
-    mixed = function(weights, rows, move(rows))
-    return mixed[0] if x.shape[0] == block else mixed.reshape(x.shape)
+    if x.shape[0] == block:
+        return function(w[None], x[None], move(x[None]))[0]
+    if _fits(x, block):
+        # XLA fuses the movement into the arithmetic if the reshape comes after both.
+        return function(view(w), view(x), move(view(x))).reshape(x.shape)
+    # What is made in a view that cuts through shares comes out whole on every device.
+    return function(w, x, move(view(x)).reshape(x.shape))
 
 
 def _swapped(rows: Array) -> Array:
@@ -210,6 +212,15 @@ def _together(x: Array) -> int:
         # Shardings that only jit's in_shardings knows are not in the types.
         return x.shape[0] if jax.device_count() == 1 else 2
     return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
+
+
+def _fits(x: Array, block: int) -> bool:
+    """Whether blocks surely end where the shares of the devices end."""
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.are_all_axes_manual and not mesh.empty:
+        return True
+    devices = jax.device_count() if mesh.empty else mesh.size
+    return x.shape[0] % (devices * block) == 0
 
 
 def _splits(x: Array, block: int) -> bool:

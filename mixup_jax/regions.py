@@ -311,9 +311,11 @@ def blob(
         partner's   = the round((1 - lam) * positions) positions with the lowest field
         lam         = 1 - partner's / positions
 
-    so the spectrum is the same in every direction, on any shape of image. Where a
-    transform runs on a sharded batch is the compiler's choice, which may be everywhere;
-    inside ``per_device`` each device draws for its own examples.
+    so the spectrum is the same in every direction, on any shape of image.
+
+    Cost on a sharded batch: XLA does not divide the transform, so each device draws the
+    fields of all examples, or gathers the masks. Inside ``per_device`` each draws for
+    its own.
 
     Args:
       key: PRNG key.

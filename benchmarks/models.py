@@ -99,9 +99,8 @@ class ViT(nn.Module):
         width, normal = 384, nn.initializers.normal(0.02)
         x = nn.Conv(width, (16, 16), (16, 16), "VALID", dtype=self.dtype)(x)
         x = x.reshape(x.shape[0], -1, width)
-        token = self.param("token", nn.initializers.zeros, (1, 1, width)).astype(
-            x.dtype
-        )
+        token = self.param("token", nn.initializers.zeros, (1, 1, width))
+        token = jnp.tile(token.astype(x.dtype), (x.shape[0], 1, 1))
         x = jnp.concatenate([token, x], axis=1)
         x = x + self.param("place", normal, (1, x.shape[1], width)).astype(x.dtype)
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)

@@ -211,7 +211,7 @@ def amount(mean: Any, error: Any) -> str:
 def table(errors: dict[str, np.ndarray], title: str) -> Table:
     table = Table(title=title)
     table.add_column("method")
-    table.add_column("test error", justify="right")
+    table.add_column("mean ± standard error", justify="right")
     table.add_column("of each seed", justify="right")
     for name, curve in errors.items():
         each = "  ".join(f"{100 * e:.2f}" for e in curve[-1])
@@ -228,7 +228,7 @@ def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) ->
         mean, error = mean_and_error(100 * curve)
         epochs = np.arange(1, len(mean) + 1)
         label = f"{name}: {amount(mean[-1], error[-1])}"
-        axes.plot(epochs, mean, color=COLORS[name], label=label)
+        axes.plot(epochs, mean, color=COLORS[name], marker=".", label=label)
         axes.fill_between(
             epochs, mean - error, mean + error, color=COLORS[name], alpha=0.2, lw=0
         )
@@ -237,7 +237,7 @@ def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) ->
     axes.yaxis.set_minor_formatter(ScalarFormatter())
     axes.grid(which="both", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_axisbelow(True)
     axes.legend(title="after the last epoch", edgecolor="none", framealpha=1)
 
@@ -256,12 +256,12 @@ def mixed_examples(method: Any, data: Images, count: int) -> list[tuple[Any, str
     """Return mixed images in [0, 1], each with its label in words."""
     images = jnp.asarray(data.train_images[: 2 * count], jnp.float32) / 255
     # Far from 0 and 1, so that both examples can be seen.
-    ratio = mx.ratios.constant(np.linspace(0.4, 0.7, 2 * count, dtype=np.float32))
+    ratio = mx.ratios.constant(np.linspace(0.4, 0.7, len(images), dtype=np.float32))
     mixer = jax.jit(partial(method, ratio=ratio))
     (images, _), mix = mixer(jax.random.key(0), (images, None))
     names = [data.classes[label] for label in data.train_labels]
     examples = []
-    for i in range(0, 2 * count, 2):  # of each pair the first
+    for i in range(0, len(images), 2):  # of each pair the first
         share = float(mix.lam[i])
         own, partner = names[i], names[int(mix.partner[i])]
         label = f"{own}: {share:.0%}\n{partner}: {1 - share:.0%}"
@@ -324,11 +324,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     mixers = {name: available[name] for name in args.methods}
     errors = train_all(mixers, data, recipe, args.seed)
 
-    seeds = f"{recipe.seeds} seed" + "s" * (recipe.seeds > 1)
-    title = f"{args.data}: test error after {recipe.epochs} epochs, {seeds}"
-    Console().print(table(errors, f"{title} (mean ± standard error)"))
+    seeds = "one seed" if recipe.seeds == 1 else f"{recipe.seeds} seeds"
+    title = f"{args.data}: test error after epoch {recipe.epochs}, {seeds}"
+    Console().print(table(errors, title))
+    spread = "" if recipe.seeds == 1 else ", mean ± standard error"
     picture = args.out / f"train_{args.data}.png"
-    draw(errors, data, f"{args.data}, mean of {seeds} ± standard error", picture)
+    draw(errors, data, f"{args.data}, {seeds}{spread}", picture)
     results = {
         "data": args.data,
         "examples": examples,

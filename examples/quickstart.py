@@ -1,4 +1,4 @@
-"""Mixup in a train step of your own: python -m examples.quickstart"""
+"""Mixup in a train step, on scikit-learn's digits: python -m examples.quickstart"""
 
 from functools import partial
 
@@ -11,35 +11,22 @@ from sklearn.datasets import load_digits
 import mixup_jax as mx
 
 images, labels = map(jnp.asarray, load_digits(return_X_y=True))
-x, x_test = jnp.split(images / 16, [1437])
-y, y_test = jnp.split(labels, [1437])
-
-mix = partial(mx.mixup, alpha=0.2)
+images, targets = images / 16, mx.losses.one_hot(labels, 10)
 model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
-predict = jax.jit(model.apply)
-optimizer = optax.adam(3e-3)
 
 
-@jax.jit
-def train_step(params, opt_state, key, batch):
-    (images, targets), _ = mix(key, batch)
-
-    def loss(params):
-        logits = predict(params, images)
-        return optax.losses.softmax_cross_entropy(logits, targets).mean()
-
-    updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
-    return optax.apply_updates(params, updates), opt_state
+def loss(params, batch, mix):
+    images, targets = batch
+    logits = model.apply(params, images)
+    return optax.losses.softmax_cross_entropy(logits, targets).mean(), {}
 
 
-key = jax.random.key(0)
-params = model.init(key, x[:1])
-opt_state = optimizer.init(params)
-for _ in range(500):
-    key, key_rows, key_mix = jax.random.split(key, 3)
-    rows = jax.random.choice(key_rows, len(x), (64,), replace=False)
-    batch = x[rows], jax.nn.one_hot(y[rows], 10)
-    params, opt_state = train_step(params, opt_state, key_mix, batch)
+step = jax.jit(mx.training.train_step(loss, partial(mx.mixup, alpha=0.2)))
+params = model.init(jax.random.key(0), images[:1])
+state = mx.training.TrainState.create(params, optax.adam(3e-3))
+for i in range(500):
+    rows = jax.random.choice(jax.random.key(i), 1437, (64,), replace=False)
+    state, _ = step(state, jax.random.key(1), (images[rows], targets[rows]))
 
-accuracy = jnp.mean(predict(params, x_test).argmax(-1) == y_test)
-print(f"test accuracy {accuracy:.1%}")
+wrong = model.apply(state.params, images[1437:]).argmax(-1) != labels[1437:]
+print(f"test accuracy {1 - wrong.mean():.1%}")

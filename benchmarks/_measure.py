@@ -29,6 +29,7 @@ from scipy.stats import binom
 
 RESULTS = Path(__file__).parent / "results"
 FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
+LONG = 0.2  # seconds, beside which threads that come to rest do not matter
 
 Seconds = NDArray[np.float64]
 
@@ -68,10 +69,10 @@ def interleaved(
 ) -> dict[str, Seconds]:
     """Return the seconds that a call of each contender takes, one value a round.
 
-    A round gives every contender its turn: one call that is not timed, which also lets
-    the threads of the one before come to rest, then calls for about ``sample`` seconds,
-    of which the median counts. On an accelerator calls are queued, and their mean
-    counts, since the host would otherwise be measured.
+    A round gives every contender its turn: a call that is not timed (unless calls are
+    long), which lets the threads of the one before come to rest, then calls for about
+    ``sample`` seconds, of which the median counts. On an accelerator calls are queued,
+    and their mean counts, since the host would otherwise be measured.
 
     Args:
       contenders: what to time; everything compiled and on the device.
@@ -81,11 +82,10 @@ def interleaved(
       on_round: called after each round, to show progress.
     """
     queued = jax.default_backend() != "cpu"
-    calls = {}
+    once = {}
     for name, contender in contenders.items():
         contender.wait(contender.run())
-        once = _timed(contender, 1)
-        calls[name] = int(np.clip(sample / max(once, 1e-9), 1, 100))
+        once[name] = max(_timed(contender, 1), 1e-9)
     names, times = list(contenders), {name: [] for name in contenders}
     start = time.perf_counter()
     for turn in range(max(rounds, FEWEST_ROUNDS)):
@@ -93,8 +93,10 @@ def interleaved(
             break
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            contender, repeats = contenders[name], calls[name]
-            contender.wait(contender.run())
+            contender = contenders[name]
+            repeats = int(np.clip(sample / once[name], 1, 100))
+            if once[name] < LONG:
+                contender.wait(contender.run())
             if queued:
                 times[name].append(_timed(contender, repeats) / repeats)
             else:

@@ -1,0 +1,123 @@
+"""Does a byte cost the same however much there is to mix?
+
+    python -m benchmarks.growth [--quick] [--out DIR]
+
+Time for each byte of images and targets, as the batch, the image, the number of classes
+and the number of mixers in a `choose` grow, each alone. Beside it what XLA's own copy
+of the same arrays out of place takes: where that line leaves the flat, so does ours,
+since memory is slower than caches.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+import mixup_jax as mx
+from benchmarks import _measure
+
+BATCH, SIDE, CLASSES = 512, 32, 10
+GROWTH: dict[str, tuple[int, ...]] = {
+    "batch": (128, 512, 2048, 8192),
+    "side": (16, 32, 64, 128),
+    "classes": (10, 100, 1000, 10_000),
+    "methods": (1, 2, 4, 8),
+}
+QUICK = {what: sizes[:2] for what, sizes in GROWTH.items()}
+
+
+def mixers(count: int) -> mx.Mixer:
+    """Return a choice among so many mixers, mixup and cutmix by turns."""
+    some = [functools.partial(mx.mixup, alpha=0.2), mx.cutmix] * count
+    return mx.choose(some[:count], [1 / count] * count)
+
+
+def contenders(what: str, size: int) -> tuple[dict[str, _measure.Contender], int]:
+    """Return who is to be timed where ``what`` has grown to ``size``, and the bytes."""
+    batch, side, classes = (
+        size if what == name else usual
+        for name, usual in (("batch", BATCH), ("side", SIDE), ("classes", CLASSES))
+    )
+    key = jax.random.key(0)
+    x = jax.random.uniform(key, (batch, side, side, 3))
+    y = jax.nn.one_hot(jnp.arange(batch) % classes, classes)
+    mixing: dict[str, mx.Mixer] = {"mixup": mx.mixup, "cutmix": mx.cutmix}
+    if what == "methods":
+        mixing = {"choose": mixers(size)}
+    programs = {
+        name: _measure.compiled(lambda key, x, y, mix=mix: mix(key, (x, y)), key, x, y)
+        for name, mix in mixing.items()
+    }
+    programs["copy"] = _measure.compiled(lambda key, x, y: (x + 1, y + 1), key, x, y)
+    found = {
+        name: _measure.Contender(functools.partial(program, key, x, y), program=program)
+        for name, program in programs.items()
+    }
+    return found, x.nbytes + y.nbytes
+
+
+def picture(rows: list[dict[str, Any]]) -> Any:
+    """Draw picoseconds a byte over what grows: flat is what is hoped for."""
+    grown = dict.fromkeys(row["grows"] for row in rows)
+    figure, axes = plt.subplots(
+        1, len(grown), figsize=(3.5 * len(grown), 3.4), sharey=True, squeeze=False
+    )
+    for axis, what in zip(axes[0], grown):
+        here = [row for row in rows if row["grows"] == what]
+        for name in dict.fromkeys(row["who"] for row in here):
+            shown = [row for row in here if row["who"] == name]
+            sizes = [row["to"] for row in shown]
+            ps = [row["ps a byte"] for row in shown]
+            style = {"color": "gray", "ls": "--"} if name == "copy" else {"marker": "o"}
+            axis.plot(sizes, [p.median for p in ps], label=name, **style)
+            axis.fill_between(
+                sizes,
+                [p.low for p in ps],
+                [p.high for p in ps],
+                alpha=0.2,
+                color="gray",
+            )
+        axis.set(xscale="log", xlabel=what, ylim=(0, None))
+        axis.legend(fontsize=8)
+    axes[0, 0].set_ylabel("picoseconds a byte")
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    args = _measure.arguments(__doc__).parse_args()
+    options: dict[str, Any] = {"rounds": 25, "seconds": 15.0}
+    if args.quick:
+        options = {"rounds": 6, "seconds": 1.0, "sample": 0.002}
+    growth = QUICK if args.quick else GROWTH
+    rows: list[dict[str, Any]] = []
+    with _measure.progress("growth") as bar:
+        task = bar.add_task("", total=sum(map(len, growth.values())))
+        for what, sizes in growth.items():
+            for size in sizes:
+                bar.update(task, description=f"{what} {size}")
+                who, count = contenders(what, size)
+                times = _measure.interleaved(who, **options)
+                rows += [
+                    {
+                        "grows": what,
+                        "to": size,
+                        "bytes": count,
+                        "who": name,
+                        "ps a byte": _measure.median(taken / count * 1e12),
+                        "x copy": _measure.ratio(taken, times["copy"]),
+                    }
+                    for name, taken in times.items()
+                ]
+                bar.advance(task)
+    _measure.show("Time for each byte", rows)
+    _measure.write("growth", __doc__, args, {"rows": rows}, picture(rows))
+
+
+if __name__ == "__main__":
+    main()

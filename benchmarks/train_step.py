@@ -1,0 +1,197 @@
+"""What does mixing add to a train step, in time and in compile time?
+
+    python -m benchmarks.train_step [--quick] [--out DIR] [--only mlp]
+
+The step of `mixup_jax.training`, with SGD and momentum, on one device: without mixing,
+with ours, with the naive version that people paste (`jax.random.beta`,
+`x[permutation]`). Soft labels (dense) or integers and the two-term loss. bfloat16 on
+accelerators; on a CPU float32 and small batches. Seconds to compile are from nothing.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import optax
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+import mixup_jax as mx
+from benchmarks import _measure
+from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, two_term
+from benchmarks.peers import naive_mixup
+
+ON_CPU = {"mlp": 256, "cnn": 64, "resnet50": 4, "vit_s16": 4}
+QUICK = {"mlp": 256, "cnn": 16}
+BARS = {"mlp": 5.0, "cnn": 1.0, "resnet50": 1.0, "vit_s16": 1.0}  # percent
+COMPILE_BAR = 0.3  # seconds
+NAIVE_BAR = 0.2  # of what the naive version adds
+
+
+def naive(key: jax.Array, batch: tuple[Any, Any]) -> Any:
+    """Mix as people do, one lam for each example."""
+    images, labels = batch
+    return naive_mixup(key, images, labels, images.shape[:1]), None
+
+
+def plain(logits: jax.Array, labels: jax.Array, mix: Any) -> jax.Array:
+    """Return the cross-entropy against integer labels that nothing has mixed."""
+    del mix
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+# What is mixed, by what, and the loss on it; a baseline for each kind of labels.
+MIXERS: dict[str, tuple[Callable, str, Callable]] = {
+    "none": (mx.erm, "dense", dense),
+    "mixup": (functools.partial(mx.mixup, alpha=0.2), "dense", dense),
+    "cutmix": (mx.cutmix, "dense", dense),
+    "naive mixup": (naive, "dense", dense),
+    "none, integers": (mx.erm, "integers", plain),
+    "mixup, two_term": (functools.partial(mx.mixup, alpha=0.2), "integers", two_term),
+}
+BASES = {"dense": "none", "integers": "none, integers"}
+
+
+class Steps:
+    """The steps of one model, lowered from nothing each time they are asked for."""
+
+    def __init__(self, model: Model, size: int):
+        self.dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        self.model, self.key = model, jax.random.key(0)
+        images = jax.random.normal(self.key, (size, *model.image), self.dtype)
+        labels = jnp.arange(size) % model.classes
+        self.labels = {"dense": jax.nn.one_hot(labels, model.classes)}
+        self.labels["integers"] = labels
+        self.images = images
+        self.state = initial_state(model, self.dtype, self.key)
+
+    def batch(self, name: str) -> dict[str, jax.Array]:
+        """Return the batch that the step of ``name`` takes."""
+        return {"image": self.images, "label": self.labels[MIXERS[name][1]]}
+
+    def compiled(self, name: str) -> Any:
+        """Trace and compile the step of ``name``."""
+        mixer, kind, entropy = MIXERS[name]
+        targets = "label" if kind == "dense" else ()
+        step = mx.training.train_step(
+            loss_of(self.model, self.dtype, entropy),
+            mx.on_keys(mixer, inputs="image", targets=targets),
+        )
+        step = jax.jit(step, donate_argnums=0)
+        return step.lower(self.state, self.key, self.batch(name)).compile()
+
+    def contender(self, name: str) -> _measure.Contender:
+        """Return the compiled step of ``name``, with a state of its own to train."""
+        program, batch = self.compiled(name), self.batch(name)
+        held = [jax.tree.map(jnp.copy, self.state)]
+
+        def run():
+            held[0], metrics = program(held[0], self.key, batch)
+            return metrics
+
+        return _measure.Contender(run, program=program)
+
+
+def overheads(times: dict[str, Any], name: str, size: int) -> list[dict[str, Any]]:
+    """Return a row for each mixer, with what it adds to its baseline in percent."""
+    rows = []
+    for mixer, taken in times.items():
+        base = BASES[MIXERS[mixer][1]]
+        row = {"model": name, "batch": size, "mixing": mixer}
+        row["ms"] = _measure.median(taken * 1e3)
+        if mixer != base:
+            row["adds %"] = _measure.median(100 * (taken / times[base] - 1))
+            row["bar %"] = BARS[name]
+            row["met"] = "naive" in mixer or row["adds %"].low < BARS[name]
+        rows.append(row)
+    return rows
+
+
+def compile_rows(times: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a row for each mixer, with the seconds that it adds to compilation."""
+    added = times["naive mixup"] - times["none"]
+    rows = []
+    for mixer, taken in times.items():
+        row = {"model": name, "mixing": mixer, "compile s": _measure.median(taken)}
+        if mixer != "none":
+            row["adds s"] = _measure.median(taken - times["none"])
+        if mixer not in ("none", "naive mixup"):
+            row["of naive"] = _measure.median((taken - times["none"]) / added)
+            row["met"] = (
+                row["adds s"].median < COMPILE_BAR
+                and row["of naive"].median < NAIVE_BAR
+            )
+        rows.append(row)
+    return rows
+
+
+def picture(rows: list[dict[str, Any]], compiles: list[dict[str, Any]]) -> Any:
+    """Draw what mixing adds to each step, and to its compilation."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 0.32 * len(rows) + 1.6))
+    for axis, shown, column, words in (
+        (axes[0], rows, "adds %", "time that mixing adds to a step, %"),
+        (axes[1], compiles, "adds s", "seconds that mixing adds to compilation"),
+    ):
+        shown = [row for row in shown if column in row][::-1]
+        for at, row in enumerate(shown):
+            middle, low, high = row[column]
+            color = "tab:red" if "naive" in row["mixing"] else "tab:blue"
+            axis.plot([low, high], [at, at], color=color)
+            axis.plot([middle], [at], "o", color=color)
+        names = [f"{row['model']}, {row['mixing']}" for row in shown]
+        axis.set_yticks(np.arange(len(shown)), names, fontsize=8)
+        axis.axvline(0, color="gray", lw=1)
+        axis.set_xlabel(words)
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    parser = _measure.arguments(__doc__)
+    parser.add_argument("--only", nargs="*", choices=MODELS, help="models to run")
+    args = parser.parse_args()
+    sizes = {name: model.batch for name, model in MODELS.items()}
+    if jax.default_backend() == "cpu":
+        sizes = ON_CPU
+    if args.quick:
+        sizes = QUICK
+    sizes = {n: size for n, size in sizes.items() if n in (args.only or sizes)}
+    options: dict[str, Any] = {"rounds": 41, "seconds": 150.0, "sample": 0.05}
+    compiling: dict[str, Any] = {"rounds": 15, "seconds": 120.0}
+    if args.quick:
+        options = {"rounds": 6, "seconds": 2.0, "sample": 0.01}
+        compiling = {"rounds": 6, "seconds": 1.0}
+    rows: list[dict[str, Any]] = []
+    compiles: list[dict[str, Any]] = []
+    with _measure.progress("train step") as bar:
+        task = bar.add_task("", total=2 * len(sizes))
+        for name, size in sizes.items():
+            bar.update(task, description=f"{name}, time")
+            steps = Steps(MODELS[name], size)
+            names = list(MIXERS)[: 4 if args.quick else None]
+            contenders = {n: steps.contender(n) for n in names}
+            rows += overheads(_measure.interleaved(contenders, **options), name, size)
+            del contenders
+            bar.advance(task)
+            if not args.quick or name == "mlp":
+                bar.update(task, description=f"{name}, compilation")
+                programs = {
+                    n: functools.partial(steps.compiled, n)
+                    for n in ("none", "mixup", "cutmix", "naive mixup")
+                }
+                times = _measure.compile_seconds(programs, **compiling)
+                compiles += compile_rows(times, name)
+            bar.advance(task)
+    _measure.show("What mixing adds to a step", rows)
+    _measure.show("What mixing adds to compilation", compiles)
+    found = {"rows": rows, "compilation": compiles}
+    _measure.write("train_step", __doc__, args, found, picture(rows, compiles))
+
+
+if __name__ == "__main__":
+    main()

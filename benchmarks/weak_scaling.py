@@ -1,0 +1,183 @@
+"""What does mixing add when devices are added, each with the same share of the batch?
+
+    python -m benchmarks.weak_scaling [--quick] [--out DIR]
+
+The train step of the CNN, 16 images of 32x32 a device, on 1, 2, 4 and 8 devices, under
+`pmap` and under jit over a mesh. Collectives and the bytes that they carry are read off
+the compiled program; what mixing adds to them is meant to be nothing. Efficiency is how
+many times as fast a device's share is done on one device as among many; devices of a
+CPU share its cores, so that only its ratio to the efficiency without mixing tells
+something: 1 is what is hoped for.
+"""
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mixup_jax as mx
+from benchmarks import _measure
+from benchmarks._programs import COLLECTIVES, facts
+from benchmarks.models import MODELS, dense, initial_state, loss_of
+from mixup_jax import _devices
+
+DRIVERS = ("pmap", "jit + mesh")
+AXIS = "data"
+COUNTS = (1, 2, 4, 8)
+MIXERS: dict[str, mx.Mixer] = {
+    "none": mx.erm,
+    "mixup": functools.partial(mx.mixup, alpha=0.2),
+    "cutmix": mx.cutmix,
+}
+
+
+def contender(
+    driver: str, mixer: mx.Mixer, count: int, share: int
+) -> _measure.Contender:
+    """Return a train step on ``count`` devices, compiled, with a state to train."""
+    model, key = MODELS["cnn"], jax.random.key(0)
+    step = mx.training.train_step(
+        loss_of(model, jnp.float32, dense),
+        mx.on_keys(mixer, inputs="image", targets="label"),
+    )
+    devices = jax.devices()[:count]
+    mesh = jax.sharding.Mesh(
+        np.array(devices), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
+    state, key = jax.device_put((initial_state(model, jnp.float32, key), key), whole)
+    batch = {
+        "image": jax.random.normal(jax.random.key(1), (count * share, *model.image)),
+        "label": jax.nn.one_hot(
+            jnp.arange(count * share) % model.classes, model.classes
+        ),
+    }
+    if driver == "pmap":
+        batch = jax.tree.map(lambda x: x.reshape(count, share, *x.shape[1:]), batch)
+        batch = jax.device_put(batch, shared)
+        mapped: Any = jax.pmap(
+            functools.partial(step, place=_devices.apart(AXIS)),
+            AXIS,
+            in_axes=(None, None, 0),
+            out_axes=None,
+            devices=devices,
+            donate_argnums=(0,),
+        )
+    else:
+        batch = jax.device_put(batch, shared)
+        mapped = jax.jit(step, donate_argnums=0)
+    with jax.set_mesh(mesh):
+        program = mapped.lower(state, key, batch).compile()
+    held = [state]
+
+    def run():
+        held[0], metrics = program(held[0], key, batch)
+        return metrics
+
+    return _measure.Contender(run, program=program)
+
+
+def communicated(program: Any) -> int:
+    """Return the bytes that come out of a program's collectives, on one device."""
+    kinds = "|".join(COLLECTIVES)
+    made = re.findall(rf"= (.+?) (?:{kinds})(?:-start)?\(", program.as_text())
+    shapes = re.findall(r"([a-z]+)(\d+)\[([\d,]*)\]", " ".join(made))
+    return sum(
+        int(bits) // 8 * int(np.prod([int(n) for n in dims.split(",") if n]))
+        for _, bits, dims in shapes
+    )
+
+
+def scaled(driver: str, counts: tuple[int, ...], share: int, **options: Any) -> Any:
+    """Return a row for each count of devices and each mixer under ``driver``."""
+    who = {
+        (count, name): contender(driver, mixer, count, share)
+        for count in counts
+        for name, mixer in MIXERS.items()
+    }
+    labels = {f"{count} {name}": who[count, name] for count, name in who}
+    times = _measure.interleaved(labels, **options)
+    rows = []
+    for count, name in who:
+        program, base = who[count, name].program, who[count, "none"].program
+        taken = {n: times[f"{n} {name}"] for n in counts}
+        plain = {n: times[f"{n} none"] for n in counts}
+        more = {
+            kind: facts(program).collectives.get(kind, 0)
+            - facts(base).collectives.get(kind, 0)
+            for kind in COLLECTIVES
+        }
+        rows.append(
+            {
+                "driver": driver,
+                "devices": count,
+                "mixing": name,
+                "ms": _measure.median(taken[count] * 1e3),
+                "collectives": sum(facts(program).collectives.values()),
+                "more collectives": sum(map(abs, more.values())),
+                "more bytes communicated": communicated(program) - communicated(base),
+                "efficiency / without": _measure.median(
+                    (taken[counts[0]] / taken[count])
+                    / (plain[counts[0]] / plain[count])
+                ),
+            }
+        )
+    return rows
+
+
+def picture(rows: list[dict[str, Any]]) -> Any:
+    """Draw the efficiency with mixing relative to that without."""
+    figure, axes = plt.subplots(1, len(DRIVERS), figsize=(10, 3.6), sharey=True)
+    for axis, driver in zip(axes, DRIVERS):
+        for k, name in enumerate(list(MIXERS)[1:]):
+            shown = [r for r in rows if (r["driver"], r["mixing"]) == (driver, name)]
+            counts = np.array([row["devices"] for row in shown]) * (1 + 0.04 * k)
+            found = [row["efficiency / without"] for row in shown]
+            middle = np.array([ratio.median for ratio in found])
+            spread = [
+                middle - [ratio.low for ratio in found],
+                np.array([ratio.high for ratio in found]) - middle,
+            ]
+            axis.errorbar(counts, middle, spread, fmt="o-", label=name, capsize=3)
+        axis.axhline(1, color="gray", lw=1)
+        axis.set(xscale="log", xlabel="devices", title=driver)
+        axis.set_xticks(COUNTS, [str(count) for count in COUNTS], minor=False)
+        axis.legend()
+    axes[0].set_ylabel("efficiency / that without mixing")
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    args = _measure.arguments(__doc__).parse_args()
+    jax.config.update("jax_num_cpu_devices", COUNTS[-1])  # before the first is used
+    available = len(jax.devices())
+    counts = tuple(n for n in ((1, 2) if args.quick else COUNTS) if n <= available)
+    if len(counts) < 2:
+        raise SystemExit(
+            f"weak_scaling: needs two devices or more, and there is {available}. Run "
+            "it on the host: JAX_PLATFORMS=cpu."
+        )
+    options: dict[str, Any] = {"rounds": 25, "seconds": 240.0}
+    if args.quick:
+        options = {"rounds": 6, "seconds": 2.0}
+    rows: list[dict[str, Any]] = []
+    with _measure.progress("weak scaling") as bar:
+        task = bar.add_task("", total=len(DRIVERS))
+        for driver in DRIVERS:
+            bar.update(task, description=driver)
+            rows += scaled(driver, counts, 2 if args.quick else 16, **options)
+            bar.advance(task)
+    _measure.show("Weak scaling", rows)
+    _measure.write("weak_scaling", __doc__, args, {"rows": rows}, picture(rows))
+
+
+if __name__ == "__main__":
+    main()

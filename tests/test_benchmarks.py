@@ -1,0 +1,241 @@
+"""The benchmarks measure what they say, write what they found and hide nobody."""
+
+import functools
+import importlib.util
+import json
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import _measure, growth, peers, train_step, transform, weak_scaling
+from benchmarks.models import MLP, Model
+from benchmarks.peers import Case
+
+TINY = (8, 8, 8, 3)
+SHORT = {"rounds": 6, "seconds": 0.0, "sample": 1e-4}
+
+
+@pytest.fixture(autouse=True)
+def lenient():
+    """Let other people's code promote dtypes and ranks as it is used to."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def sleeper(seconds):
+    return _measure.Contender(lambda: time.sleep(seconds), wait=lambda handle: None)
+
+
+def test_a_contender_that_takes_three_times_as_long_is_said_to():
+    contenders = {"slow": sleeper(0.006), "quick": sleeper(0.002)}
+    times = _measure.interleaved(contenders, rounds=9, sample=0.02)
+    assert {name: len(found) for name, found in times.items()} == {
+        "slow": 9,
+        "quick": 9,
+    }
+    found = _measure.ratio(times["slow"], times["quick"])
+    # A sleep is never shorter than asked for, and on a busy machine longer.
+    assert 1.2 < found.median < 3.4
+    assert found.low <= found.median <= found.high
+    assert times["quick"].min() >= 0.002
+
+
+def test_contenders_take_turns_and_each_starts_a_round_in_turn():
+    calls = []
+    contenders = {
+        name: _measure.Contender(functools.partial(calls.append, name))
+        for name in ("a", "b")
+    }
+    _measure.interleaved(contenders, rounds=6, sample=0.0)
+    rounds = "".join(calls)[4:]  # two calls each to begin with: compile, estimate
+    assert rounds == "aabb" + "bbaa" + "aabb" + "bbaa" + "aabb" + "bbaa"
+
+
+def test_no_round_begins_after_the_time_is_up_but_there_are_enough():
+    times = _measure.interleaved({"a": sleeper(0.001)}, rounds=1000, seconds=0.05)
+    assert _measure.FEWEST_ROUNDS <= len(times["a"]) < 1000
+
+
+def test_the_wait_is_part_of_what_is_timed():
+    contender = _measure.Contender(lambda: None, wait=lambda handle: time.sleep(0.003))
+    times = _measure.interleaved({"a": contender}, rounds=6, sample=0.0)
+    assert times["a"].min() >= 0.003
+
+
+def test_the_interval_covers_the_median_as_often_as_it_says():
+    draws = np.random.default_rng(0).exponential(size=(4000, 15))
+    found = [_measure.median(draw) for draw in draws]
+    covered = np.mean([r.low <= np.log(2) <= r.high for r in found])
+    assert 0.95 <= covered <= 0.98  # exactly 0.965 for 15 values
+    assert _measure.median(np.arange(6.0)) == (2.5, 0.0, 5.0)
+
+
+def test_fewer_values_than_an_interval_needs_are_refused():
+    with pytest.raises(ValueError, match="at least 6 rounds; got 5"):
+        _measure.median(np.arange(5.0))
+
+
+def test_compilation_is_timed_from_nothing_every_time():
+    traced = []
+
+    def function(x):
+        traced.append(x)
+        return x + 1
+
+    jitted = jax.jit(function)
+    times = _measure.compile_seconds(
+        {"a": lambda: jitted.lower(jnp.ones(3)).compile()}, rounds=6
+    )
+    assert len(traced) == len(times["a"]) == 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_copy_moves_every_byte_twice_and_naive_mixing_more(dtype):
+    case = Case("mixup", "batch", dtype, TINY)
+    rows = measured(case, {"ours": transform.ours, "copy": transform.copy})
+    assert rows["copy"]["bytes moved a byte"] == pytest.approx(2, rel=1e-3)
+    assert rows["ours"]["bytes moved a byte"] > 2
+
+
+def measured(case, contenders):
+    rows = transform.measure(case, "tiny", contenders, **SHORT)
+    return {row["who"]: row for row in rows}
+
+
+@pytest.mark.parametrize("per", ["batch", "example"])
+@pytest.mark.parametrize("method", ["mixup", "cutmix"])
+def test_every_transform_is_measured_and_judged(method, per):
+    contenders = {
+        "ours": transform.ours,
+        "copy": transform.copy,
+        "naive JAX": peers.naive,
+        "big_vision": peers.big_vision,
+    }
+    rows = measured(Case(method, per, "float32", TINY), contenders)
+    assert set(rows) == set(contenders)
+    assert rows["ours"]["x ours"] == (1, 1, 1)
+    (verdict,) = transform.verdicts(list(rows.values()))
+    assert verdict["x copy"] == rows["ours"]["x copy"]
+    has_big_vision = (method, per) == ("mixup", "batch")
+    assert ("ms" in rows["big_vision"]) == has_big_vision
+
+
+def test_bytes_are_scaled_before_they_are_mixed():
+    case = Case("mixup", "batch", "uint8", TINY)
+    _, x, _ = peers.arrays(case)
+    contender = transform.ours(case)
+    (mixed, _), _ = contender.run()
+    assert (x.dtype, mixed.dtype) == ("uint8", "bfloat16")
+    assert 0.5 < float(mixed.max()) <= 1
+
+
+@pytest.mark.parametrize("name", [*peers.SHIPPED, *peers.COMPILED])
+def test_a_peer_that_is_not_installed_is_named_with_what_to_install(name, monkeypatch):
+    def absent(module):
+        raise ModuleNotFoundError(f"No module named {module!r}")
+
+    monkeypatch.setattr(peers.importlib, "import_module", absent)
+    build = {**peers.SHIPPED, **peers.COMPILED}[name]
+    who = {"ours": transform.ours, "copy": transform.copy, name: build}
+    case = Case("mixup", "example" if "Keras" in name else "batch", "float32", TINY)
+    row = measured(case, who)[name]
+    if name in ("naive JAX", "big_vision"):
+        assert "ms" in row
+    else:
+        assert "not installed" in row["not measured"]
+        assert "pip install" in row["not measured"]
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize("name", list(peers.LIBRARIES))
+def test_installed_peers_mix(name):
+    module = "keras" if name == "Keras 3" else str(name)
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed (the extra 'benchmarks')")
+    case = Case(
+        "mixup", "example" if module != "torchvision" else "batch", "float32", TINY
+    )
+    contender = peers.SHIPPED[name](case)
+    contender.wait(contender.run())
+
+
+def test_naive_mixing_mixes():
+    key, x, y = peers.arrays(Case("cutmix", "example", "float32", TINY))
+    for mix in (peers.naive_mixup, peers.naive_cutmix):
+        mixed, targets = mix(key, x, y, (8,))
+        assert mixed.shape == x.shape
+        np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+        assert float(jnp.abs(mixed - x).max()) > 0
+
+
+def test_steps_are_timed_and_compiled_with_and_without_mixing():
+    steps = train_step.Steps(Model(MLP, (4, 4, 1), 3, 8), 8)
+    names = ("none", "mixup", "none, integers", "mixup, two_term")
+    contenders = {name: steps.contender(name) for name in names}
+    times = _measure.interleaved(contenders, **SHORT)
+    rows = train_step.overheads(times, "mlp", 8)
+    assert [row["mixing"] for row in rows] == list(names)
+    assert ["adds %" in row for row in rows] == [False, True, False, True]
+    assert rows[1]["adds %"].median > -100
+
+
+def test_what_mixing_adds_to_compilation_is_a_difference_within_rounds():
+    noise = np.array([0.0, 3.0, 1.0, 0.0, 5.0, 2.0])
+    times = {"none": 1 + noise, "mixup": 1.25 + noise, "naive mixup": 3 + noise}
+    rows = {row["mixing"]: row for row in train_step.compile_rows(times, "mlp")}
+    assert rows["mixup"]["adds s"] == (0.25, 0.25, 0.25)
+    assert rows["mixup"]["of naive"] == (0.125, 0.125, 0.125)
+    assert rows["mixup"]["met"]
+
+
+@pytest.mark.parametrize("what", growth.GROWTH)
+def test_bytes_grow_with_what_grows(what, monkeypatch):
+    for name, size in (("BATCH", 8), ("SIDE", 8)):
+        monkeypatch.setattr(growth, name, size)
+    found, count = growth.contenders(what, 4)
+    more, larger = growth.contenders(what, 8)
+    assert set(found) == set(more)
+    assert larger == count if what == "methods" else larger > count
+
+
+def test_collectives_and_their_bytes_are_counted():
+    mesh = jax.make_mesh((4,), ("data",))
+    summed = jax.shard_map(
+        lambda x: jax.lax.psum(x, "data"),
+        mesh=mesh,
+        in_specs=jax.P("data"),
+        out_specs=jax.P(),
+    )
+    x = jax.device_put(jnp.ones((8, 5)), jax.NamedSharding(mesh, jax.P("data")))
+    program = jax.jit(summed).lower(x).compile()
+    assert weak_scaling.communicated(program) == 2 * 5 * 4
+
+
+def test_a_script_writes_json_and_a_picture(tmp_path, monkeypatch, capsys):
+    for constant, size in (("BATCH", 8), ("SIDE", 8)):
+        monkeypatch.setattr(growth, constant, size)
+    monkeypatch.setattr(growth, "QUICK", {"classes": (2, 4)})
+    out = tmp_path / "new" / "folder"
+    monkeypatch.setattr(sys, "argv", ["growth", "--quick", "--out", str(out)])
+    growth.main()
+    record = json.loads((out / "growth.json").read_text())
+    assert record["question"] == str(growth.__doc__).splitlines()[0]
+    assert record["device"]["platform"] == "cpu"
+    assert record["device"]["kind"]
+    assert record["date"]
+    assert len(record["rows"]) == 2 * 3
+    assert (out / "growth.png").stat().st_size > 1000
+    assert "ps a byte" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(sys, "argv", ["growth", "--out", str(file / "below")])
+    args = _measure.arguments("?").parse_args()
+    with pytest.raises(SystemExit, match=r"--out: could not write into .*below"):
+        _measure.write("growth", "?", args, {}, None)

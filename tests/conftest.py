@@ -4,14 +4,16 @@ Every pytest-xdist worker imports this file before any test module, so each one 
 has eight host devices.
 """
 
+import importlib.metadata
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiling takes most of the time, and half of that is LLVM. The compiled programs that
+# Compiling takes most of the time, and most of that is LLVM. The compiled programs that
 # the tests look at are decided before LLVM sees them.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
-)
+flags = ["--xla_backend_optimization_level=0"]
+if importlib.metadata.version("jax").startswith("0.10."):  # later ones refuse the flag
+    flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 import hypothesis
 import jax

@@ -123,6 +123,7 @@ METHODS: dict[str, Method] = {
     "cutmix-permutation": Method(
         cutmix(pairing=mx.pairings.permutation), pastes=True, deranged=False
     ),
+    "fmix": Method(lambda a: partial(mx.fmix, alpha=a), pastes=True),
     # one of several
     "choose": Method(
         lambda a: mx.choose(
@@ -167,6 +168,12 @@ METHODS: dict[str, Method] = {
                 partial(mx.cutmix, alpha=a, pairing=mx.pairings.reverse),
             ],
             [0.5, 0.5],
+        ),
+        pastes=True,
+    ),
+    "choose-box-or-blob": Method(
+        lambda a: mx.choose(
+            [partial(mx.cutmix, alpha=a), partial(mx.fmix, alpha=a)], [0.5, 0.5]
         ),
         pastes=True,
     ),

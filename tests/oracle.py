@@ -78,10 +78,14 @@ def field(region: Any, lam: Any, x: Any) -> np.ndarray:
     if isinstance(region, regions.Chosen):
         fields = [field(r, lam, x) for r in region.regions]
         return np.stack([fields[k][i] for i, k in enumerate(np.asarray(region.index))])
-    assert isinstance(region, regions.Box)
+    assert isinstance(region, regions.Box | regions.Field)
     axes = region.grid.axes
     if len(shape) != region.grid.ndim:
         axes = range(1, 1 + len(axes))
+    if isinstance(region, regions.Field):
+        sizes = [n if axis in (0, *axes) else 1 for axis, n in enumerate(shape)]
+        own = np.asarray(region.own).reshape(sizes) | (column(lam, x) == 1)
+        return np.broadcast_to(own, shape).astype(np.float64)
     w = np.ones(shape)
     for i in range(shape[0]):
         if np.asarray(lam)[i] < 1:

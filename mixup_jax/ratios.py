@@ -70,9 +70,10 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
             for value in given.values()
         )
         if not rest:
-            return jnp.where(own > 0, _symmetric_beta(key, own, size), 1.0)
+            lam = _symmetric_beta(key, _positive(own), size)
+            return jnp.where(own > 0, lam, 1.0)
         (other,) = rest
-        lam = _asymmetric_beta(key, own, other, size)
+        lam = _asymmetric_beta(key, _positive(own), _positive(other), size)
         return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
     return draw
@@ -234,6 +235,11 @@ def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
             "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
+
+
+def _positive(a: Array) -> Array:
+    # Where a is 0 nothing is drawn, but the gradient of 1 / a would be infinite there.
+    return jnp.where(a > 0, a, 1.0)
 
 
 def _symmetric_beta(key: Array, a: Array, size: int) -> Array:

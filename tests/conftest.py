@@ -10,10 +10,16 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Compiling takes most of the time, and most of that is LLVM. The compiled programs that
 # the tests look at are decided before LLVM sees them.
-flags = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jax").startswith("0.10."):  # later ones refuse the flag
-    flags.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        # Later releases refuse this flag.
+        "--xla_cpu_use_fusion_emitters=false"
+        if importlib.metadata.version("jax").startswith("0.10.")
+        else "",
+    ]
+)
 
 import hypothesis
 import jax

@@ -197,7 +197,9 @@ METHODS: dict[str, Method] = {
     ),
     "scheduled": Method(
         lambda a: mx.scheduled(
-            lambda step: partial(mx.mixup, alpha=a * step.astype(jnp.float32) / 10)
+            lambda step: partial(
+                mx.mixup, alpha=a * jnp.asarray(step, jnp.float32) / 10
+            )
         )(jnp.int32(10))
     ),
 }

@@ -240,6 +240,22 @@ def _words(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _out(args: Any) -> Path:
+    return args.out or folder() / ("quick" if args.quick else "")
+
+
+def known(name: str, args: Any) -> dict[str, Any]:
+    """Return what a run before this one wrote into the same folder, or nothing."""
+    file = _out(args) / f"{name}.json"
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text())
+    for rows in found.values():
+        for row in rows if isinstance(rows, list) else ():
+            row.update({k: Ratio(*v) for k, v in row.items() if isinstance(v, list)})
+    return found
+
+
 def write(
     name: str, question: str | None, args: Any, found: Mapping[str, Any], figure: Any
 ) -> Path:
@@ -247,7 +263,7 @@ def write(
 
     Raises SystemExit, with advice, where the folder cannot be written.
     """
-    out = args.out or folder() / ("quick" if args.quick else "")
+    out = _out(args)
     record = {
         "question": (question or "").strip().splitlines()[0],
         "command": f"python -m benchmarks.{name}" + " --quick" * args.quick,

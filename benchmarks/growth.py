@@ -50,7 +50,9 @@ def contenders(what: str, size: int) -> tuple[dict[str, _measure.Contender], int
     if what == "methods":
         mixing = {"choose": mixers(size)}
     programs = {
-        name: _measure.compiled(lambda key, x, y, mix=mix: mix(key, (x, y)), key, x, y)
+        name: _measure.compiled(
+            lambda key, x, y, mix=mix: mix(key, (x, y))[0], key, x, y
+        )
         for name, mix in mixing.items()
     }
     programs["copy"] = _measure.compiled(lambda key, x, y: (x + 1, y + 1), key, x, y)

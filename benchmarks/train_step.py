@@ -153,7 +153,9 @@ def picture(rows: list[dict[str, Any]], compiles: list[dict[str, Any]]) -> Any:
 
 def main() -> None:
     parser = _measure.arguments(__doc__)
-    parser.add_argument("--only", nargs="*", choices=MODELS, help="models to run")
+    parser.add_argument(
+        "--only", nargs="*", choices=MODELS, help="models to measure, anew"
+    )
     args = parser.parse_args()
     sizes = {name: model.batch for name, model in MODELS.items()}
     if jax.default_backend() == "cpu":
@@ -166,8 +168,11 @@ def main() -> None:
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0, "sample": 0.01}
         compiling = {"rounds": 6, "seconds": 1.0}
-    rows: list[dict[str, Any]] = []
-    compiles: list[dict[str, Any]] = []
+    known = _measure.known("train_step", args) if args.only else {}
+    rows = [row for row in known.get("rows", []) if row["model"] not in sizes]
+    compiles = [
+        row for row in known.get("compilation", []) if row["model"] not in sizes
+    ]
     with _measure.progress("train step") as bar:
         task = bar.add_task("", total=2 * len(sizes))
         for name, size in sizes.items():

@@ -36,6 +36,8 @@ def mixed(w: Array, x: Array, move: Move, partner: Array) -> Array:
 
     if w.dtype == jnp.bool_ or x.dtype.itemsize > 2:
         return widened_last(x, w)
+    if not move.fuses:  # what moves by itself should move narrow
+        return widened_last(x, w).astype(x.dtype)
     # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
     blended = jax.lax.platform_dependent(x, w, tpu=widened_last, default=widened_first)
     return blended.astype(x.dtype)

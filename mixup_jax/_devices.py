@@ -237,6 +237,7 @@ class _Across:
     axis_name: str
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = False
+    fuses: ClassVar[bool] = False
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``."""

@@ -31,6 +31,7 @@ class Stay:
 
     pairs_off: ClassVar[bool] = True
     structural: ClassVar[bool] = True
+    fuses: ClassVar[bool] = True
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x)``."""
@@ -44,6 +45,7 @@ class Gather:
 
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = False
+    fuses: ClassVar[bool] = False
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``."""
@@ -66,6 +68,7 @@ class Flip:
     block: int
     pairs_off: ClassVar[bool] = True
     structural: ClassVar[bool] = True
+    fuses: ClassVar[bool] = True
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
@@ -94,6 +97,7 @@ class Roll:
     shift: int
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = True
+    fuses: ClassVar[bool] = True
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
@@ -101,9 +105,16 @@ class Roll:
             return Gather().map(function, x, partner, w)
         cut = self.block - self.shift
 
-        def roll(rows: Array) -> Array:
+        def sliced(rows: Array) -> Array:
             return jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)
 
+        def shifted(rows: Array) -> Array:
+            first = _places(rows) < self.shift
+            return jnp.where(first, _shift(rows, cut), _shift(rows, -self.shift))
+
+        # Two slices are one collective between devices, two shifts fuse on one.
+        mesh = jax.typeof(x).sharding.mesh
+        roll = sliced if mesh.auto_axes else shifted
         return _in_blocks(self.block, function, roll, x, w)
 
 
@@ -191,10 +202,13 @@ def _in_blocks(
 
 def _swapped(rows: Array) -> Array:
     """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
-    place = jax.lax.broadcasted_iota(
-        jnp.int32, (1, rows.shape[1]) + (1,) * (rows.ndim - 2), 1
-    )
-    return jnp.where(place % 2 == 0, _shift(rows, 1), _shift(rows, -1))
+    return jnp.where(_places(rows) % 2 == 0, _shift(rows, 1), _shift(rows, -1))
+
+
+def _places(rows: Array) -> Array:
+    """Count along axis 1, one number a row."""
+    shape = (1, rows.shape[1]) + (1,) * (rows.ndim - 2)
+    return jax.lax.broadcasted_iota(jnp.int32, shape, 1)
 
 
 def _shift(rows: Array, by: int) -> Array:

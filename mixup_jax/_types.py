@@ -26,6 +26,9 @@ class Move(Protocol):
     structural: ClassVar[bool]
     """Whether the move alone says who the partner is."""
 
+    fuses: ClassVar[bool]
+    """Whether compilers fuse the movement into the arithmetic that follows."""
+
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``, laid out over the mesh as ``x``.
 

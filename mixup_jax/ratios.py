@@ -215,8 +215,8 @@ def per_batch(ratio: Ratio) -> Ratio:
     """
 
     def draw(key: Array, partners: Partners) -> Array:
-        lam = ratio(key, partners)
-        return jnp.broadcast_to(lam[:1], lam.shape)
+        lam = ratio(key, Partners(partners.index[:1], partners.move))
+        return jnp.broadcast_to(lam, partners.index.shape)
 
     return draw
 

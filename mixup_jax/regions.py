@@ -401,9 +401,10 @@ def per_batch(region: Callable) -> Callable:
     """
 
     def draw(key: Array, lam: Array, inputs: Any, **options) -> tuple[Region, Array]:
-        drawn, share = region(key, lam, inputs, **options)
+        drawn, share = region(key, lam[:1], inputs, **options)
         return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), (drawn, share)
+            lambda leaf: jnp.broadcast_to(leaf, (lam.shape[0], *leaf.shape[1:])),
+            (drawn, share),
         )
 
     return draw

@@ -32,9 +32,12 @@ QUICK = {what: sizes[:2] for what, sizes in GROWTH.items()}
 
 
 def mixers(count: int) -> mx.Mixer:
-    """Return a choice among so many mixers, mixup and cutmix by turns."""
-    some = [functools.partial(mx.mixup, alpha=0.2), mx.cutmix] * count
-    return mx.choose(some[:count], [1 / count] * count)
+    """Return a choice among so many mixers, mixup and cutmix by turns, no two alike."""
+    some = [
+        functools.partial((mx.mixup, mx.cutmix)[k % 2], alpha=(k + 1) / count)
+        for k in range(count)
+    ]
+    return mx.choose(some, [1 / count] * count)
 
 
 def contenders(what: str, size: int) -> tuple[dict[str, _measure.Contender], int]:

@@ -16,6 +16,7 @@ from jax import Array
 
 from mixup_jax import _checks
 from mixup_jax._mix import Mix, Mixer
+from mixup_jax._moves import Gather
 from mixup_jax._types import Batch, RowFunction
 
 
@@ -232,7 +233,10 @@ def _divided(size: int, shares: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Across:
-    """Rows picked by index from the shares of all devices: one all-gather."""
+    """Rows picked by index from the shares of all devices: one all-gather.
+
+    Outside, where the shares are one array, rows are picked from that.
+    """
 
     axis_name: str
     pairs_off: ClassVar[bool] = False
@@ -241,7 +245,10 @@ class _Across:
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``."""
-        rows = _gathered(x, self.axis_name)
+        try:
+            rows = _gathered(x, self.axis_name)
+        except NameError:  # no device's share: the axis is not bound here
+            return Gather().map(function, x, partner, w)
         return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
 
 

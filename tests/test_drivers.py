@@ -280,6 +280,7 @@ def test_the_whole_batch_on_any_number_of_devices(few, count, size, driver):
     if driver == "pmap":
         mixed, mix = jax.tree.map(lambda x: x.reshape(size, *x.shape[2:]), (mixed, mix))
     oracle.assert_close(drawn((mixed, mix)), reference(few, size))
+    assert_law_outside(mix, batch, mixed)
 
 
 def test_collectives_would_be_seen():

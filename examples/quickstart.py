@@ -1,6 +1,7 @@
 """Mixup in a train step, on scikit-learn's digits: python -m examples.quickstart"""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import mixup_jax as mx
 
 images, labels = map(jnp.asarray, load_digits(return_X_y=True))
 images, targets = images / 16, mx.losses.one_hot(labels, 10)
-model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
+model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
 
 
 def loss(params, batch, mix):

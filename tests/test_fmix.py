@@ -59,7 +59,7 @@ def test_the_partner_covers_the_share_of_the_labels(shape, spatial):
 def test_positions_are_rounded_to_the_nearest():
     images = zeros_and_ones((5, 5, 6, 1))
     pairing = mx.pairings.given(np.array([1, 0, 3, 2, 1]))
-    lam = mx.ratios.constant(np.float32([0, 0.5, 0.51, 0.52, 1]))
+    lam = mx.ratios.constant(np.array([0, 0.5, 0.51, 0.52, 1], np.float32))
     (mixed, _), mix = fmix(
         jax.random.key(1), (images, None), ratio=lam, pairing=pairing
     )

@@ -273,7 +273,7 @@ def write(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=1, default=_plain)
+        text = json.dumps(record, indent=1, default=plain)
         (out / f"{name}.json").write_text(text + "\n")
         figure.savefig(out / f"{name}.png", dpi=110)
     except OSError as error:
@@ -285,7 +285,8 @@ def write(
     return out
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return an array as a list, and anything else in words, for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return str(value)

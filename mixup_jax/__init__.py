@@ -6,6 +6,7 @@
 import importlib as _importlib
 from typing import TYPE_CHECKING
 
+from mixup_jax import attacks as attacks
 from mixup_jax import losses as losses
 from mixup_jax import metrics as metrics
 from mixup_jax import pairings as pairings
@@ -21,7 +22,10 @@ from mixup_jax._devices import own_key as own_key
 from mixup_jax._devices import per_device as per_device
 from mixup_jax._devices import whole_batch as whole_batch
 from mixup_jax._erm import erm as erm
+from mixup_jax._extrapolate import extrapolate as extrapolate
 from mixup_jax._fmix import fmix as fmix
+from mixup_jax._gaussian import gaussian as gaussian
+from mixup_jax._manifold import manifold as manifold
 from mixup_jax._mix import Mix as Mix
 from mixup_jax._mix import Mixer as Mixer
 from mixup_jax._mix import draw as draw
@@ -32,13 +36,14 @@ from mixup_jax._types import Partners as Partners
 from mixup_jax._types import Ratio as Ratio
 
 if TYPE_CHECKING:
+    from mixup_jax import hidden as hidden
     from mixup_jax import training as training
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    # Flax and Optax are met in `training` alone, and loaded when it is first used.
-    if name == "training":
-        return _importlib.import_module("mixup_jax.training")
+    # Flax and Optax are met in these alone, and loaded when one is first used.
+    if name in ("hidden", "training"):
+        return _importlib.import_module(f"mixup_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

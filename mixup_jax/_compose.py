@@ -15,7 +15,7 @@ from mixup_jax._erm import erm
 from mixup_jax._mix import Mix, Mixer
 from mixup_jax._moves import Gather, Stay
 from mixup_jax._types import Batch, Partners, Ratio, Region
-from mixup_jax.regions import Chosen, Everywhere, Untouched
+from mixup_jax.regions import Beyond, Chosen, Everywhere, Noisy, Untouched
 
 _EACH = ratios.uniform()
 
@@ -40,7 +40,7 @@ def choose(
 
     Raises:
       ValueError: no mixers, another number of ``probs``, or concrete ``probs`` outside
-        [0, 1] or with another sum than 1.
+        [0, 1] or with another sum than 1; (when called) ``gaussian`` among the mixers.
 
     Example:
       >>> from functools import partial
@@ -250,11 +250,19 @@ def _merged(mixes: Sequence[Mix], index: Array, shared: Partners | None) -> Mix:
 
 
 def _region(mixes: Sequence[Mix], index: Array) -> Region:
-    # Who is not mixed has lam = 1, which every region leaves as it is.
+    if any(isinstance(mix.region, Noisy) for mix in mixes):
+        raise ValueError(
+            "choose: expected mixers whose mix says all that they did; got gaussian, "
+            "whose noise it does not hold. Add the noise to what was chosen: call "
+            "gaussian on the batch that the chosen mixer returns."
+        )
+    # Who is not mixed has lam = 1, which every region leaves as it is; but for Beyond,
+    # whose labels always do.
     mixing = [mix.region for mix in mixes if not isinstance(mix.region, Untouched)]
     if not mixing:
         return Untouched()
-    if len(mixing) == 1 or all(isinstance(region, Everywhere) for region in mixing):
+    alone = len(mixing) == 1 and not isinstance(mixing[0], Beyond)
+    if alone or all(isinstance(region, Everywhere) for region in mixing):
         return mixing[0]
     return Chosen(index, tuple(mix.region for mix in mixes))
 

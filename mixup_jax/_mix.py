@@ -10,7 +10,7 @@ from jax import Array
 from mixup_jax import _blend, _checks
 from mixup_jax._moves import Gather, moved, per_example
 from mixup_jax._types import Batch, Move, Pairing, Ratio, Region, RegionDraw
-from mixup_jax.regions import Everywhere
+from mixup_jax.regions import Everywhere, at_layer
 
 
 @jax.tree_util.register_dataclass
@@ -93,6 +93,14 @@ class Mix:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
         _, partner = self._drawn()
         return self._map(lambda x: moved(self.move, x, partner), tree, "partners")
+
+    def at(self, layer: int) -> "Mix":
+        """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
+
+        Layer 0 is the inputs. Unless it was drawn for that layer (``manifold``), it
+        leaves everything as it is.
+        """
+        return dataclasses.replace(self, region=at_layer(self.region, layer))
 
     def batch(self, batch: Batch) -> Batch:
         """Return ``(inputs, targets)``, each mixed."""

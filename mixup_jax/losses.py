@@ -6,6 +6,7 @@ second never makes an array of the size of the classes.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from mixup_jax import _checks
 from mixup_jax._blend import blend
 from mixup_jax._mix import Mix
 from mixup_jax._moves import per_example
+from mixup_jax._types import Batch
 
 ExampleLoss = Callable[..., Array]
 
@@ -181,6 +183,50 @@ def binary_targets(
     rounding = float(jnp.finfo(targets.dtype).eps)
     least = s / targets.shape[-1] + (1 - s) * t + rounding
     return (targets.astype(jnp.float32) > least).astype(targets.dtype)
+
+
+def real_and_fake(real: Any, fake: Any) -> Batch:
+    """Return the discriminator's batch: what is real, then what is made; targets 1, 0.
+
+    The discriminator of a GAN is then trained on ``mixer(key, real_and_fake(x, g(z)))``
+    with a binary cross-entropy that takes soft targets. The authors' code mixes the
+    pool with itself, real with real too: ``pairing=pairings.permutation,
+    ratio=ratios.uniform(0.8)``. The paper's formula mixes each real example with a
+    made one: ``pairing=partial(pairings.roll, shift=B)``, ``alpha=0.2``.
+
+    Args:
+      real: pytree of floating arrays ``[B, ...]``.
+      fake: the same, made by the generator.
+
+    Returns:
+      ``(inputs, targets)``: ``[2 B, ...]`` and float32 ``[2 B]``.
+
+    Raises:
+      ValueError: the two differ in structure or shapes.
+
+    Example:
+      >>> import jax, optax, mixup_jax as mx
+      >>> real, fake = jax.numpy.ones((4, 2)), jax.numpy.zeros((4, 2))
+      >>> batch = mx.losses.real_and_fake(real, fake)
+      >>> (x, y), _ = mx.mixup(
+      ...     jax.random.key(0),
+      ...     batch,
+      ...     ratio=mx.ratios.uniform(0.8),
+      ...     pairing=mx.pairings.permutation,
+      ... )
+      >>> loss = optax.sigmoid_binary_cross_entropy(x.sum(axis=1), y).mean()
+
+    Source: Zhang et al., "mixup", section 3.7, arXiv:1710.09412, and its authors' code.
+    """
+    shapes = [jax.tree.map(jnp.shape, half) for half in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"real_and_fake: expected as many made examples as real ones, in the same "
+            f"shapes; got {shapes[0]} and {shapes[1]}. Draw one latent per example."
+        )
+    size = _checks.examples(real, "real")
+    inputs = jax.tree.map(lambda *halves: jnp.concatenate(halves), real, fake)
+    return inputs, (jnp.arange(2 * size) < size).astype(jnp.float32)
 
 
 def _blended(

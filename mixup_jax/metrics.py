@@ -1,10 +1,13 @@
 """What to watch while training on mixed targets."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from mixup_jax import _checks
 from mixup_jax._mix import Mix
 from mixup_jax.losses import two_term
 
@@ -68,3 +71,137 @@ def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
       Array([0.25, 0.  ], dtype=float32)
     """
     return two_term(accuracy)(logits, labels, mix)
+
+
+def nll(logits: Array, labels: ArrayLike) -> Array:
+    """Return the negative log likelihood of each label, in nats.
+
+    Args:
+      logits: ``[B, K]``.
+      labels: integer ``[B]``.
+
+    Returns:
+      float32 ``[B]``.
+
+    Raises:
+      TypeError: labels are not integers.
+      ValueError: the shapes do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mx.metrics.nll(jnp.zeros((1, 4)), jnp.array([2])).round(4)
+      Array([1.3863], dtype=float32)
+    """
+    labels = _labels(logits, labels, "nll")
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    hit = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    return -jnp.sum(jnp.where(hit, log_p, 0), axis=-1)
+
+
+def brier(logits: Array, labels: ArrayLike) -> Array:
+    """Return each prediction's Brier score, in [0, 2].
+
+    ``sum_k (p[k] - [k == label])^2``
+
+    Arguments and errors: as ``nll``.
+
+    Returns:
+      float32 ``[B]``.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mx.metrics.brier(jnp.zeros((1, 2)), jnp.array([1]))
+      Array([0.5], dtype=float32)
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    """
+    labels = _labels(logits, labels, "brier")
+    p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    return jnp.sum((p - jax.nn.one_hot(labels, logits.shape[-1])) ** 2, axis=-1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reliability:
+    """How often predictions hold, over how sure they were: sums, which add up.
+
+    A pytree: ``jax.tree.map(jnp.add, a, b)`` joins batches, ``jax.lax.psum`` devices.
+
+    Attributes:
+      count: float32 ``[bins]``, the predictions whose confidence fell into the bin.
+      confidence: float32 ``[bins]``, the sum of their confidences.
+      hits: float32 ``[bins]``, how many of them were right.
+    """
+
+    count: Array
+    confidence: Array
+    hits: Array
+
+
+def reliability(logits: Array, labels: ArrayLike, *, bins: int = 15) -> Reliability:
+    """Sort predictions into ``bins`` of equal width by their largest probability.
+
+    Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``.
+
+    Args:
+      logits: ``[B, K]``.
+      labels: integer ``[B]``.
+      bins: how many, at least 1.
+
+    Raises:
+      TypeError: labels are not integers.
+      ValueError: the shapes do not fit, or there are no bins.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4]]))
+      >>> labels = jnp.array([0, 1])
+      >>> mx.metrics.reliability(logits, labels, bins=2).hits
+      Array([0., 1.], dtype=float32)
+    """
+    labels = _labels(logits, labels, "reliability")
+    if bins < 1:
+        raise ValueError(
+            f"reliability: expected at least 1 bin; got {bins}. Usual: 15."
+        )
+    p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    sure = jnp.max(p, axis=-1)
+    place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
+    within = jax.nn.one_hot(place, bins, axis=0)
+    hit = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    confidence, hits = (jnp.sum(within * each, axis=1) for each in (sure, hit))
+    return Reliability(jnp.sum(within, axis=1), confidence, hits)
+
+
+def ece(found: Reliability) -> Array:
+    """Return the expected calibration error, a float32 scalar in [0, 1].
+
+    ``sum_m count[m] / n * |hits[m] / count[m] - confidence[m] / count[m]|``
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4]]))
+      >>> labels = jnp.array([0, 1])
+      >>> mx.metrics.ece(mx.metrics.reliability(logits, labels)).round(4)
+      Array(0.35, dtype=float32)
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+    arXiv:1706.04599.
+    """
+    gaps = jnp.sum(jnp.abs(found.hits - found.confidence))
+    return gaps / jnp.maximum(jnp.sum(found.count), 1)
+
+
+def _labels(logits: Array, labels: ArrayLike, name: str) -> Array:
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected integer labels; got {_checks.describe(labels)}. Measure "
+            "on data that are not mixed."
+        )
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "
+            f"and {tuple(labels.shape)}. Put all but the classes on axis 0."
+        )
+    return labels

@@ -9,7 +9,8 @@ The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loade
 shuffles: pairs are then random, and cost nothing to draw.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -237,6 +238,167 @@ def other_class(
     others = size - (stop - start)
     position = (stop + _pick(key, others)) % size
     return Partners(order[jnp.where(others > 0, position, rank)], Gather())
+
+
+Affinity: TypeAlias = Callable[[Batch, Batch], Array]
+"""Scores ``[A, B]`` for a batch of A examples and one of B candidates: log weights."""
+
+
+def weighted(affinity: Affinity) -> Pairing:
+    """Return the pairing that draws partners in proportion to a weight.
+
+    ``P(partner(i) = j) = exp(affinity[i, j]) / sum_k exp(affinity[i, k])``, k != i
+
+    The map need not be a permutation. Who has no candidate of weight above 0 keeps
+    itself, with ``lam = 1``.
+
+    Cost: scores of every pair, B x B. On a sharded batch what the affinity compares and
+    the batch are gathered; on each device by itself (``per_device``) nothing is.
+
+    Args:
+      affinity: ``(batch, batch) -> [B, B]``, floating, -inf for a weight of 0:
+        ``label_kernel``, ``nearest``, ``of_same_class``, or a sum of such.
+
+    Raises:
+      ValueError: the scores are not ``[B, B]``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> pairing = mx.pairings.weighted(mx.pairings.label_kernel(bandwidth=0.1))
+      >>> y = jax.numpy.array([0.0, 5.0, 0.1, 5.2])
+      >>> pairing(jax.random.key(0), (jax.numpy.ones((4, 3)), y)).index
+      Array([2, 3, 0, 1], dtype=int32)
+
+    Source: Yao et al., "C-Mixup", NeurIPS 2022, arXiv:2210.05775.
+    """
+    _checks.function(affinity, "weighted: affinity", "label_kernel(bandwidth=1.0)")
+
+    def pairing(key: Array, batch: Batch) -> Partners:
+        size = _checks.examples(batch)
+        scores = affinity(batch, batch)
+        _checks.shaped(scores, "affinity", [(size, size)], "Score every pair.")
+        scores = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, scores)
+        drawn = jax.random.categorical(key, scores, axis=1).astype(jnp.int32)
+        anybody = jnp.max(scores, axis=1) > -jnp.inf
+        return Partners(jnp.where(anybody, drawn, _positions(size)), Gather())
+
+    return pairing
+
+
+def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
+    """Return the affinity of near targets: a Gaussian of their distance (C-Mixup).
+
+    ``affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)``
+
+    Args:
+      bandwidth: above 0, in the units of the targets, may be traced.
+
+    Raises:
+      ValueError: a concrete ``bandwidth`` not above 0; (when called) no targets.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> batch = (None, jnp.array([0.0, 2.0]))
+      >>> mx.pairings.label_kernel(bandwidth=1.0)(batch, batch)
+      Array([[-0., -2.],
+             [-2., -0.]], dtype=float32)
+    """
+    advice = "A wide one is a random permutation; give the spread of a neighbourhood."
+    smallest = float(np.finfo(np.float32).tiny)
+    _checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
+
+    def affinity(batch: Batch, candidates: Batch) -> Array:
+        width = jnp.asarray(bandwidth, jnp.float32)
+        distances = _squared_distances(batch[1], candidates[1], "targets")
+        return -distances / (2 * width**2)
+
+    return affinity
+
+
+def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
+    """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
+
+    By Euclidean distance over all leaves. Nobody is its own neighbour; who is as far as
+    the k-th counts too.
+
+    Args:
+      k: how many, at least 1. With fewer candidates all are taken.
+      among: only candidates to which this gives a weight: ``of_same_class``.
+
+    Raises:
+      ValueError: ``k`` is less than 1.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> nearest = mx.pairings.nearest(1, among=mx.pairings.of_same_class)
+      >>> x = jax.numpy.array([[0.0], [1.0], [3.0], [4.5]])
+      >>> batch = (x, jax.numpy.array([0, 1, 0, 1]))
+      >>> mx.pairings.weighted(nearest)(jax.random.key(0), batch).index
+      Array([2, 3, 0, 1], dtype=int32)
+    """
+    if k < 1:
+        raise ValueError(
+            f"nearest: expected at least 1 neighbour; got {k}. Mix nothing with "
+            "mixup_jax.erm."
+        )
+
+    def affinity(batch: Batch, candidates: Batch) -> Array:
+        distances = _squared_distances(batch[0], candidates[0], "inputs")
+        if batch is candidates:
+            itself = jnp.eye(distances.shape[0], dtype=bool)
+            distances = jnp.where(itself, jnp.inf, distances)
+        if among is not None:
+            excluded = among(batch, candidates) == -jnp.inf
+            distances = jnp.where(excluded, jnp.inf, distances)
+        last = min(k, distances.shape[1]) - 1
+        kth = jnp.sort(distances, axis=1)[:, last][:, None]
+        near = (distances <= kth) & (distances < jnp.inf)
+        return _log(near)
+
+    return affinity
+
+
+def of_same_class(batch: Batch, candidates: Batch) -> Array:
+    """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
+
+    Targets tell the class, as for ``same_class``. To be added to another affinity, or
+    handed to ``nearest``.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> batch = (None, jnp.array([0, 1, 0]))
+      >>> mx.pairings.of_same_class(batch, batch)[0]
+      Array([  0., -inf,   0.], dtype=float32)
+    """
+    own, other = _class_ids(batch, None), _class_ids(candidates, None)
+    return _log(own[:, None] == other[None])
+
+
+def _log(allowed: Array) -> Array:
+    """Return log weights: 0 where allowed, -inf elsewhere."""
+    return jnp.where(allowed, jnp.float32(0), jnp.float32(-jnp.inf))
+
+
+def _squared_distances(own: Any, others: Any, name: str) -> Array:
+    """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``."""
+    size, count = _checks.examples(own, name), _checks.examples(others, name)
+
+    def rows(leaf: Any, size: int) -> Array:
+        leaf = jnp.asarray(leaf)
+        flat = jnp.reshape(laid_out(leaf, leaf, jax.P()), (size, -1))
+        return flat.astype(jnp.float32)
+
+    def between(a: Any, b: Any) -> Array:
+        a, b = rows(a, size), rows(b, count)
+        if a.shape[1] == 1:  # as exact as the numbers are
+            return (a - b.T) ** 2
+        centre = jnp.mean(b, axis=0)  # or large common parts cancel badly
+        a, b = a - centre, b - centre
+        both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+        squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
+        return jnp.maximum(squares - 2 * both, 0)
+
+    return jax.tree.reduce(jnp.add, jax.tree.map(between, own, others))
 
 
 def _positions(size: int) -> Array:

@@ -8,6 +8,7 @@ distribution, not the numbers drawn for a key.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -79,20 +80,36 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     return draw
 
 
-def uniform() -> Ratio:
-    """Return a ratio that draws ``lam`` uniformly from [0, 1), one per example.
+def uniform(low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
+    """Return a ratio that draws ``lam`` uniformly from [low, high), one per example.
+
+    Args:
+      low: in [0, 1], may be traced.
+      high: in [0, 1], may be traced; not less than ``low``.
+
+    Raises:
+      ValueError: a concrete bound outside [0, 1], or the two the wrong way round.
 
     Example:
       >>> import jax, mixup_jax as mx
       >>> x = jax.numpy.zeros((4, 3))
-      >>> ratio = mx.ratios.uniform()
+      >>> ratio = mx.ratios.uniform(0.8)
       >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
-      >>> bool(((mix.lam >= 0) & (mix.lam < 1)).all())
+      >>> bool(((mix.lam >= 0.8) & (mix.lam < 1)).all())
       True
     """
+    advice = "lam is a share; give 0 <= low <= high <= 1."
+    for bound, name in ((low, "low"), (high, "high")):
+        _checks.number(bound, f"uniform: {name}", 0, 1, advice)
+        _checks.shaped(bound, f"uniform: {name}", [()], advice)
+    if _checks.is_concrete(low) and _checks.is_concrete(high):
+        most = np.asarray(high, np.float64).item()
+        _checks.number(low, "uniform: low", 0, most, advice)
 
     def draw(key: Array, partners: Partners) -> Array:
-        return jax.random.uniform(key, partners.index.shape, jnp.float32)
+        u = jax.random.uniform(key, partners.index.shape, jnp.float32)
+        first, last = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+        return first + (last - first) * u
 
     return draw
 

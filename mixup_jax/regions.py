@@ -8,7 +8,7 @@ the share that the own content really kept, which is what the labels use.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -117,6 +117,12 @@ class Untouched:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
+class Noisy(Untouched):
+    """The own content with noise, which was added already and is not in the mix."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class Box:
     """The partner's content inside a box, the own content outside.
 
@@ -188,6 +194,58 @@ class Chosen:
         return w
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """``w = lam`` in the layer that was drawn, the own content in all others.
+
+    Attributes:
+      drawn: int32 ``[B]``, the layer that each example is mixed in.
+      layers: those that it was drawn from.
+      at: the layer whose weights are asked for, 0 for the inputs (`at_layer`).
+    """
+
+    drawn: Array
+    layers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    at: int = dataclasses.field(default=0, metadata={"static": True})
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return ``lam`` or 1, float32 ``[B, 1, ...]``; bool where nobody is mixed."""
+        if self.at not in self.layers:
+            return Untouched().weights(lam, x)
+        return per_example(jnp.where(self.drawn == self.at, lam, 1.0), x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Beyond:
+    """Away from the partner: ``w = 1 + by``, whatever ``lam`` says of the labels.
+
+    Attributes:
+      by: float32 ``[B]``, 0 for who is not mixed.
+    """
+
+    by: Array
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return ``1 + by``, float32 ``[B, 1, ...]``."""
+        del lam
+        return per_example(1 + self.by, x)
+
+
+def at_layer(region: Region, layer: int) -> Region:
+    """Return what ``region`` does to a hidden layer; 0 is the inputs.
+
+    What was drawn for the inputs alone leaves hidden layers as they are.
+    """
+    if isinstance(region, Layer):
+        return dataclasses.replace(region, at=layer)
+    if isinstance(region, Chosen):
+        there = tuple(at_layer(each, layer) for each in region.regions)
+        return dataclasses.replace(region, regions=there)
+    return region if layer == 0 else Untouched()
+
+
 def _places(x: Array, axis: int, end: int) -> tuple[Array, int]:
     """Count the positions along ``axis`` in elements of the axes from it to ``end``.
 
@@ -205,6 +263,43 @@ def everywhere(key: Array, lam: Array, inputs: Any) -> tuple[Everywhere, Array]:
     """Weigh every position alike: ``w = lam`` (Mixup)."""
     del key, inputs
     return Everywhere(), lam
+
+
+def layer(
+    key: Array, lam: Array, inputs: Any, *, layers: Sequence[int]
+) -> tuple[Layer, Array]:
+    """Draw one of ``layers``, the same for the whole batch (Manifold Mixup).
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: not used.
+      layers: numbers of layers, each once; 0 is the inputs.
+
+    Raises:
+      ValueError: no layers, a negative one, or one named twice.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> key, lam = jax.random.key(0), jax.numpy.full(4, 0.5)
+      >>> region, _ = mx.regions.layer(key, lam, None, layers=(0, 2))
+      >>> region.drawn.shape, mx.regions.at_layer(region, 1).weights(lam, lam).all()
+      ((4,), Array(True, dtype=bool))
+
+    Source: Verma et al., "Manifold Mixup", ICML 2019, arXiv:1806.05236.
+    """
+    del inputs
+    numbers = tuple(layers)
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise ValueError(
+            "layers: expected numbers of layers, at least one, each once, 0 for the "
+            f"inputs; got {layers!r}. Number the hidden layers from 1."
+        )
+    u = jax.random.uniform(key, (), jnp.float32)
+    drawn = jnp.int32(numbers[0])
+    for k, number in enumerate(numbers[1:], start=1):
+        drawn = jnp.where(u >= k / len(numbers), number, drawn)
+    return Layer(jnp.broadcast_to(drawn, lam.shape), numbers), lam
 
 
 def from_pixels(drawn: Array, pixels: Array) -> Array:

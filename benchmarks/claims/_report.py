@@ -1,0 +1,150 @@
+"""One report of all claims, Markdown and HTML, from the files that the runs wrote."""
+
+import base64
+import html
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+INTRODUCTION = """\
+Which of the claims made for Mixup hold, each redone by one command on real data, beside
+the published numbers. Intervals are 95% (Student's t over seeds); gains are paired
+over seeds, and positive where the claim holds. *Reproduced*: the interval lies above 0;
+*reversed*: below; *not reproduced*: it contains 0. Every number comes from the JSON
+file beside its picture, which the command wrote.
+"""
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
+       padding: 0 1rem }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+td, th { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left;
+         white-space: nowrap }
+img { max-width: 100% }
+.reproduced { color: #176b2c }
+.reversed { color: #a11 }
+"""
+
+
+def write(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Write README.md and report.html into ``folder``, and return the two files."""
+    records = {
+        name: json.loads((folder / f"{name}.json").read_text())
+        for name in names
+        if (folder / f"{name}.json").exists()
+    }
+    missing = [name for name in names if name not in records]
+    files = [folder / "README.md", folder / "report.html"]
+    folder.mkdir(parents=True, exist_ok=True)
+    files[0].write_text("\n".join(_markdown(records, missing)) + "\n")
+    files[1].write_text("\n".join(_html(folder, records, missing)) + "\n")
+    return files
+
+
+def _markdown(records: Mapping[str, Any], missing: Sequence[str]) -> Iterator[str]:
+    yield "# The claims made for Mixup, tested"
+    yield ""
+    yield INTRODUCTION
+    yield "| claim | command | verdicts |"
+    yield "| --- | --- | --- |"
+    for name, record in records.items():
+        link = f"[{record['claim']}](#{name})"
+        yield f"| {link} | `{record['command']}` | {_summary(record)} |"
+    for name in missing:
+        yield f"| {name} | `python -m benchmarks.claims {name}` | not run |"
+    for name, record in records.items():
+        yield ""
+        yield f'<a id="{name}"></a>'
+        yield ""
+        yield f"## {record['claim']}"
+        yield ""
+        yield record["source"]
+        yield ""
+        yield _ran(record)
+        yield ""
+        yield from (f"- {line}" for line in record["protocol"])
+        for heading, rows in [*record["tables"].items(), _verdicts(record)]:
+            yield ""
+            yield f"**{heading}**"
+            yield ""
+            columns = _columns(rows)
+            yield "| " + " | ".join(columns) + " |"
+            yield "|" + " --- |" * len(columns)
+            for row in rows:
+                yield "| " + " | ".join(_cell(row.get(c, "")) for c in columns) + " |"
+        yield ""
+        yield from (f"{line}\n" for line in record["notes"])
+        yield f"![{record['claim']}]({name}.png)"
+
+
+def _html(
+    folder: Path, records: Mapping[str, Any], missing: Sequence[str]
+) -> Iterator[str]:
+    yield "<!doctype html><html lang=en><meta charset=utf-8>"
+    yield "<title>The claims made for Mixup, tested</title>"
+    yield f"<style>{STYLE}</style>"
+    yield "<h1>The claims made for Mixup, tested</h1>"
+    yield f"<p>{html.escape(INTRODUCTION).replace('*', '')}</p>"
+    yield "<table><tr><th>claim<th>command<th>verdicts</tr>"
+    for name, record in records.items():
+        yield (
+            f"<tr><td><a href='#{name}'>{html.escape(record['claim'])}</a>"
+            f"<td><code>{html.escape(record['command'])}</code>"
+            f"<td>{html.escape(_summary(record))}</tr>"
+        )
+    for name in missing:
+        yield f"<tr><td>{name}<td><td>not run</tr>"
+    yield "</table>"
+    for name, record in records.items():
+        yield f"<h2 id={name}>{html.escape(record['claim'])}</h2>"
+        yield "".join(f"<p>{html.escape(t)}" for t in (record["source"], _ran(record)))
+        yield "<ul>" + "".join(f"<li>{html.escape(p)}" for p in record["protocol"])
+        yield "</ul>"
+        for heading, rows in [*record["tables"].items(), _verdicts(record)]:
+            yield f"<h3>{html.escape(heading)}</h3><table><tr>"
+            columns = _columns(rows)
+            yield "".join(f"<th>{html.escape(c)}" for c in columns) + "</tr>"
+            for row in rows:
+                kind = str(row.get("verdict", "")).replace(" ", "-")
+                cells = (html.escape(_cell(row.get(c, ""))) for c in columns)
+                yield f"<tr class={kind or 'row'}>" + "".join(f"<td>{c}" for c in cells)
+            yield "</table>"
+        yield "".join(f"<p>{html.escape(line)}</p>" for line in record["notes"])
+        picture = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        alt = html.escape(record["claim"])
+        yield f"<img alt='{alt}' src='data:image/png;base64,{picture}'>"
+    yield "</html>"
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _verdicts(record: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    return "verdicts", record["verdicts"]
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    counts = Counter(row["verdict"] for row in record["verdicts"])
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+
+
+def _ran(record: Mapping[str, Any]) -> str:
+    device = record["device"]
+    return (
+        f"{record['command']}: {record['seconds']:.0f} s on {device['kind']}, "
+        f"{device['cores']} cores, jax {device['jax']}, {record['date']}."
+    )
+
+
+def _cell(value: Any) -> str:
+    """Return a number, an interval (mean, low, high, count) or words, to be read."""
+    if isinstance(value, list) and len(value) == 4:
+        mean, _, high, _ = value
+        if mean is None or not math.isfinite(high or math.inf):
+            return f"{mean:.4g}" if mean is not None else ""
+        return f"{mean:.4g} ± {high - mean:.2g}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+"""Many trainings in one compiled program, each finished one kept on disk.
+
+A run is a function of a few numbers (its seed, alpha, ...). All runs that share a
+program are stacked and vmapped, in chunks that fit in memory; a chunk's results are
+written as it ends, so that a run that was interrupted goes on where it stopped.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+import rich.progress
+
+Setting = Mapping[str, float]
+Result = dict[str, Any]
+
+
+class Runs:
+    """The finished runs of one claim, in a file that grows line by line.
+
+    Args:
+      file: where they are kept, JSON lines.
+      script: the module of the claim. Runs of another version of it do not count.
+      progress: the bar to advance.
+    """
+
+    def __init__(
+        self, file: Path, script: ModuleType, progress: rich.progress.Progress
+    ):
+        self._file, self._progress = file, progress
+        source = inspect.getsource(script).encode()
+        self._version = hashlib.sha256(source).hexdigest()[:12]
+        self._known: dict[str, Result] = {}
+        if file.exists():
+            for line in file.read_text().splitlines():
+                self._remember(line)
+
+    def _remember(self, line: str) -> None:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a run that was cut off
+            return
+        if row["version"] == self._version:
+            self._known[row["id"]] = row["result"]
+
+    def many(
+        self,
+        group: str,
+        run: Callable[[Any], Mapping[str, jax.Array]],
+        settings: Sequence[Setting],
+        *,
+        chunk: int,
+        **facts: Any,
+    ) -> list[Result]:
+        """Return ``run`` of each setting, those not known yet trained together.
+
+        Args:
+          group: what the bar says, and with ``facts`` what tells programs apart.
+          run: traced; takes the numbers of one setting as scalars, and returns a dict
+            of small arrays.
+          settings: one dict of numbers a run, all with the same names.
+          chunk: how many runs train together.
+          **facts: all else that the result depends on (epochs, sizes), JSON values.
+
+        Returns:
+          For each setting its results, as numbers and lists.
+        """
+        ids = [_id(group, setting, facts) for setting in settings]
+        todo = [k for k, each in enumerate(ids) if each not in self._known]
+        task = self._progress.add_task(group, total=len(ids))
+        self._progress.advance(task, len(ids) - len(todo))
+        together = jax.jit(jax.vmap(run))
+        for start in range(0, len(todo), chunk):
+            taken = todo[start : start + chunk]
+            # The last chunk is filled up, so that one program serves all.
+            filled = [settings[k] for k in (taken * chunk)[: min(chunk, len(todo))]]
+            stacked = {
+                name: np.asarray([setting[name] for setting in filled])
+                for name in filled[0]
+            }
+            found = jax.tree.map(np.asarray, jax.block_until_ready(together(stacked)))
+            for row, k in enumerate(taken):
+                result = {name: each[row].tolist() for name, each in found.items()}
+                self._keep(ids[k], result)
+            self._progress.advance(task, len(taken))
+        self._progress.remove_task(task)
+        return [self._known[each] for each in ids]
+
+    def _keep(self, name: str, result: Result) -> None:
+        self._known[name] = result
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        row = {"id": name, "version": self._version, "result": result}
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _id(group: str, setting: Setting, facts: Mapping[str, Any]) -> str:
+    return json.dumps([group, dict(setting), dict(facts)], sort_keys=True)

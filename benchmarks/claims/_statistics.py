@@ -1,0 +1,52 @@
+"""Means and differences over seeds, with their intervals, and what they say."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+REPRODUCED, NOT_REPRODUCED, REVERSED = "reproduced", "not reproduced", "reversed"
+
+
+class Interval(NamedTuple):
+    """A mean with its 95% interval, and of how many values it is."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.high - self.mean:.2g}"
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean; NaN of a single value."""
+        if self.seeds < 2:
+            return float("nan")
+        return float((self.high - self.mean) / student.ppf(0.975, self.seeds - 1))
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of ``values`` with Student's 95% interval (infinite for one)."""
+    found = np.asarray(values, np.float64)
+    if not found.size:
+        raise ValueError("interval: expected at least one value; got none.")
+    mean, half = float(found.mean()), float("inf")
+    if found.size > 1:
+        error = found.std(ddof=1) / np.sqrt(found.size)
+        half = float(student.ppf(0.975, found.size - 1) * error)
+    return Interval(mean, mean - half, mean + half, found.size)
+
+
+def paired(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """Return the mean of ``values - others``, seed by seed, with its interval."""
+    return interval(np.subtract(values, others, dtype=np.float64))  # type: ignore
+
+
+def verdict(gain: Interval) -> str:
+    """Return what an interval of the claimed gain says: above, around or below 0."""
+    if gain.low > 0:
+        return REPRODUCED
+    return REVERSED if gain.high < 0 else NOT_REPRODUCED

@@ -1,0 +1,73 @@
+"""Gaussian noise: the vicinal distribution that Mixup is measured against."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import _checks
+from mixup_jax._erm import erm
+from mixup_jax._mix import Mix
+from mixup_jax._moves import laid_like
+from mixup_jax._types import Batch
+from mixup_jax.regions import Noisy
+
+
+def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]:
+    """Add normal noise to the inputs; targets stay as they are.
+
+    ::
+
+        x~[i] = x[i] + sigma * eps[i],  eps[i] ~ Normal(0, I)
+
+    The noise is not part of the ``Mix``, which is that of ``erm``. So ``choose``
+    refuses this mixer; noise on mixed examples is added to what another mixer returns.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``; inputs any pytree of floating arrays, targets
+        anything.
+      sigma: standard deviation in the units of the inputs, at least 0, may be traced.
+
+    Returns:
+      The noisy batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+
+    Raises:
+      TypeError: ``key`` is no key, or an input leaf is not floating.
+      ValueError: the batch is no pair, is empty, or its leaves disagree on its size;
+        ``sigma`` is negative or NaN, or no scalar.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 1000))
+      >>> (noisy, _), _ = mx.gaussian(jax.random.key(0), (x, None), sigma=0.1)
+      >>> bool(abs(noisy.std() - 0.1) < 0.005)
+      True
+
+    Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
+    """
+    with jax.named_scope("gaussian"):
+        (inputs, targets), mix = erm(key, batch)
+        advice = "It is a standard deviation, in the units of the inputs."
+        _checks.number(sigma, "gaussian: sigma", 0, advice=advice)
+        _checks.shaped(sigma, "gaussian: sigma", [()], advice)
+        for where, leaf in _checks.leaves(inputs, "inputs"):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise TypeError(
+                    f"{where}: expected a floating dtype, to add noise to; got "
+                    f"{leaf.dtype}{list(leaf.shape)}. Cast or scale integers first."
+                )
+        leaves, structure = jax.tree.flatten(inputs)
+        keys = jax.random.split(key, len(leaves))
+        noisy = [_noisy(k, jnp.asarray(leaf), sigma) for k, leaf in zip(keys, leaves)]
+        mix = dataclasses.replace(mix, region=Noisy())
+        return (jax.tree.unflatten(structure, noisy), targets), mix
+
+
+def _noisy(key: Array, x: Array, sigma: ArrayLike) -> Array:
+    noise = laid_like(jax.random.normal(key, x.shape, jnp.float32), x)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    scale = jnp.asarray(sigma, jnp.float32)
+    return (x.astype(wide) + (scale * noise).astype(wide)).astype(x.dtype)

@@ -1,0 +1,131 @@
+"""Adversarial examples: what a model does where its loss rises fastest.
+
+An attack moves inputs within ``epsilon`` of where they were, in every coordinate, so as
+to raise a loss. The units are those of the inputs: 4 of 255 grey levels are ``4 / 255``
+for images in [0, 1]. White box: the loss of the model under test. Black box: that of
+another model, trained apart.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import _checks
+
+Bounds = tuple[float, float] | None
+
+
+def fgsm(
+    loss: Callable[[Any], Array], x: Any, *, epsilon: ArrayLike, bounds: Bounds = None
+) -> Any:
+    """Take one step of size ``epsilon`` along the sign of the gradient.
+
+    ``x' = clip(x + epsilon * sign(d loss / d x), bounds)``
+
+    Args:
+      loss: of the inputs alone, per example ``[B]`` or their sum. Examples must not
+        depend on each other: run batch normalisation with its averages.
+      x: pytree of floating arrays ``[B, ...]``.
+      epsilon: at least 0, in the units of the inputs, may be traced.
+      bounds: the least and the largest value that an input can have.
+
+    Raises:
+      TypeError: an input leaf is not floating.
+      ValueError: ``epsilon`` is negative, or ``bounds`` are the wrong way round.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> x = jnp.array([[0.95, 0.5]])
+      >>> loss = lambda x: (x @ jnp.array([1.0, -1.0])) ** 2
+      >>> mx.attacks.fgsm(loss, x, epsilon=0.1, bounds=(0, 1))
+      Array([[1. , 0.4]], dtype=float32)
+
+    Source: Goodfellow et al., "Explaining and Harnessing Adversarial Examples",
+    ICLR 2015, arXiv:1412.6572.
+    """
+    _check(x, bounds, epsilon=epsilon)
+    return _step(loss, x, epsilon, bounds)
+
+
+def iterated_fgsm(
+    loss: Callable[[Any], Array],
+    x: Any,
+    *,
+    epsilon: ArrayLike,
+    step: ArrayLike,
+    steps: int = 10,
+    bounds: Bounds = None,
+) -> Any:
+    """Take ``steps`` steps of size ``step``, each clipped to within ``epsilon`` of x.
+
+    ::
+
+        x_0     = x
+        x_{t+1} = clip(x_t + step * sign(d loss / d x_t), x -+ epsilon, bounds)
+
+    Args:
+      loss: as for ``fgsm``.
+      x: pytree of floating arrays ``[B, ...]``.
+      epsilon: how far an input may move, at least 0, may be traced.
+      step: how far at once, at least 0, may be traced.
+      steps: how many, at least 1.
+      bounds: the least and the largest value that an input can have.
+
+    Raises:
+      TypeError: an input leaf is not floating.
+      ValueError: as ``fgsm``; or ``step`` is negative, or there are no steps.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> x, loss = jnp.array([[0.5, 0.5]]), lambda x: x @ jnp.array([1.0, -1.0])
+      >>> mx.attacks.iterated_fgsm(loss, x, epsilon=0.25, step=0.125, steps=3)
+      Array([[0.75, 0.25]], dtype=float32)
+
+    Source: Kurakin et al., "Adversarial examples in the physical world", 2016,
+    arXiv:1607.02533.
+    """
+    _check(x, bounds, epsilon=epsilon, step=step)
+    if steps < 1:
+        raise ValueError(f"iterated_fgsm: expected at least 1 step; got {steps}.")
+
+    def once(moved: Any, _: None) -> tuple[Any, None]:
+        further = _step(loss, moved, step, bounds)
+        return jax.tree.map(within, further, x), None
+
+    def within(moved: Array, start: Array) -> Array:
+        most = jnp.asarray(epsilon, moved.dtype)
+        return jnp.clip(moved, start - most, start + most)
+
+    return jax.lax.scan(once, x, length=steps)[0]
+
+
+def _step(loss: Callable[[Any], Array], x: Any, size: ArrayLike, bounds: Bounds) -> Any:
+    gradient = jax.grad(lambda x: jnp.sum(loss(x)))(x)
+
+    def moved(x: Array, g: Array) -> Array:
+        moved = x + jnp.asarray(size, x.dtype) * jnp.sign(g)
+        return jnp.clip(moved, *bounds) if bounds else moved
+
+    return jax.tree.map(moved, x, gradient)
+
+
+def _check(x: Any, bounds: Bounds, **sizes: ArrayLike) -> None:
+    for where, leaf in _checks.leaves(x, "x"):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise TypeError(
+                f"{where}: expected a floating dtype, to be differentiated by; got "
+                f"{_checks.describe(leaf)}. Scale images to floats within the model's "
+                "range first."
+            )
+    for name, size in sizes.items():
+        advice = "It is a distance in the units of the inputs."
+        _checks.number(size, name, 0, advice=advice)
+    if bounds is not None and not bounds[0] < bounds[1]:
+        raise ValueError(
+            f"bounds: expected the least value, then the largest; got {bounds}. "
+            "Images scaled to [0, 1]: bounds=(0, 1)."
+        )

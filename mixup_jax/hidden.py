@@ -1,0 +1,135 @@
+"""Mixing in hidden layers of Flax models, whose code stays as it is.
+
+    (x, y), mix = manifold(key, (x, y), layers=(0, 1, 2))
+    with hidden.linen(mix, after=["Conv_0", "Block_1"]):
+        logits = model.apply(variables, x)
+
+Layer k is what comes out of the k-th module named in ``after``, counted from 1; layer 0
+is the inputs. Modules are named by their path from the model, parts joined by ``/``.
+In models of other libraries, call ``mix.at(k).inputs(hidden)`` in the model.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen
+from flax import nnx as flax_nnx
+
+from mixup_jax._mix import Mix
+
+
+@contextlib.contextmanager
+def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
+    """Within it, Linen modules hand on what comes out of them mixed.
+
+    Outputs may be any pytree with the examples on axis 0. A module that is called twice
+    is mixed twice; so are the layers of ``nn.scan``, which share one name.
+
+    Args:
+      mix: what was drawn for the batch, as a rule by ``manifold``.
+      after: paths of modules, such as ``"Conv_0"`` or ``"encoder/Block_3"``.
+
+    Raises:
+      ValueError: a name twice, or (on leaving) one that no called module had.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> from flax import linen as nn
+      >>> model = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])
+      >>> x, y = jax.numpy.ones((4, 3)), jax.numpy.ones((4, 2))
+      >>> variables = model.init(jax.random.key(0), x)
+      >>> (x, y), mix = mx.manifold(jax.random.key(1), (x, y), layers=(0, 1))
+      >>> with mx.hidden.linen(mix, after=["layers_0"]):
+      ...     logits = model.apply(variables, x)
+    """
+    layer_of, seen = _numbered(after), set()
+
+    def mixed(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        out = call(*args, **kwargs)
+        path = "/".join(context.module.path)
+        if context.method_name != "__call__":
+            return out
+        seen.add(path)
+        return mix.at(layer_of[path]).inputs(out) if path in layer_of else out
+
+    with flax.linen.intercept_methods(mixed):
+        yield
+    missed = [name for name in after if name not in seen]
+    if missed:
+        raise ValueError(
+            f"after: expected paths of modules that are called; got {missed}. Called "
+            f"were {sorted(filter(None, seen))}."
+        )
+
+
+@contextlib.contextmanager
+def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None]:
+    """Within it, submodules of an NNX model hand on what comes out of them mixed.
+
+    Outputs may be any pytree with the examples on axis 0. A module that is called twice
+    is mixed twice.
+
+    Args:
+      model: the model that is called within, as a rule merged in the loss.
+      mix: what was drawn for the batch, as a rule by ``manifold``.
+      after: paths of submodules, such as ``"conv"`` or ``"blocks/0"``.
+
+    Raises:
+      ValueError: a name twice, or one that no submodule has.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> from flax import nnx
+      >>> linear = partial(nnx.Linear, rngs=nnx.Rngs(0))
+      >>> model = nnx.Sequential(linear(3, 8), linear(8, 2))
+      >>> batch = (jax.numpy.ones((4, 3)), jax.numpy.ones((4, 2)))
+      >>> (x, y), mix = mx.manifold(jax.random.key(1), batch, layers=(0, 1))
+      >>> with mx.hidden.nnx(model, mix, after=["layers/0"]):
+      ...     logits = model(x)
+    """
+    with contextlib.ExitStack() as stack:
+        modules = {
+            "/".join(map(str, path)): module
+            for path, module in flax_nnx.iter_modules(model)
+        }
+        for name, layer in _numbered(after).items():
+            if name not in modules:
+                raise ValueError(
+                    f"after: expected paths of submodules; got {name!r}. There are "
+                    f"{sorted(filter(None, modules))}."
+                )
+            change = mix.at(layer).inputs
+            stack.enter_context(_calling(modules[name], change))
+        yield
+
+
+@contextlib.contextmanager
+def _calling(module: flax_nnx.Module, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Within it, what ``module`` returns is changed; its place and state stay."""
+    kind = type(module)
+    call = kind.__call__
+
+    @functools.wraps(call)
+    def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return change(call(self, *args, **kwargs))
+
+    # Python looks a call up in the class, so that is what has to differ.
+    object.__setattr__(
+        module, "__class__", type(kind.__name__, (kind,), {"__call__": changed})
+    )
+    try:
+        yield
+    finally:
+        object.__setattr__(module, "__class__", kind)
+
+
+def _numbered(after: Sequence[str]) -> dict[str, int]:
+    if isinstance(after, str) or len(set(after)) < len(after):
+        raise ValueError(
+            f"after: expected a sequence of paths, each once; got {after!r}. Layer k "
+            "is what comes out of the k-th."
+        )
+    return {name: layer for layer, name in enumerate(after, start=1)}

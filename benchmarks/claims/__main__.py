@@ -28,7 +28,7 @@ from benchmarks.claims import _report
 from benchmarks.claims._claim import Found, NotRun, Options
 from benchmarks.claims._runs import Runs
 
-CLAIMS = ("uci",)
+CLAIMS = ("uci", "corrupt", "regression")
 
 
 def main(arguments: list[str] | None = None) -> None:

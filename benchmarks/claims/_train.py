@@ -28,6 +28,23 @@ class MLP(nn.Module):
         return nn.Dense(self.classes)(x)
 
 
+class CNN(nn.Module):
+    """3x3 convolutions, ReLU, every second one pooled; their mean; one linear layer."""
+
+    channels: Sequence[int]
+    classes: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        for k, width in enumerate(self.channels):
+            x = nn.relu(nn.Conv(width, (3, 3))(x))
+            if k % 2:
+                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.classes)(x.mean(axis=(1, 2)))
+
+
 def fit(
     key: Array,
     params: Any,
@@ -86,6 +103,28 @@ def cross_entropy(apply: Callable[..., Any]) -> Callable[..., Any]:
         return optax.softmax_cross_entropy(apply(params, x), y).mean(), {}
 
     return loss
+
+
+def cross_entropy_of(model: nn.Module) -> Any:
+    """Return the loss of ``model`` on soft targets with its dropout, for `fit`."""
+
+    def loss(params: Any, batch: Any, mix: mx.Mix, state: Any, key: Array) -> Any:
+        x, y = batch
+        logits: Any = model.apply(params, x, train=True, rngs={"dropout": key})
+        return optax.softmax_cross_entropy(logits, y).mean(), ({}, {})
+
+    return mx.training.stateful(loss)
+
+
+def inputs_only(mixer: mx.Mixer) -> mx.Mixer:
+    """Return ``mixer`` with the targets of the heavier example, unmixed."""
+
+    def mixed(key: Array, batch: Any) -> tuple[Any, mx.Mix]:
+        (inputs, _), mix = mixer(key, batch)
+        own = mix.lam[:, None] >= 0.5
+        return (inputs, jnp.where(own, batch[1], mix.partners(batch[1]))), mix
+
+    return mixed
 
 
 def error(logits: Any, labels: Array) -> Array:

@@ -185,8 +185,8 @@ def _shares(sides: Sides) -> str:
     layer = _gain(sides, ("hidden layer", np.inf), MIXUP)
     partners = _gain(sides, C_MIXUP, ("hidden layer", np.inf))
     return (
-        f"If the published Mixup mixed inputs, it and C-Mixup differ twice: of {both} dB "
-        f"between them, {layer} come with the layer and {partners} with the partners."
+        f"If the published Mixup mixed inputs, it and C-Mixup differ twice: of {both} "
+        f"dB, {layer} come with the layer and {partners} with the partners."
     )
 
 

@@ -122,18 +122,17 @@ def learn(
     epochs: int,
     widths: tuple[int, ...] = (256, 256),
     dropout: float = 0.0,
-    inputs_only: bool = False,
 ) -> Learned:
     """Train one network by Adam on soft targets.
 
     Args:
       problem: the data.
       setting: ``seed`` and ``alpha`` (0 is ERM); maybe ``noise``, the share of labels
-        that are replaced, and ``smoothing`` of the labels. May be traced.
+        that are replaced, ``smoothing`` of the labels, and ``inputs_only``, 1 for
+        targets that stay unmixed. May be traced.
       epochs: how many.
       widths: of the MLP.
       dropout: the rate after each hidden layer.
-      inputs_only: whether the targets stay unmixed.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
     train, test = problem.split(keys[0])
@@ -155,7 +154,7 @@ def learn(
         ),
         train,
         loss=_train.cross_entropy_of(model),
-        mixer=_train.inputs_only(mixer) if inputs_only else mixer,
+        mixer=_train.inputs_only(mixer, setting.get("inputs_only", 0) > 0),
         tx=optax.adam(1e-3),
         epochs=epochs,
         batch_size=BATCH,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
 
 import mixup_jax as mx
 
@@ -116,13 +117,14 @@ def cross_entropy_of(model: nn.Module) -> Any:
     return mx.training.stateful(loss)
 
 
-def inputs_only(mixer: mx.Mixer) -> mx.Mixer:
-    """Return ``mixer`` with the targets of the heavier example, unmixed."""
+def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
+    """Return ``mixer``; where ``hard``, targets are those of the heavier example."""
 
     def mixed(key: Array, batch: Any) -> tuple[Any, mx.Mix]:
-        (inputs, _), mix = mixer(key, batch)
+        (inputs, soft), mix = mixer(key, batch)
         own = mix.lam[:, None] >= 0.5
-        return (inputs, jnp.where(own, batch[1], mix.partners(batch[1]))), mix
+        heavier = jnp.where(own, batch[1], mix.partners(batch[1]))
+        return (inputs, jnp.where(hard, heavier, soft)), mix
 
     return mixed
 

@@ -28,7 +28,15 @@ from benchmarks.claims import _report
 from benchmarks.claims._claim import Found, NotRun, Options
 from benchmarks.claims._runs import Runs
 
-CLAIMS = ("uci", "corrupt", "regression")
+CLAIMS = (
+    "uci",
+    "boundary",
+    "corrupt",
+    "ablation",
+    "gan",
+    "regression",
+    "calibration",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,256 @@
+"""Mixup stabilises the training of GANs (Figure 5).
+
+Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.7, and the authors' code:
+a ring of 8 Gaussians and a grid of 25, of which the generator has to find all. The
+paper shows pictures and gives no numbers.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from matplotlib.figure import Figure
+
+import mixup_jax as mx
+from benchmarks.claims import _train
+from benchmarks.claims._claim import Found, Options, Part
+from benchmarks.claims._statistics import interval, paired
+
+STD, LATENT, DISCRIMINATOR_STEPS = 0.01, 2, 5
+NEAR = 0.1  # of a mode; the modes are 0.5 apart at least
+SAMPLES, SHOWN, LOOKS = 2000, 500, 20
+LAST = LOOKS // 4  # looks that count: a GAN comes and goes
+FORMS = {  # printed: Beta(amount); else the authors' code, U(0, amount)
+    "no mixup": {"printed": 0.0, "amount": 0.0, "saturating": 1.0},
+    "code, U(0, 0.2)": {"printed": 0.0, "amount": 0.2, "saturating": 1.0},
+    "printed, Beta(0.2)": {"printed": 1.0, "amount": 0.2, "saturating": 1.0},
+    "printed, Beta(1)": {"printed": 1.0, "amount": 1.0, "saturating": 1.0},
+    "no mixup, NS": {"printed": 0.0, "amount": 0.0, "saturating": 0.0},
+    "code, U(0, 0.2), NS": {"printed": 0.0, "amount": 0.2, "saturating": 0.0},
+}
+
+
+def ring() -> Array:
+    """Return the 8 modes on the unit circle."""
+    angle = jnp.arange(8) * (2 * jnp.pi / 8)
+    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=1)
+
+
+def grid() -> Array:
+    """Return the 25 modes on [-1, 1] x [-1, 1]."""
+    at = jnp.linspace(-1, 1, 5)
+    return jnp.stack(jnp.meshgrid(at, at), axis=-1).reshape(-1, 2)
+
+
+def draw_real(key: Array, modes: Array, size: int) -> Array:
+    """Return ``size`` examples, each from a random mode."""
+    key_mode, key_noise = jax.random.split(key)
+    of = jax.random.randint(key_mode, (size,), 0, len(modes))
+    return modes[of] + STD * jax.random.normal(key_noise, (size, 2))
+
+
+def mixer(setting: Mapping[str, Any], size: int) -> mx.Mixer:
+    """Return the mixer of either form; an amount of 0 mixes nothing."""
+    as_printed = functools.partial(
+        mx.mixup,
+        alpha=setting["amount"],
+        pairing=functools.partial(mx.pairings.roll, shift=size),
+    )
+    as_coded = functools.partial(
+        mx.mixup,
+        ratio=mx.ratios.uniform(low=1 - setting["amount"]),
+        pairing=mx.pairings.permutation,
+    )
+    printed = setting["printed"]
+    return mx.choose([as_printed, as_coded], [printed, 1 - printed])
+
+
+def samples(
+    setting: Mapping[str, Any], modes: Array, *, width: int, batch: int, steps: int
+) -> dict[str, Array]:
+    """Train one GAN; return how its samples lie, now and then, and the last of them."""
+    keys = jax.random.split(jax.random.key(setting["seed"]), 4)
+    key_made, key_told, key_steps, key_seen = keys
+    generator = _train.MLP((width,) * 3, 2)
+    discriminator = _train.MLP((width,) * 3, 1)
+
+    def made(params: Any, key: Array, size: int) -> Array:
+        noise = jax.random.normal(key, (size, LATENT))
+        return jnp.asarray(generator.apply(params, noise))
+
+    def entropy(
+        told: Any, examples: mx.Batch, _: mx.Mix
+    ) -> tuple[Array, dict[str, Any]]:
+        x, y = examples
+        logits = jnp.asarray(discriminator.apply(told, x))[:, 0]
+        return optax.sigmoid_binary_cross_entropy(logits, y).mean(), {}
+
+    tell = mx.training.train_step(entropy, mixer(setting, batch))
+
+    def step(states: Any, key: Array) -> tuple[Any, None]:
+        of_made, of_told = states
+        key_rounds, key_made = jax.random.split(key)
+
+        def told(state: Any, key: Array) -> tuple[Any, None]:
+            key_real, key_made, key_mix = jax.random.split(key, 3)
+            real = draw_real(key_real, modes, batch)
+            fake = made(of_made.params, key_made, batch)
+            state, _ = tell(state, key_mix, mx.losses.real_and_fake(real, fake))
+            return state, None
+
+        of_told, _ = jax.lax.scan(
+            told, of_told, jax.random.split(key_rounds, DISCRIMINATOR_STEPS)
+        )
+
+        def fooled(params: Any) -> Array:
+            fake = made(params, key_made, batch)
+            logits = jnp.asarray(discriminator.apply(of_told.params, fake))[:, 0]
+            loss = optax.sigmoid_binary_cross_entropy
+            minimax = -loss(logits, jnp.zeros_like(logits)).mean()
+            other = loss(logits, jnp.ones_like(logits)).mean()
+            return jnp.where(setting["saturating"], minimax, other)
+
+        of_made = of_made.apply_gradients(grads=jax.grad(fooled)(of_made.params))
+        return (of_made, of_told), None
+
+    def look(states: Any, key: Array) -> tuple[Any, tuple[Array, Array]]:
+        states, _ = jax.lax.scan(step, states, jax.random.split(key, steps // LOOKS))
+        return states, lie(made(states[0].params, key_seen, SAMPLES), modes)
+
+    states = tuple(
+        mx.training.TrainState.create(
+            net.init(key, jnp.zeros((1, d))), optax.adam(1e-3)
+        )
+        for net, d, key in ((generator, LATENT, key_made), (discriminator, 2, key_told))
+    )
+    states, (near, hit) = jax.lax.scan(look, states, jax.random.split(key_steps, LOOKS))
+    return {"near": near, "hit": hit, "last": made(states[0].params, key_seen, SHOWN)}
+
+
+def lie(x: Array, modes: Array) -> tuple[Array, Array]:
+    """Return the share of ``x`` near a mode in percent, and how many modes are hit.
+
+    A mode is hit by a tenth of the samples that it should get.
+    """
+    near = jnp.sum((x[:, None] - modes) ** 2, axis=-1) < NEAR**2
+    due = len(x) / len(modes)
+    return 100 * near.any(axis=1).mean(), jnp.sum(near.sum(axis=0) > due / 10)
+
+
+Sides = dict[str, list[dict[str, Any]]]
+
+
+def run(options: Options) -> Found:
+    seeds = options.seed_count(5, full=10)
+    width, batch, steps = options.size(
+        (64, 64, 3000), quick=(16, 32, 200), full=(512, 128, 20_000)
+    )
+    found = {
+        "ring": _one_set("ring", ring(), options, seeds, width, batch, steps),
+        "grid": _one_set("grid", grid(), options, seeds, width, batch, steps),
+    }
+    rows, parts = [], []
+    for name, sides in found.items():
+        rows += _rows(name, sides)
+        for form in FORMS:
+            if not form.startswith("no mixup"):
+                without = "no mixup, NS" if form.endswith("NS") else "no mixup"
+                gain = paired(_late(sides[form], "near"), _late(sides[without], "near"))
+                said = (
+                    f"{name}: more samples near a mode with {form} than with {without}"
+                )
+                parts.append(Part(said, gain))
+    protocol = [
+        f"generator and discriminator 3 x {width} ReLU, {LATENT} Gaussian latents, "
+        "Adam 1e-3",
+        f"{steps} steps of the generator, {DISCRIMINATOR_STEPS} of the discriminator "
+        f"before each, batches of {batch}",
+        "the generator maximises what the discriminator minimises (minimax, as in the "
+        "authors' code), or, NS, the chance to pass for real (non-saturating)",
+        f"near: within {NEAR} of a mode (std {STD}); hit: by a tenth of its share of "
+        f"{SAMPLES} samples",
+        f"means of the last {LAST} of {LOOKS} looks; {seeds} seeds, one start for all",
+        "code: the pool of real and made mixed with a permutation of itself, weights "
+        "uniform; printed: each real with a made one, weights Beta(alpha, alpha)",
+    ]
+    notes = [
+        "The paper shows pictures after 20 000 batches with 3 x 512 units, no numbers; "
+        "its text prints alpha 0.2, its code draws the other's weight from U(0, 0.2).",
+        "Their code draws a second pool to mix with; here it is the same, permuted.",
+    ]
+    shown = {"samples of the generator": rows}
+    return Found(protocol, shown, parts, _picture(found), notes)
+
+
+def _one_set(
+    name: str,
+    modes: Array,
+    options: Options,
+    seeds: int,
+    width: int,
+    batch: int,
+    steps: int,
+) -> Sides:
+    """Return what each seed of each form came to."""
+    settings = [
+        {"seed": seed, **form} for form in FORMS.values() for seed in range(seeds)
+    ]
+    sizes = {"width": width, "batch": batch, "steps": steps}
+    results = options.runs.many(
+        name,
+        functools.partial(samples, modes=modes, **sizes),
+        settings,
+        chunk=options.size(seeds, quick=100, full=50),
+        **sizes,
+    )
+    return {form: results[k * seeds : (k + 1) * seeds] for k, form in enumerate(FORMS)}
+
+
+def _late(results: list[dict[str, Any]], name: str) -> list[float]:
+    return [float(np.mean(each[name][-LAST:])) for each in results]
+
+
+def _rows(name: str, sides: Sides) -> list[dict[str, Any]]:
+    return [
+        {
+            "modes": name,
+            "method": form,
+            "near a mode, %": interval(_late(results, "near")),
+            "modes hit": interval(_late(results, "hit")),
+            "each seed: near, %": _each(results, "near"),
+            "each seed: hit": _each(results, "hit"),
+        }
+        for form, results in sides.items()
+    ]
+
+
+def _each(results: list[dict[str, Any]], name: str) -> str:
+    return " ".join(f"{value:.0f}" for value in sorted(_late(results, name)))
+
+
+def _picture(found: Mapping[str, Sides]) -> Figure:
+    figure = Figure(figsize=(2.2 * len(FORMS) + 2.6, 5), layout="constrained")
+    axes = figure.subplots(len(found), len(FORMS) + 1)
+    for row, (name, modes), sides in zip(
+        axes, (("ring", ring()), ("grid", grid())), found.values()
+    ):
+        for axis, (form, results) in zip(row, sides.items()):
+            # The seed in the middle: neither the best nor the worst.
+            order = np.argsort(_late(results, "near"))
+            x = np.asarray(results[order[len(order) // 2]]["last"])
+            axis.plot(*np.asarray(modes).T, "o", ms=9, mfc="none", mec="C0")
+            axis.plot(*x.T, ".", ms=2, color="C1", alpha=0.6)
+            axis.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+            axis.set_aspect("equal")
+            near = np.mean(_late(results, "near"))
+            axis.set_title(f"{name}: {form}\n{near:.0f}% near a mode", fontsize=9)
+            looks = np.mean([each["near"] for each in results], axis=0)
+            row[-1].plot(np.arange(1, LOOKS + 1) / LOOKS, looks, label=form)
+        row[-1].set(xlabel="of the training", ylabel="% near a mode", ylim=(0, 100))
+        row[-1].legend(fontsize=6)
+    return figure

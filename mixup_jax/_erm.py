@@ -1,11 +1,8 @@
 """Empirical risk minimisation: the data as they are."""
 
-import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax import _checks
-from mixup_jax._mix import Mix
-from mixup_jax._moves import Stay
+from mixup_jax._mix import Mix, unmixed
 from mixup_jax._types import Batch
 from mixup_jax.regions import Untouched
 
@@ -27,8 +24,6 @@ def erm(key: Array, batch: Batch) -> tuple[Batch, Mix]:
       >>> bool((same == x).all()), mix.lam
       (True, Array([1., 1., 1., 1.], dtype=float32))
     """
-    _checks.key(key)
-    inputs, targets = _checks.pair(batch)
-    size = _checks.examples(batch)
-    lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
-    return (inputs, targets), Mix(lam, partner, Untouched(), Stay())
+    mix = unmixed(key, batch, Untouched())
+    inputs, targets = batch
+    return (inputs, targets), mix

@@ -1,15 +1,12 @@
 """Gaussian noise: the vicinal distribution that Mixup is measured against."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._erm import erm
-from mixup_jax._mix import Mix
+from mixup_jax._mix import Mix, unmixed
 from mixup_jax._moves import laid_like
 from mixup_jax._types import Batch
 from mixup_jax.regions import Noisy
@@ -49,7 +46,8 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
     Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
     """
     with jax.named_scope("gaussian"):
-        (inputs, targets), mix = erm(key, batch)
+        mix = unmixed(key, batch, Noisy())
+        inputs, targets = batch
         advice = "It is a standard deviation, in the units of the inputs."
         _checks.number(sigma, "gaussian: sigma", 0, advice=advice)
         _checks.shaped(sigma, "gaussian: sigma", [()], advice)
@@ -62,12 +60,11 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
         leaves, structure = jax.tree.flatten(inputs)
         keys = jax.random.split(key, len(leaves))
         noisy = [_noisy(k, jnp.asarray(leaf), sigma) for k, leaf in zip(keys, leaves)]
-        mix = dataclasses.replace(mix, region=Noisy())
         return (jax.tree.unflatten(structure, noisy), targets), mix
 
 
 def _noisy(key: Array, x: Array, sigma: ArrayLike) -> Array:
     noise = laid_like(jax.random.normal(key, x.shape, jnp.float32), x)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
     scale = jnp.asarray(sigma, jnp.float32)
     return (x.astype(wide) + (scale * noise).astype(wide)).astype(x.dtype)

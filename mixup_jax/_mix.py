@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _blend, _checks
-from mixup_jax._moves import Gather, moved, per_example
+from mixup_jax._moves import Gather, Stay, moved, per_example
 from mixup_jax._types import Batch, Move, Pairing, Ratio, Region, RegionDraw
 from mixup_jax.regions import Everywhere, at_layer
 
@@ -127,6 +127,18 @@ class Mix:
         advice = "Apply a mix to the batch that it was drawn for."
         _checks.sized(tree, len(self.lam), name, advice)
         return jax.tree.map(lambda leaf: function(jnp.asarray(leaf)), tree)
+
+
+def unmixed(key: Array, batch: Batch, region: Region) -> Mix:
+    """Return the mix of a batch that is not mixed: ``lam = 1``, nobody has a partner.
+
+    Raises as ``draw`` does.
+    """
+    _checks.key(key)
+    _checks.pair(batch)
+    size = _checks.examples(batch)
+    lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
+    return Mix(lam, partner, region, Stay())
 
 
 class Mixer(Protocol):

@@ -191,7 +191,7 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
     The discriminator of a GAN is then trained on ``mixer(key, real_and_fake(x, g(z)))``
     with a binary cross-entropy that takes soft targets. The authors' code mixes the
     pool with itself, real with real too: ``pairing=pairings.permutation,
-    ratio=ratios.uniform(0.8)``. The paper's formula mixes each real example with a
+    ratio=ratios.uniform(low=0.8)``. The paper's formula mixes each real example with a
     made one: ``pairing=partial(pairings.roll, shift=B)``, ``alpha=0.2``.
 
     Args:
@@ -211,7 +211,7 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
       >>> (x, y), _ = mx.mixup(
       ...     jax.random.key(0),
       ...     batch,
-      ...     ratio=mx.ratios.uniform(0.8),
+      ...     ratio=mx.ratios.uniform(low=0.8),
       ...     pairing=mx.pairings.permutation,
       ... )
       >>> loss = optax.sigmoid_binary_cross_entropy(x.sum(axis=1), y).mean()

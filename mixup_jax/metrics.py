@@ -169,7 +169,7 @@ def reliability(logits: Array, labels: ArrayLike, *, bins: int = 15) -> Reliabil
     place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
     within = jax.nn.one_hot(place, bins, axis=0)
     hit = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-    confidence, hits = (jnp.sum(within * each, axis=1) for each in (sure, hit))
+    confidence, hits = (jnp.sum(within * each[None], axis=1) for each in (sure, hit))
     return Reliability(jnp.sum(within, axis=1), confidence, hits)
 
 
@@ -199,6 +199,7 @@ def _labels(logits: Array, labels: ArrayLike, name: str) -> Array:
             f"{name}: expected integer labels; got {_checks.describe(labels)}. Measure "
             "on data that are not mixed."
         )
+    labels = labels.astype(jnp.int32)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "

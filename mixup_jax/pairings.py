@@ -9,8 +9,7 @@ The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loade
 shuffles: pairs are then random, and cost nothing to draw.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -240,8 +239,15 @@ def other_class(
     return Partners(order[jnp.where(others > 0, position, rank)], Gather())
 
 
-Affinity: TypeAlias = Callable[[Batch, Batch], Array]
-"""Scores ``[A, B]`` for a batch of A examples and one of B candidates: log weights."""
+class Affinity(Protocol):
+    """Scores partners by log weights: -inf for who is none."""
+
+    def __call__(self, batch: Batch, candidates: Batch | None = None, /) -> Array:
+        """Return float32 ``[A, B]`` for A examples and B candidates.
+
+        Without candidates they are the batch itself, and nobody is its own neighbour.
+        """
+        ...
 
 
 def weighted(affinity: Affinity) -> Pairing:
@@ -256,7 +262,7 @@ def weighted(affinity: Affinity) -> Pairing:
     the batch are gathered; on each device by itself (``per_device``) nothing is.
 
     Args:
-      affinity: ``(batch, batch) -> [B, B]``, floating, -inf for a weight of 0:
+      affinity: ``batch -> [B, B]``, floating, -inf for a weight of 0:
         ``label_kernel``, ``nearest``, ``of_same_class``, or a sum of such.
 
     Raises:
@@ -275,7 +281,7 @@ def weighted(affinity: Affinity) -> Pairing:
 
     def pairing(key: Array, batch: Batch) -> Partners:
         size = _checks.examples(batch)
-        scores = affinity(batch, batch)
+        scores = affinity(batch)
         _checks.shaped(scores, "affinity", [(size, size)], "Score every pair.")
         scores = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, scores)
         drawn = jax.random.categorical(key, scores, axis=1).astype(jnp.int32)
@@ -299,7 +305,7 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> batch = (None, jnp.array([0.0, 2.0]))
-      >>> mx.pairings.label_kernel(bandwidth=1.0)(batch, batch)
+      >>> mx.pairings.label_kernel(bandwidth=1.0)(batch)
       Array([[-0., -2.],
              [-2., -0.]], dtype=float32)
     """
@@ -307,9 +313,9 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     smallest = float(np.finfo(np.float32).tiny)
     _checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
 
-    def affinity(batch: Batch, candidates: Batch) -> Array:
+    def affinity(batch: Batch, candidates: Batch | None = None, /) -> Array:
         width = jnp.asarray(bandwidth, jnp.float32)
-        distances = _squared_distances(batch[1], candidates[1], "targets")
+        distances = _squared_distances(batch, candidates, "targets")
         return -distances / (2 * width**2)
 
     return affinity
@@ -342,9 +348,9 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
             "mixup_jax.erm."
         )
 
-    def affinity(batch: Batch, candidates: Batch) -> Array:
-        distances = _squared_distances(batch[0], candidates[0], "inputs")
-        if batch is candidates:
+    def affinity(batch: Batch, candidates: Batch | None = None, /) -> Array:
+        distances = _squared_distances(batch, candidates, "inputs")
+        if candidates is None:
             itself = jnp.eye(distances.shape[0], dtype=bool)
             distances = jnp.where(itself, jnp.inf, distances)
         if among is not None:
@@ -358,7 +364,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     return affinity
 
 
-def of_same_class(batch: Batch, candidates: Batch) -> Array:
+def of_same_class(batch: Batch, candidates: Batch | None = None, /) -> Array:
     """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
 
     Targets tell the class, as for ``same_class``. To be added to another affinity, or
@@ -367,10 +373,10 @@ def of_same_class(batch: Batch, candidates: Batch) -> Array:
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> batch = (None, jnp.array([0, 1, 0]))
-      >>> mx.pairings.of_same_class(batch, batch)[0]
+      >>> mx.pairings.of_same_class(batch)[0]
       Array([  0., -inf,   0.], dtype=float32)
     """
-    own, other = _class_ids(batch, None), _class_ids(candidates, None)
+    own, other = (_class_ids(each, None) for each in (batch, candidates or batch))
     return _log(own[:, None] == other[None])
 
 
@@ -379,20 +385,26 @@ def _log(allowed: Array) -> Array:
     return jnp.where(allowed, jnp.float32(0), jnp.float32(-jnp.inf))
 
 
-def _squared_distances(own: Any, others: Any, name: str) -> Array:
+def _squared_distances(batch: Batch, candidates: Batch | None, name: str) -> Array:
     """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``."""
+    half = ("inputs", "targets").index(name)
+    own, others = batch[half], (candidates or batch)[half]
     size, count = _checks.examples(own, name), _checks.examples(others, name)
 
     def rows(leaf: Any, size: int) -> Array:
         leaf = jnp.asarray(leaf)
         flat = jnp.reshape(laid_out(leaf, leaf, jax.P()), (size, -1))
+        if jnp.issubdtype(flat.dtype, jnp.complexfloating):
+            flat = jnp.concatenate([flat.real, flat.imag], axis=1)
         return flat.astype(jnp.float32)
 
     def between(a: Any, b: Any) -> Array:
         a, b = rows(a, size), rows(b, count)
         if a.shape[1] == 1:  # as exact as the numbers are
             return (a - b.T) ** 2
-        centre = jnp.mean(b, axis=0)  # or large common parts cancel badly
+        centre = jnp.mean(
+            b, axis=0, keepdims=True
+        )  # or large common parts cancel badly
         a, b = a - centre, b - centre
         both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
         squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]

@@ -80,7 +80,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     return draw
 
 
-def uniform(low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
+def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
     """Return a ratio that draws ``lam`` uniformly from [low, high), one per example.
 
     Args:
@@ -93,7 +93,7 @@ def uniform(low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
     Example:
       >>> import jax, mixup_jax as mx
       >>> x = jax.numpy.zeros((4, 3))
-      >>> ratio = mx.ratios.uniform(0.8)
+      >>> ratio = mx.ratios.uniform(low=0.8)
       >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
       >>> bool(((mix.lam >= 0.8) & (mix.lam < 1)).all())
       True

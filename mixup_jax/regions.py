@@ -237,6 +237,11 @@ def at_layer(region: Region, layer: int) -> Region:
     """Return what ``region`` does to a hidden layer; 0 is the inputs.
 
     What was drawn for the inputs alone leaves hidden layers as they are.
+
+    Example:
+      >>> import mixup_jax as mx
+      >>> mx.regions.at_layer(mx.regions.Everywhere(), 2)
+      Untouched()
     """
     if isinstance(region, Layer):
         return dataclasses.replace(region, at=layer)

@@ -27,6 +27,7 @@ class Method:
       deranged: of two examples or more, nobody is its own partner.
       even: only for batches of an even number of examples.
       classes: takes the classes from a single array of targets.
+      keeps_labels: mixes inputs alone, so that ``lam`` is 1 throughout.
     """
 
     of: Callable[[Any], mx.Mixer]
@@ -36,6 +37,7 @@ class Method:
     deranged: bool = True
     even: bool = False
     classes: bool = False
+    keeps_labels: bool = False
 
     @property
     def mixer(self) -> mx.Mixer:
@@ -106,6 +108,19 @@ METHODS: dict[str, Method] = {
     "mixup-other-class": Method(
         mixup(pairing=mx.pairings.other_class), deranged=False, classes=True
     ),
+    "mixup-label-kernel": Method(
+        mixup(pairing=mx.pairings.weighted(mx.pairings.label_kernel(bandwidth=1.0))),
+        classes=True,
+    ),
+    "mixup-nearest": Method(
+        mixup(
+            pairing=mx.pairings.weighted(
+                mx.pairings.nearest(2, among=mx.pairings.of_same_class)
+            )
+        ),
+        deranged=False,
+        classes=True,
+    ),
     # where
     "cutmix": Method(cutmix(), pastes=True),
     "cutmix-one-box": Method(
@@ -122,6 +137,14 @@ METHODS: dict[str, Method] = {
     "cutmix-roll": Method(cutmix(pairing=mx.pairings.roll), pastes=True),
     "cutmix-permutation": Method(
         cutmix(pairing=mx.pairings.permutation), pastes=True, deranged=False
+    ),
+    "manifold": Method(
+        lambda a: partial(mx.manifold, alpha=a, layers=(0, 1)), corrected=False
+    ),
+    "extrapolate": fixed(
+        partial(mx.extrapolate, by=0.25, pairing=mx.pairings.neighbour),
+        corrected=False,
+        keeps_labels=True,
     ),
     "fmix": Method(lambda a: partial(mx.fmix, alpha=a), pastes=True),
     # one of several
@@ -170,6 +193,25 @@ METHODS: dict[str, Method] = {
             [0.5, 0.5],
         ),
         pastes=True,
+    ),
+    "choose-manifold": Method(
+        lambda a: mx.choose(
+            [partial(mx.manifold, alpha=a, layers=(0, 1)), partial(mx.cutmix, alpha=a)],
+            [0.5, 0.5],
+        ),
+        corrected=False,
+    ),
+    "choose-extrapolate": Method(
+        lambda a: mx.choose(
+            [
+                partial(mx.extrapolate, pairing=mx.pairings.neighbour),
+                partial(mx.mixup, alpha=a),
+                mx.erm,
+            ],
+            [0.3, 0.3, 0.4],
+        ),
+        corrected=False,
+        deranged=False,
     ),
     "choose-box-or-blob": Method(
         lambda a: mx.choose(

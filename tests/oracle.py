@@ -78,6 +78,11 @@ def field(region: Any, lam: Any, x: Any) -> np.ndarray:
     if isinstance(region, regions.Chosen):
         fields = [field(r, lam, x) for r in region.regions]
         return np.stack([fields[k][i] for i, k in enumerate(np.asarray(region.index))])
+    if isinstance(region, regions.Layer):
+        here = np.asarray(region.drawn) == region.at
+        return np.broadcast_to(column(np.where(here, lam, 1), x), shape)
+    if isinstance(region, regions.Beyond):
+        return np.broadcast_to(column(1 + np.asarray(region.by), x), shape)
     assert isinstance(region, regions.Box | regions.Field)
     axes = region.grid.axes
     if len(shape) != region.grid.ndim:

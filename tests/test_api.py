@@ -14,7 +14,16 @@ import mixup_jax as mx
 
 PACKAGE = Path(mx.__file__).parent
 FILES = sorted(PACKAGE.glob("*.py"))
-NAMESPACES = ["losses", "metrics", "pairings", "ratios", "regions", "training"]
+NAMESPACES = [
+    "attacks",
+    "hidden",
+    "losses",
+    "metrics",
+    "pairings",
+    "ratios",
+    "regions",
+    "training",
+]
 
 # What a plain call gives by place although it has a default.
 BY_PLACE = {"ratios.beta": {"b"}}
@@ -26,11 +35,11 @@ ROWS = [
     {"_moves"},
     {"ratios", "pairings", "regions", "_blend"},
     {"_mix"},
-    {"losses"},
+    {"attacks", "losses"},
     {"metrics"},
     {"methods"},  # each other file with an underscore is a method
     {"_compose", "_devices"},
-    {"training"},
+    {"hidden", "training"},
     {"__init__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -84,6 +93,7 @@ def test_the_names_are_all_there():
     assert {"ratios.beta", "pairings.roll", "regions.box"} <= set(FUNCTIONS)
     assert {"losses.two_term", "metrics.accuracy"} <= set(FUNCTIONS)
     assert {"erm", "mixup", "cutmix", "fmix"} <= set(MIXERS)
+    assert {"manifold", "extrapolate", "gaussian"} <= set(MIXERS)
     for namespace in NAMESPACES:
         assert isinstance(getattr(mx, namespace), types.ModuleType)
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
@@ -265,8 +275,7 @@ def test_the_rows_are_of_files_that_exist():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_core_needs_jax_numpy_and_scipy_alone(path):
     allowed = {"jax", "numpy", "scipy", "mixup_jax"} | set(sys.stdlib_module_names)
-    if path.stem == "training":
-        allowed |= {"flax", "optax"}
+    allowed |= {"training": {"flax", "optax"}, "hidden": {"flax"}}.get(path.stem, set())
     assert not {package for package, _ in imported(path)} - allowed
 
 

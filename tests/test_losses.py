@@ -323,3 +323,21 @@ def test_binary_targets_with_traced_arguments():
     )
     expected = mx.losses.binary_targets(mixed, threshold=0.6, smoothing=0.1)
     np.testing.assert_array_equal(jitted(mixed, 0.6, 0.1), expected)
+
+
+def test_what_is_real_comes_first_and_has_the_label_one():
+    real, fake = {"x": jnp.ones((3, 2))}, {"x": jnp.zeros((3, 2))}
+    inputs, targets = mx.losses.real_and_fake(real, fake)
+    np.testing.assert_array_equal(inputs["x"], [[1, 1]] * 3 + [[0, 0]] * 3)
+    np.testing.assert_array_equal(targets, inputs["x"][:, 0])
+    assert targets.dtype == jnp.float32
+    # Whatever the mix, the label is the share of what is real.
+    (x, y), _ = mx.mixup(
+        jax.random.key(0), (inputs, targets), pairing=mx.pairings.permutation
+    )
+    np.testing.assert_allclose(x["x"][:, 0], y, rtol=1e-6)
+
+
+def test_as_many_are_made_as_are_real():
+    with pytest.raises(ValueError, match="as many made examples as real ones"):
+        mx.losses.real_and_fake(jnp.ones((3, 2)), jnp.ones((4, 2)))

@@ -84,3 +84,86 @@ def test_on_a_mesh(explicit):
     with jax.set_mesh(mesh):
         for found in both(logits, labels, soft):
             np.testing.assert_array_equal(found, EXPECTED)
+
+
+# Calibration: against sums written as loops.
+
+
+def predictions(size=500, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = jnp.asarray(3 * rng.normal(size=(size, classes)), jnp.float32)
+    return logits, jnp.asarray(rng.integers(0, classes, size), jnp.int32)
+
+
+def softmax(logits):
+    e = np.exp(np.asarray(logits, np.float64))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 15])
+def test_ece_is_the_sum_over_bins(bins):
+    logits, labels = predictions()
+    p = softmax(logits)
+    sure, hit = p.max(axis=1), p.argmax(axis=1) == np.asarray(labels)
+    want = 0.0
+    for m in range(bins):
+        inside = (sure > m / bins) & (sure <= (m + 1) / bins)
+        if inside.any():
+            want += inside.mean() * abs(hit[inside].mean() - sure[inside].mean())
+    found = mx.metrics.reliability(logits, labels, bins=bins)
+    np.testing.assert_allclose(mx.metrics.ece(found), want, rtol=1e-4)
+    assert int(found.count.sum()) == len(labels)
+
+
+def test_reliability_of_parts_adds_up():
+    logits, labels = predictions()
+    whole = mx.metrics.reliability(logits, labels)
+    parts = [mx.metrics.reliability(logits[k::3], labels[k::3]) for k in range(3)]
+    total = jax.tree.map(lambda *each: sum(each), *parts)
+    for got, want in zip(jax.tree.leaves(total), jax.tree.leaves(whole)):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_who_is_as_sure_as_right_has_no_error():
+    logits = jnp.log(jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1)))
+    found = mx.metrics.reliability(logits, jnp.array([0, 0, 0, 1]))
+    np.testing.assert_allclose(mx.metrics.ece(found), 0, atol=1e-6)
+
+
+def test_the_surest_prediction_has_a_bin():
+    logits = jnp.array([[100.0, 0.0]])
+    assert float(mx.metrics.reliability(logits, jnp.array([0])).count[-1]) == 1
+
+
+def test_nll_and_brier_are_what_they_say():
+    logits, labels = predictions()
+    p, rows = softmax(logits), np.arange(len(labels))
+    hot = np.eye(4)[np.asarray(labels)]
+    np.testing.assert_allclose(
+        mx.metrics.nll(logits, labels), -np.log(p[rows, labels]), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        mx.metrics.brier(logits, labels), ((p - hot) ** 2).sum(axis=1), atol=1e-5
+    )
+
+
+def test_a_class_ruled_out_costs_infinitely_much_and_nothing_elsewhere():
+    logits = jnp.array([[0.0, -jnp.inf]] * 2)
+    np.testing.assert_array_equal(
+        mx.metrics.nll(logits, jnp.array([0, 1])), [0, np.inf]
+    )
+
+
+@pytest.mark.parametrize(
+    "metric", [mx.metrics.nll, mx.metrics.brier, mx.metrics.reliability]
+)
+def test_calibration_is_measured_on_labels(metric):
+    with pytest.raises(TypeError, match="expected integer labels; got"):
+        metric(LOGITS, jnp.eye(4, 3))
+    with pytest.raises(ValueError, match=r"logits \[B, K\] and labels \[B\]"):
+        metric(LOGITS, LABELS[:3])
+
+
+def test_there_are_bins():
+    with pytest.raises(ValueError, match="at least 1 bin; got 0"):
+        mx.metrics.reliability(LOGITS, LABELS, bins=0)

@@ -93,6 +93,18 @@ def test_asymmetric_beta(a, b):
     assert_moments(lam, law)
 
 
+def test_uniform_between_bounds():
+    lam = sample(jax.jit(mx.ratios.uniform(low=0.5, high=0.75)))
+    grid = np.linspace(0.5, 0.75, 1001)
+    assert_distributed(lam, stats.uniform(0.5, 0.25).cdf, grid)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 1), (0, 1.1), (0.6, 0.5)])
+def test_uniform_refuses_what_is_no_share(low, high):
+    with pytest.raises(ValueError, match=r"uniform: (low|high)"):
+        mx.ratios.uniform(low=low, high=high)
+
+
 def test_uniform():
     lam = sample(mx.ratios.uniform())
     assert_distributed(lam, stats.uniform.cdf, np.linspace(0, 1, 1001))

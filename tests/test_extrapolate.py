@@ -1,0 +1,70 @@
+"""Extrapolation: away from the partner, with the own label."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mixup_jax as mx
+from tests import oracle
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.float32)
+LABELS = jnp.array([0, 1, 0, 2, 1, 0])
+
+
+def test_the_formula_and_the_own_integer_label():
+    (x, y), mix = mx.extrapolate(KEY, (X, LABELS), by=0.5)
+    partner = np.asarray(mix.partner)
+    np.testing.assert_array_equal(LABELS[partner], LABELS)
+    want = np.asarray(X) + 0.5 * (np.asarray(X) - np.asarray(X)[partner])
+    np.testing.assert_allclose(x, want, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(y, LABELS)
+    np.testing.assert_array_equal(mix.lam, 1)
+
+
+def test_who_has_no_partner_keeps_even_an_infinity():
+    bad = X.at[3].set(jnp.inf)  # the only example of its class
+    (x, _), _ = mx.extrapolate(KEY, (bad, LABELS), by=0.5)
+    np.testing.assert_array_equal(x[3], jnp.inf)
+    assert np.isfinite(np.delete(np.asarray(x), 3, axis=0)).all()
+
+
+def test_interpolation_and_extrapolation_lie_on_one_line():
+    pairing = mx.pairings.neighbour
+    (far, _), _ = mx.extrapolate(KEY, (X, None), by=0.25, pairing=pairing)
+    ratio = mx.ratios.constant(0.75)
+    (near, _), _ = mx.mixup(KEY, (X, None), ratio=ratio, pairing=pairing)
+    oracle.assert_close((far + near) / 2, X)
+
+
+def test_by_may_be_one_for_each_and_traced():
+    by = jnp.linspace(0, 1, 6)
+    pairing = mx.pairings.neighbour
+    run = jax.jit(lambda by: mx.extrapolate(KEY, (X, None), by=by, pairing=pairing))
+    (x, _), _ = run(by)
+    away = X - X[jnp.array([1, 0, 3, 2, 5, 4])]
+    oracle.assert_close(x, X + by[:, None] * away)
+    np.testing.assert_array_equal(x[0], X[0])
+
+
+def test_chosen_for_some_it_leaves_the_others():
+    away = partial(mx.extrapolate, by=1.0, pairing=mx.pairings.neighbour)
+    mixer = mx.choose([away, mx.erm], [0.5, 0.5])
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(400, 2)), jnp.float32)
+    (mixed, _), _ = mixer(KEY, (x, None))
+    partner = np.arange(400) ^ 1
+    (everybody, _), _ = away(KEY, (x, None))
+    same = (np.asarray(mixed) == np.asarray(x)).all(axis=1)
+    moved = np.isclose(mixed, everybody, rtol=1e-6).all(axis=1)
+    assert (same ^ moved).all()
+    assert abs(same.mean() - 0.5) < 4 * 0.5 / np.sqrt(400)
+    np.testing.assert_allclose(everybody, 2 * x - x[partner], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", [-0.1, 1.5, float("nan")])
+def test_a_bad_distance_is_refused(by):
+    with pytest.raises(ValueError, match=r"extrapolate: by: .*in \[0, 1\]"):
+        mx.extrapolate(KEY, (X, LABELS), by=by)

@@ -1,0 +1,239 @@
+"""Hidden layers: one is mixed, whichever was drawn, in models whose code stays."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import mixup_jax as mx
+from tests import oracle
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 5)), jnp.float32)
+Y = jnp.eye(4)[jnp.arange(8) % 4]
+LAYERS = (0, 1, 2)
+
+
+class Inner(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return jnp.tanh(nn.Dense(6)(x))
+
+
+class Linen(nn.Module):
+    def setup(self):
+        self.blocks = [Inner(), Inner()]
+        self.head = nn.Dense(4)
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+class Block(nnx.Module):
+    def __init__(self, width, rngs):
+        self.linear = nnx.Linear(width, 6, rngs=rngs)
+        self.norm = nnx.BatchNorm(6, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(jnp.tanh(self.linear(x)))
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.blocks = nnx.List([Block(5, rngs), Block(6, rngs)])
+        self.head = nnx.Linear(6, 4, rngs=rngs)
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+LINEN = Linen()
+VARIABLES = LINEN.init(KEY, X)
+
+
+def forward(mix, x):
+    """The Linen model by hand, its two blocks followed by the mix."""
+    for k in (0, 1):
+        layer = VARIABLES["params"][f"blocks_{k}"]["Dense_0"]
+        x = jnp.tanh(x @ layer["kernel"] + layer["bias"][None])
+        x = mix.at(k + 1).inputs(x)
+    head = VARIABLES["params"]["head"]
+    return x @ head["kernel"] + head["bias"][None]
+
+
+def through_linen(mix, x):
+    with mx.hidden.linen(mix, after=["blocks_0", "blocks_1"]):
+        return LINEN.apply(VARIABLES, x)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_layer_that_was_drawn_is_mixed_and_no_other(layer):
+    (x, y), mix = mx.manifold(KEY, (X, Y), layers=(layer,), alpha=2.0)
+    (blended, _), plain = mx.mixup(KEY, (X, Y), alpha=2.0)
+    oracle.assert_equal(mix.lam, plain.lam)
+    oracle.assert_equal(y, plain.targets(Y))
+    oracle.assert_equal(x, blended if layer == 0 else X)
+    hidden = jnp.cos(X)
+    for k in range(4):
+        want = plain.inputs(hidden) if k == layer else hidden
+        oracle.assert_equal(mix.at(k).inputs(hidden), want)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_linen_is_mixed_as_by_hand(layer):
+    (x, _), mix = mx.manifold(KEY, (X, Y), layers=(layer,))
+    got = through_linen(mix, x)
+    oracle.assert_close(got, forward(mix, x))
+    assert not np.allclose(got, LINEN.apply(VARIABLES, X), atol=1e-3)
+
+
+def test_one_program_serves_all_layers_and_each_is_drawn():
+    @jax.jit
+    def run(key):
+        (x, _), mix = mx.manifold(key, (X, Y), layers=LAYERS)
+        return through_linen(mix, x), mix.region.drawn, forward(mix, x)
+
+    count = 300
+    got, drawn, want = jax.vmap(run)(jax.random.split(KEY, count))
+    oracle.assert_close(got, want)
+    assert (drawn == drawn[:, :1]).all()
+    share = np.bincount(np.asarray(drawn[:, 0]), minlength=3) / count
+    assert np.abs(share - 1 / 3).max() < 4 * np.sqrt(2 / 9 / count)
+    assert "conditional" not in run.lower(KEY).compile().as_text()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nnx_is_mixed_as_by_hand_and_keeps_its_statistics(layer):
+    (x, _), mix = mx.manifold(KEY, (X, Y), layers=(layer,))
+    model, twin = Nnx(nnx.Rngs(0)), Nnx(nnx.Rngs(0))
+    with mx.hidden.nnx(model, mix, after=["blocks/0", "blocks/1"]):
+        got = model(x)
+    want = x
+    for k, block in enumerate(twin.blocks, start=1):
+        want = mix.at(k).inputs(block(want))
+    oracle.assert_close(got, twin.head(want))
+    oracle.assert_close(
+        nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
+        nnx.to_pure_dict(nnx.state(twin, nnx.BatchStat)),
+    )
+    assert type(model.blocks[0]) is Block
+    oracle.assert_close(model(X), twin(X))
+
+
+def test_nnx_is_itself_again_after_an_error():
+    model = Nnx(nnx.Rngs(0))
+    _, mix = mx.manifold(KEY, (X, Y), layers=LAYERS)
+    with (
+        pytest.raises(ZeroDivisionError),
+        mx.hidden.nnx(model, mix, after=["head"]),
+    ):
+        raise ZeroDivisionError
+    assert type(model.head) is nnx.Linear
+
+
+@pytest.mark.parametrize("flavour", ["linen", "nnx"])
+def test_training_lowers_the_loss_without_a_change_to_the_model(flavour):
+    graph, params, rest = nnx.split(Nnx(nnx.Rngs(0)), nnx.Param, ...)
+
+    def logits_of(params, x, mix):
+        if flavour == "linen":
+            with mx.hidden.linen(mix, after=["blocks_0", "blocks_1"]):
+                return LINEN.apply(params, x)
+        model = nnx.merge(graph, params, rest, copy=True)
+        with mx.hidden.nnx(model, mix, after=["blocks/0", "blocks/1"]):
+            return model(x)
+
+    def loss(params, batch, mix):
+        x, y = batch
+        return optax.softmax_cross_entropy(logits_of(params, x, mix), y).mean(), {}
+
+    start = VARIABLES if flavour == "linen" else params
+    state = mx.training.TrainState.create(start, optax.sgd(0.5))
+    mixer = partial(mx.manifold, layers=LAYERS, alpha=0.2)
+    step = jax.jit(mx.training.train_step(loss, mixer))
+    found = []
+    for _ in range(60):
+        state, metrics = step(state, KEY, (X, Y))
+        found.append(float(metrics["loss"]))
+    assert np.mean(found[-10:]) < 0.7 * np.mean(found[:5])
+
+
+def test_inputs_may_be_integers_where_they_are_not_a_layer():
+    tokens = jnp.arange(8)[:, None]
+    (same, y), mix = mx.manifold(KEY, (tokens, Y), layers=(1, 2))
+    oracle.assert_equal(same, tokens)
+    oracle.assert_equal(y, mix.targets(Y))
+    with pytest.raises(TypeError, match="expected a floating or complex"):
+        mx.manifold(KEY, (tokens, Y), layers=(0, 1))
+
+
+def test_other_mixers_leave_hidden_layers_alone():
+    images = jnp.ones((8, 4, 4, 1)) * jnp.arange(8.0)[:, None, None, None]
+    both = mx.choose([partial(mx.manifold, layers=(1,)), mx.cutmix], [0.5, 0.5])
+    for mixer in (mx.mixup, mx.cutmix, mx.fmix, mx.erm):
+        _, mix = mixer(KEY, (images, None))
+        oracle.assert_equal(mix.at(1).inputs(images), images)
+        oracle.assert_equal(mix.at(0).inputs(images), mix.inputs(images))
+    (mixed, _), mix = both(jax.random.key(1), (images, None))
+    pasted = np.asarray(mix.region.index) == 1
+    hidden = np.asarray(mix.at(1).inputs(images))
+    changed = (hidden != np.asarray(images)).any(axis=(1, 2, 3))
+    assert not changed[pasted].any()
+    assert changed[~pasted].all()
+    oracle.assert_equal(np.asarray(mixed)[~pasted], np.asarray(images)[~pasted])
+    assert pasted.any()
+    assert (~pasted).any()
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_on_a_mesh_nothing_is_sent(kind):
+    axis = getattr(jax.sharding.AxisType, kind)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(axis,))
+    spread = jax.NamedSharding(mesh, jax.P("data"))
+    batch = jax.device_put((X, Y), spread)
+
+    def run(key, batch):
+        (x, y), mix = mx.manifold(key, batch, layers=LAYERS)
+        return mix.at(1).inputs(jnp.tanh(x)), y
+
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(run).lower(KEY, batch).compile()
+        got = jax.jit(run)(KEY, batch)
+    text = compiled.as_text()
+    assert not any(word in text for word in ("all-gather", "all-reduce", "permute("))
+    oracle.assert_close(jax.device_get(got), jax.device_get(run(KEY, (X, Y))))
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (["nowhere"], r"got \['nowhere'\]|got 'nowhere'"),
+        (["head", "head"], "each once"),
+        ("head", "expected a sequence of paths"),
+    ],
+)
+def test_a_module_that_is_not_there_is_named(after, said):
+    _, mix = mx.manifold(KEY, (X, Y), layers=LAYERS)
+    with pytest.raises(ValueError, match=said), mx.hidden.linen(mix, after=after):
+        LINEN.apply(VARIABLES, X)
+    model = Nnx(nnx.Rngs(0))
+    with (
+        pytest.raises(ValueError, match=said),
+        mx.hidden.nnx(model, mix, after=after),
+    ):
+        model(X)
+
+
+@pytest.mark.parametrize("layers", [(), (0, 0), (-1, 2)])
+def test_bad_layers_are_refused(layers):
+    with pytest.raises(ValueError, match="layers: expected numbers of layers"):
+        mx.manifold(KEY, (X, Y), layers=layers)

@@ -163,8 +163,8 @@ def main() -> None:
     if args.quick:
         sizes = QUICK
     sizes = {n: size for n, size in sizes.items() if n in (args.only or sizes)}
-    options: dict[str, Any] = {"rounds": 41, "seconds": 150.0, "sample": 0.05}
-    compiling: dict[str, Any] = {"rounds": 15, "seconds": 120.0}
+    options: dict[str, Any] = {"rounds": 41, "seconds": 60.0, "sample": 0.05}
+    compiling: dict[str, Any] = {"rounds": 15, "seconds": 60.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0, "sample": 0.01}
         compiling = {"rounds": 6, "seconds": 1.0}

@@ -1,12 +1,13 @@
 """Is mixing as fast as copying the batch, and faster than every peer?
 
-    python -m benchmarks.transform [--quick] [--out DIR] [--only mixup example float32]
+    python -m benchmarks.transform [--quick] [--out DIR] [--only mixup float32 timm]
 
 Mixup and CutMix of images and labels, with one lam for all or one for each example, in
 float32, in bfloat16, and on bytes that are cast and scaled to bfloat16 within the same
 jitted function. The limit is XLA's own copy of the same images out of place (`x + 1`;
-for bytes, the cast alone); what it takes to draw, without a batch, stands beside. Bytes
-are what XLA counts for the whole program, a byte of the images as they come.
+for bytes, the cast alone). What it takes to draw alone, and to mix by what was drawn
+before, stand beside. Bytes are what XLA counts for the whole program, a byte of the
+images as they come.
 """
 
 import functools
@@ -57,6 +58,20 @@ def drawing(case: Case) -> Contender:
     return peers.on_jax(draw, case)
 
 
+def passing(case: Case) -> Contender:
+    """What ours takes to mix by what was drawn before: the pass over the batch."""
+    key, x, y = peers.arrays(case)
+    mixer = _mixer(case)
+
+    def draw(key, x, y):
+        return mixer(key, (x, y))[1]
+
+    mix = jax.jit(peers.float_first(draw, case))(key, x, y)
+    apply = peers.float_first(lambda mix, x, y: mix.batch((x, y)), case)
+    program = _measure.compiled(apply, mix, x, y)
+    return Contender(lambda: program(mix, x, y), program=program)
+
+
 def _mixer(case: Case) -> mx.Mixer:
     per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
     ratio = per(mx.ratios.beta(peers.ALPHA))
@@ -99,16 +114,19 @@ def measure(
         except NotMeasured as error:
             yield head | {"who": name, "not measured": str(error)}
             continue
-        pair = {"ours": mixing, name: contender}
-        times = _measure.interleaved(pair, **options)
+        turns = {"ours": mixing, name: contender}
         if name == "copy":
-            yield head | {
-                "who": "ours",
-                "ms": _measure.median(times["ours"] * 1e3),
-                "x ours": _measure.ratio(times["ours"], times["ours"]),
-                "x copy": _measure.ratio(times["ours"], times["copy"]),
-                "bytes moved a byte": _moved(mixing, size_in_bytes),
-            }
+            turns["our pass"] = passing(case)
+        times = _measure.interleaved(turns, **options)
+        if name == "copy":
+            for who in ("ours", "our pass"):
+                yield head | {
+                    "who": who,
+                    "ms": _measure.median(times[who] * 1e3),
+                    "x ours": _measure.ratio(times[who], times["ours"]),
+                    "x copy": _measure.ratio(times[who], times["copy"]),
+                    "bytes moved a byte": _moved(turns[who], size_in_bytes),
+                }
         yield head | {
             "who": name,
             "ms": _measure.median(times[name] * 1e3),
@@ -139,6 +157,7 @@ def verdicts(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(_HEAD, head)) | {
             "x copy": timed["ours"]["x copy"],
             "within 1.15": timed["ours"]["x copy"].median <= COPY_BAR,
+            "pass x copy": timed["our pass"]["x copy"],
             "fastest peer": fastest,
             "peer x ours": fastest and shipped[fastest],
             "faster": fastest and shipped[fastest].median > 1,
@@ -212,22 +231,26 @@ def main() -> None:
         "--only", nargs="*", default=[], help="words of the cases to run"
     )
     args = parser.parse_args()
+    contenders = {"copy": copy, "our draw": drawing, **peers.SHIPPED}
+    known_words = {*contenders, *peers.COMPILED}
+    who = set(args.only) & known_words
+    words = set(args.only) - known_words
     cases = [
         (Case(*way, dtype, shape, 10 if shape[1] == 32 else 1000), size)
         for size, shape in (QUICK if args.quick else SIZES).items()
         for dtype in (DTYPES[:1] if args.quick else DTYPES)
         for way in WAYS
-        if set(args.only) <= {*way, dtype, size}
+        if words <= {*way, dtype, size}
     ]
     if not cases:
-        raise SystemExit(f"--only: no case is {args.only}; words are {WAYS}, {DTYPES}.")
-    contenders = {"copy": copy, "our draw": drawing, **peers.SHIPPED}
+        raise SystemExit(
+            f"--only: no case is {args.only}; words are {WAYS}, {DTYPES}, and of those "
+            f"to be measured {sorted(known_words)}."
+        )
     options: dict[str, Any] = {"rounds": 101, "seconds": 2.5, "sample": 0.005}
     if args.quick:
         options = {"rounds": 21, "seconds": 0.5, "sample": 0.002}
-    again = {(case.method, case.per, case.dtype, size) for case, size in cases}
-    known = _measure.known("transform", args).get("rows", []) if args.only else []
-    rows = [row for row in known if tuple(row[k] for k in _HEAD) not in again]
+    rows = _measure.known("transform", args).get("rows", []) if args.only else []
     with _measure.progress("transform") as bar:
         task = bar.add_task("", total=len(cases))
         for case, size in cases:
@@ -236,7 +259,15 @@ def main() -> None:
             )
             compiled: Mapping[str, peers.Builder]
             compiled = {} if args.quick or case.dtype != "float32" else peers.COMPILED
-            rows += measure(case, size, {**contenders, **compiled}, **options)
+            wanted = {
+                name: build
+                for name, build in {**contenders, **compiled}.items()
+                if not who or name in who
+            }
+            found = list(measure(case, size, wanted, **options))
+            anew = {tuple(row[k] for k in (*_HEAD, "who")) for row in found}
+            rows = [r for r in rows if tuple(r[k] for k in (*_HEAD, "who")) not in anew]
+            rows += found
             bar.advance(task)
     rows.sort(key=lambda row: (DTYPES.index(row["dtype"]), row["bytes"]))
     measured = [row for row in rows if "ms" in row]

@@ -50,6 +50,16 @@ class Problem(NamedTuple):
             return _train.MLP(widths, self.classes, dropout)
         return _train.CNN(CHANNELS, self.classes, dropout)
 
+    def words(self, widths: tuple[int, ...]) -> str:
+        """Return what the protocol says of the data and the network."""
+        network = "MLP" if self.x.ndim == 2 else "CNN without batch normalisation"
+        sizes = widths if self.x.ndim == 2 else CHANNELS
+        train, test = (len(rows) for rows in self.split(jax.random.key(0)))
+        return (
+            f"{self.name}, {train} images to train on and {test} to test with; "
+            f"{network} of {'-'.join(map(str, sizes))} ReLU"
+        )
+
 
 def load(options: Options) -> Problem:
     """Return digits in [0, 1], or at full size CIFAR-10 in [-1, 1]."""

@@ -101,12 +101,11 @@ def run(options: Options) -> Found:
         functools.partial(between, problem=problem, epochs=epochs), ALPHAS,
         seeds, chunk=options.size(8, quick=6, full=1), epochs=epochs,
     )  # fmt: skip
-    model = repr(problem.network((256, 256)))
     protocol = [
         f"toy: a ring around a blob, {POINTS} points, 2 x 64 ReLU, Adam 3e-3, {steps} "
         "steps of all points (examples/decision_boundary.py); plane: "
         f"[-{SIDE:g}, {SIDE:g}] x [-{SIDE:g}, {SIDE:g}]",
-        f"{problem.name}; {' '.join(model.split())}",
+        problem.words((256, 256)),
         f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; {PAIRS} random pairs "
         f"of training points, {len(LAMS)} places on the way from one to the other",
         f"{seeds} seeds; each draws data or a split, initial parameters and batches, "

@@ -23,6 +23,7 @@ from benchmarks.claims._statistics import interval, paired
 
 NOISES = (0.0, 0.2, 0.5)
 BINS = 15
+FEWEST = 10  # predictions in a bin that is drawn
 METHODS = {  # what is mixed or smoothed, and how much
     "ERM": {"alpha": 0.0, "inputs_only": 0, "smoothing": 0.0},
     "Mixup 0.2": {"alpha": 0.2, "inputs_only": 0, "smoothing": 0.0},
@@ -116,9 +117,8 @@ def run(options: Options) -> Found:
         for noise in NOISES
         for name in METHODS
     ]
-    model = repr(problem.network((256, 256)))
     protocol = [
-        f"{problem.name}; {' '.join(model.split())}",
+        problem.words((256, 256)),
         f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; partners by a random "
         "permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and random labels, the "
@@ -188,7 +188,7 @@ def _picture(found: Mapping[tuple[str, float], Results]) -> Figure:
             count, sure, hits = (
                 np.sum(each[key], axis=0) for key in ("count", "confidence", "hits")
             )
-            some = count > 0
+            some = count >= FEWEST
             x, y = sure[some] / count[some], hits[some] / count[some]
             axis.plot(x, y, color=f"C{k}", lw=1, label=name)
             axis.scatter(x, y, 200 * count[some] / count.sum(), color=f"C{k}")
@@ -196,6 +196,7 @@ def _picture(found: Mapping[tuple[str, float], Results]) -> Figure:
         axis.text(0.95, 0.05, "too sure", ha="right", color="gray")
         axis.text(0.05, 0.95, "too unsure", va="top", color="gray")
     axes[0].set_ylabel("share of predictions that are right")
-    axes[0].legend(fontsize=7, loc="center left")
+    names = axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=len(METHODS), fontsize=8)
     figure.suptitle("Reliability on the test set; the area of a dot is its share of it")
     return figure

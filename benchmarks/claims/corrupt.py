@@ -83,9 +83,8 @@ def run(options: Options) -> Found:
         each = {name: found[name, noise] for name in METHODS}
         rows += _rows(noise, each)
         parts += _parts(noise, each)
-    network = problem.network((256, 256))
     protocol = [
-        f"{problem.name}; {network!r}".replace("\n", "").replace("    ", " "),
+        problem.words((256, 256)),
         f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; "
         "one lam for each example, partners by a random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and corrupt labels, "

@@ -183,15 +183,16 @@ def picture(rows: list[dict[str, Any]]) -> Any:
         sharey=True,
         squeeze=False,
     )
-    names = list(dict.fromkeys(r["who"] for r in rows if "ms" in r))
-    styles: dict[str, dict[str, Any]] = {
-        name: {"color": f"C{k % 10}", "ls": "--" if "compile" in name else "-"}
-        for k, name in enumerate(names)
+    lines: dict[str, dict[str, Any]] = {
+        "ours": {"color": "black", "ls": "-", "lw": 2.5},
+        "our pass": {"color": "black", "ls": ":", "lw": 1.5},
+        "copy": {"color": "gray", "ls": "-", "lw": 2.5},
     }
-    styles |= {
-        "ours": {"color": "black", "lw": 2.5},
-        "copy": {"color": "gray", "lw": 2},
-    }
+    for k, name in enumerate(peers.SHIPPED):
+        lines[name] = {"color": f"C{k}", "ls": "-"}
+        lines[name + ", compile"] = {"color": f"C{k}", "ls": "--"}
+    measured = {r["who"] for r in rows if "ms" in r}
+    styles = {name: style for name, style in lines.items() if name in measured}
     for line, dtype in zip(axes, dtypes):
         for axis, way in zip(line, ways):
             here = [
@@ -199,7 +200,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
                 for r in rows
                 if r["dtype"] == dtype and (r["method"], r["per"]) == way and "ms" in r
             ]
-            for name in names:
+            for name in styles:
                 points = [(r["bytes"], r["x ours"]) for r in here if r["who"] == name]
                 if points:
                     sizes, ratios = zip(*points)
@@ -211,7 +212,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
                     for at, low, high in spans:
                         axis.plot([at, at], [low, high], color=styles[name]["color"])
             axis.axhline(1 / COPY_BAR, color="gray", lw=1, ls=":")
-            axis.set(xscale="log", yscale="log")
+            axis.set(xscale="log", yscale="log", ylim=(0.4, 100))
             axis.set_title(f"{way[0]}, a lam a {way[1]}, {dtype}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("bytes of images")

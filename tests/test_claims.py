@@ -1,0 +1,244 @@
+"""The claims' machinery: what is counted, kept, judged and reported."""
+
+import json
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+import optax
+import pytest
+import rich.progress
+from scipy import stats
+
+import mixup_jax as mx
+from benchmarks.claims import __main__ as runner
+from benchmarks.claims import _report, _train
+from benchmarks.claims._claim import Found, NotRun, Options, Part
+from benchmarks.claims._runs import Runs
+from benchmarks.claims._statistics import Interval, interval, paired, verdict
+
+
+def test_intervals_are_students():
+    values = [1.0, 2.0, 4.0, 8.0]
+    got = interval(values)
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    np.testing.assert_allclose(got[:3], (np.mean(values), low, high))
+    assert got.seeds == 4
+    np.testing.assert_allclose(got.standard_error, stats.sem(values))
+
+
+def test_one_value_says_nothing_of_its_error():
+    assert interval([3.0]).low == -np.inf
+    assert verdict(interval([3.0])) == "not reproduced"
+    with pytest.raises(ValueError, match="at least one value"):
+        interval([])
+
+
+def test_differences_are_paired():
+    noise = np.random.default_rng(0).normal(size=20) * 100
+    got = paired(noise + 1, noise)
+    np.testing.assert_allclose(got[:3], (1, 1, 1), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.3, "reproduced"), (-0.1, 0.3, "not reproduced"), (-0.3, -0.1, "reversed")],
+)
+def test_the_verdict_is_what_the_interval_says(low, high, said):
+    assert verdict(Interval((low + high) / 2, low, high, 5)) == said
+    assert Part("", Interval((low + high) / 2, low, high, 5)).verdict == said
+
+
+@pytest.fixture
+def runs(tmp_path):
+    script = types.ModuleType("claim")
+    script.__file__ = str(tmp_path / "claim.py")
+
+    def made(text="first"):
+        Path(script.__file__).write_text(text)
+        with_source = types.ModuleType("claim")
+        with_source.__file__ = script.__file__
+        bar = rich.progress.Progress(disable=True)
+        return Runs(tmp_path / "runs.jsonl", with_source, bar)
+
+    return made
+
+
+def settings(count):
+    return [{"seed": seed, "alpha": 0.5 * seed} for seed in range(count)]
+
+
+def squares(calls):
+    def run(setting):
+        calls.append(1)
+        return {
+            "square": setting["alpha"] ** 2,
+            "each": jnp.arange(2) * setting["seed"],
+        }
+
+    return run
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 10])
+def test_runs_come_back_in_order_whatever_the_chunk(runs, chunk):
+    calls = []
+    got = runs().many("a", squares(calls), settings(5), chunk=chunk)
+    assert [row["square"] for row in got] == [(0.5 * k) ** 2 for k in range(5)]
+    assert [row["each"] for row in got] == [[0, k] for k in range(5)]
+    assert len(calls) == 1  # one program, however many chunks
+
+
+def test_what_is_known_is_not_run_again(runs):
+    calls = []
+    runs().many("a", squares(calls), settings(3), chunk=2)
+    again = runs()
+    got = again.many("a", squares(calls), settings(4), chunk=2)
+    assert [row["square"] for row in got] == [0, 0.25, 1, 2.25]
+    assert len(calls) == 2
+    again.many("a", squares(calls), settings(4), chunk=2, epochs=3)  # other facts
+    again.many("b", squares(calls), settings(4), chunk=2)  # another program
+    assert len(calls) == 4
+    assert again.many("a", squares(calls), settings(4), chunk=2) == got
+    assert len(calls) == 4
+
+
+def test_another_version_of_the_script_runs_anew(runs):
+    calls = []
+    runs("first").many("a", squares(calls), settings(2), chunk=2)
+    runs("second").many("a", squares(calls), settings(2), chunk=2)
+    assert len(calls) == 2
+
+
+def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def breaks(setting):
+        def check(alpha):
+            if alpha >= 1.5:
+                raise Interrupted
+            return alpha
+
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        alpha = jnp.asarray(setting["alpha"], jnp.float32)
+        return {
+            "square": jax.pure_callback(check, shape, alpha, vmap_method="sequential")
+        }
+
+    with pytest.raises(Exception, match="Interrupted"):
+        runs().many("a", breaks, settings(4), chunk=1)
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    # The machine went down while a line was written.
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines)[:-20])
+    calls = []
+    got = runs().many("a", squares(calls), settings(4), chunk=4)
+    assert [row["square"] for row in got] == [0, 0.5, 1, 2.25]
+    assert len(calls) == 1
+
+
+def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
+    rows = jnp.arange(3, 10)
+
+    def seen(mixer_key):
+        def loss(params, batch, mix):
+            x, _ = batch
+            return jnp.sum(params * jax.lax.stop_gradient(x).sum(axis=0)), {}
+
+        def mixer(key, batch):
+            return mx.erm(mixer_key, batch)
+
+        eye = jnp.eye(12)
+        params, _ = _train.fit(
+            jax.random.key(0),
+            jnp.zeros(12),
+            (eye, None),
+            rows,
+            loss=loss,
+            mixer=mixer,
+            tx=optax.sgd(1.0),
+            epochs=2,
+            batch_size=7,
+        )
+        return -params
+
+    got = seen(jax.random.key(1))
+    np.testing.assert_array_equal(got, [0] * 3 + [2] * 7 + [0] * 2)
+    np.testing.assert_array_equal(got, seen(jax.random.key(2)))
+
+
+def test_a_split_has_every_row_once():
+    train, test = _train.split(jax.random.key(0), 10, 0.7)
+    assert len(train) == 7
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(10))
+
+
+def found():
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([0, 1])
+    gain = Interval(1.0, 0.5, 1.5, 5)
+    rows = [{"set": "a & b", "error": gain, "published": 2.0}]
+    return Found(["one fact"], {"errors": rows}, [Part("less", gain)], figure, ["note"])
+
+
+def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
+    script = types.ModuleType("benchmarks.claims.made")
+    script.__doc__ = "It helps.\n\nA source."
+    script.__file__ = __file__
+    script.run = lambda options: found()  # type: ignore[attr-defined]
+    monkeypatch.setattr(runner.importlib, "import_module", lambda name: script)
+    monkeypatch.setattr(runner, "CLAIMS", ("made", "other"))
+    runner.main(["made", "report", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "made.json").read_text())
+    assert record["claim"] == "It helps."
+    assert record["verdicts"][0]["verdict"] == "reproduced"
+    assert record["tables"]["errors"][0]["error"] == [1.0, 0.5, 1.5, 5]
+    for name in ("README.md", "report.html"):
+        text = (tmp_path / name).read_text()
+        for words in ("It helps.", "1 ± 0.5", "reproduced", "note", "one fact"):
+            assert words in text, (name, words)
+        assert "not run" in text  # the other
+    assert "a &amp; b" in (tmp_path / "report.html").read_text()
+    assert "reproduced" in capsys.readouterr().out
+
+
+def test_a_claim_without_its_data_says_so_and_the_others_run(tmp_path, capsys):
+    runner.main(["uci", "report", "--out", str(tmp_path), "--quick"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "uci: not run" in said
+    assert "--data-dir DIR" in said
+    assert not (tmp_path / "uci.json").exists()
+
+
+def test_a_folder_is_found_from_above_and_from_within(tmp_path):
+    (tmp_path / "uci" / "iris").mkdir(parents=True)
+    for given in (tmp_path, tmp_path / "uci"):
+        assert Options(None, given).folder("uci") == tmp_path / "uci"  # type: ignore
+    with pytest.raises(NotRun, match="folder 'airfoil'"):
+        Options(None, tmp_path).folder("airfoil")  # type: ignore[arg-type]
+
+
+def test_any_table_with_a_label_column(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    lines = ["a,b,kind"]
+    for _ in range(40):
+        a, b = rng.normal(size=2)
+        lines.append(f"{a:.3f},{b:.3f},{'up' if a > b else 'down'}")
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join(lines))
+    words = ["uci", "--table", str(file), "--label", "kind"]
+    runner.main([*words, "--quick", "--out", str(tmp_path / "out")])
+    record = json.loads((tmp_path / "out" / "uci.json").read_text())
+    assert {row["set"] for row in record["tables"]["test error, %"]} == {"mine"}
+    assert "--table mine.csv --label kind" in record["command"]
+    assert "published ERM / Mixup" in record["tables"]["test error, %"][0]
+    capsys.readouterr()
+
+
+def test_the_report_needs_no_claim(tmp_path):
+    markdown, page = _report.write(tmp_path, ["uci"])
+    assert "not run" in markdown.read_text()
+    assert "not run" in page.read_text()

@@ -31,6 +31,11 @@ METHODS = {  # what is mixed or smoothed, and how much
     "Mixup 1, inputs only": {"alpha": 1.0, "inputs_only": 1, "smoothing": 0.0},
     "label smoothing 0.1": {"alpha": 0.0, "inputs_only": 0, "smoothing": 0.1},
 }
+CLAIMED = {  # measure: words, unit
+    "ece": ("has a lower ECE", "points"),
+    "nll": ("has a lower NLL", "nats"),
+    "foreign": ("is less sure of shuffled pixels", "points"),
+}
 PUBLISHED = [
     {
         "data": "ImageNet, ResNet-50",
@@ -153,28 +158,17 @@ def _both_ways(noise: float, found: Mapping[tuple[str, float], Results]) -> str:
 
 
 def _parts(found: Mapping[tuple[str, float], Results]) -> list[Part]:
+    def less(noise: float, name: str, measure: str, than: str = "ERM") -> Part:
+        words, unit = CLAIMED[measure]
+        gain = paired(found[than, noise][measure], found[name, noise][measure])
+        return Part(f"{noise:.0%} noise: {name} {words} than {than}", gain, unit)
+
     parts = []
     for noise in NOISES:
-
-        def less(
-            statement: str,
-            name: str,
-            measure: str,
-            unit: str = "points",
-            *,
-            than: str = "ERM",
-            noise: float = noise,
-        ) -> Part:
-            ours, theirs = found[name, noise], found[than, noise]
-            gain = paired(theirs[measure], ours[measure])
-            return Part(f"{noise:.0%} noise: {name} {statement} {than}", gain, unit)
-
         for name in ("Mixup 0.2", "Mixup 1"):
-            parts.append(less("has a lower ECE than", name, "ece"))
-            parts.append(less("has a lower NLL than", name, "nll", "nats"))
-        other = "Mixup 1, inputs only"
-        parts.append(less("has a lower ECE than", "Mixup 1", "ece", than=other))
-        parts.append(less("is less sure of shuffled pixels than", "Mixup 1", "foreign"))
+            parts += [less(noise, name, "ece"), less(noise, name, "nll")]
+        parts.append(less(noise, "Mixup 1", "ece", than="Mixup 1, inputs only"))
+        parts.append(less(noise, "Mixup 1", "foreign"))
     return parts
 
 

@@ -33,6 +33,11 @@ FORMS = {  # printed: Beta(amount); else the authors' code, U(0, amount)
     "no mixup, NS": {"printed": 0.0, "amount": 0.0, "saturating": 0.0},
     "code, U(0, 0.2), NS": {"printed": 0.0, "amount": 0.2, "saturating": 0.0},
 }
+COMPARED = {
+    "code, U(0, 0.2)": "no mixup",
+    "printed, Beta(0.2)": "no mixup",
+    "code, U(0, 0.2), NS": "no mixup, NS",
+}
 
 
 def ring() -> Array:
@@ -154,17 +159,20 @@ def run(options: Options) -> Found:
         "ring": _one_set("ring", ring(), options, seeds, width, batch, steps),
         "grid": _one_set("grid", grid(), options, seeds, width, batch, steps),
     }
-    rows, parts = [], []
-    for name, sides in found.items():
-        rows += _rows(name, sides)
-        for form in FORMS:
-            if not form.startswith("no mixup"):
-                without = "no mixup, NS" if form.endswith("NS") else "no mixup"
-                gain = paired(_late(sides[form], "near"), _late(sides[without], "near"))
-                said = (
-                    f"{name}: more samples near a mode with {form} than with {without}"
-                )
-                parts.append(Part(said, gain))
+    rows = [row for name, sides in found.items() for row in _rows(name, sides)]
+    parts = [
+        Part(
+            f"{name}: {better} with {form} than with {without}",
+            paired(_late(sides[form], measure), _late(sides[without], measure)),
+            unit,
+        )
+        for measure, better, unit in (
+            ("near", "more samples near a mode", "points"),
+            ("hit", "more modes hit", "modes"),
+        )
+        for name, sides in found.items()
+        for form, without in COMPARED.items()
+    ]
     protocol = [
         f"generator and discriminator 3 x {width} ReLU, {LATENT} Gaussian latents, "
         "Adam 1e-3",
@@ -247,10 +255,13 @@ def _picture(found: Mapping[str, Sides]) -> Figure:
             axis.plot(*x.T, ".", ms=2, color="C1", alpha=0.6)
             axis.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
             axis.set_aspect("equal")
-            near = np.mean(_late(results, "near"))
-            axis.set_title(f"{name}: {form}\n{near:.0f}% near a mode", fontsize=9)
-            looks = np.mean([each["near"] for each in results], axis=0)
+            near, hit = (np.mean(_late(results, of)) for of in ("near", "hit"))
+            said = f"{name}: {form}\n{near:.0f}% near, {hit:.1f} modes hit"
+            axis.set_title(said, fontsize=9)
+            looks = np.mean([each["hit"] for each in results], axis=0)
             row[-1].plot(np.arange(1, LOOKS + 1) / LOOKS, looks, label=form)
-        row[-1].set(xlabel="of the training", ylabel="% near a mode", ylim=(0, 100))
-        row[-1].legend(fontsize=6)
+        row[-1].axhline(len(modes), color="gray", lw=1, ls="--")
+        row[-1].set(xlabel="share of the training", ylabel="modes hit", ylim=(0, None))
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower right", ncols=len(FORMS))
     return figure

@@ -50,7 +50,7 @@ class Gather:
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``."""
         # Partners count over the whole batch, and ``x`` may be one device's share.
-        index = partner % x.shape[0]
+        index = jax.lax.rem(partner, jnp.int32(x.shape[0]))
         narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2
         if narrow and _together(x) == x.shape[0] <= _LARGEST_PRODUCT:
             rows = jax.lax.platform_dependent(
@@ -202,7 +202,8 @@ def _in_blocks(
 
 def _swapped(rows: Array) -> Array:
     """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
-    return jnp.where(_places(rows) % 2 == 0, _shift(rows, 1), _shift(rows, -1))
+    even = jax.lax.rem(_places(rows), jnp.int32(2)) == 0
+    return jnp.where(even, _shift(rows, 1), _shift(rows, -1))
 
 
 def _places(rows: Array) -> Array:

@@ -160,7 +160,10 @@ def train_step(
         _checks.key(key)
         at_step = mixer(state.step) if isinstance(mixer, Scheduled) else mixer
         mix_batch = place.mixer(at_step)
-        key_mix, key_loss = jax.random.split(jax.random.fold_in(key, state.step))
+        # One hash each, and none for what is not used.
+        key_mix, key_loss = (
+            jax.random.fold_in(key, 2 * state.step + purpose) for purpose in (0, 1)
+        )
         key_loss = place.key(key_loss)
         if micro_batches == 1:
             grads, metrics, changes = gradients(

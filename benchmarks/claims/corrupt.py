@@ -94,8 +94,8 @@ def run(options: Options) -> Found:
     ]
     notes = [
         "Best is the least test error of any epoch, last that of the last one.",
-        "Training errors are against the labels trained on: the more error on corrupted "
-        "ones, the fewer of them were memorised.",
+        "Training errors are against the labels trained on: the more error on the "
+        "corrupted ones, the fewer of them were memorised.",
         "The paper shows the best of alpha 1, 2, 8, 32 and dropout 0.5, 0.7, 0.8, 0.9 "
         "(combined: alpha 1, 2, 4, 8 and dropout 0.3, 0.5, 0.7); where its choice is "
         "not among ours it has a row of its own.",

@@ -1,6 +1,6 @@
 """The models that the benchmarks train, true to their originals, in Flax Linen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,6 +81,48 @@ class ResNet50(nn.Module):
                     x = norm()(conv(4 * features, (1, 1), strides)(x))
                 x = nn.relu(x + y)
         return nn.Dense(self.classes, dtype=jnp.float32)(x.mean((1, 2)))
+
+
+class PreActResNet(nn.Module):
+    """PreAct ResNet-18 for small images; 11.2 million parameters.
+
+    Three stages of three blocks, of width 96 and with a stem of 16, are WRN-22-6.
+
+    Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+    """
+
+    classes: int
+    dtype: DTypeLike
+    blocks: Sequence[int] = (2, 2, 2, 2)
+    width: int = 64
+    stem: int = 64
+    conv: Callable[..., nn.Module] = nn.Conv
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Return logits ``[B, K]``, float32."""
+        conv = partial(self.conv, use_bias=False, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        x = conv(self.stem, (3, 3))(x)
+        for stage, blocks in enumerate(self.blocks):
+            for block in range(blocks):
+                features, strides = (
+                    self.width * 2**stage,
+                    2 if stage and not block else 1,
+                )
+                y = nn.relu(norm()(x))
+                if x.shape[-1] != features:
+                    x = conv(features, (1, 1), strides)(y)
+                y = nn.relu(norm()(conv(features, (3, 3), strides)(y)))
+                x = x + conv(features, (3, 3))(y)
+        x = nn.relu(norm()(x)).mean((1, 2))
+        return nn.Dense(self.classes, dtype=jnp.float32)(x)
 
 
 class ViT(nn.Module):

@@ -8,6 +8,7 @@ written as it ends, so that a run that was interrupted goes on where it stopped.
 import hashlib
 import inspect
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -69,25 +70,32 @@ class Runs:
           **facts: all else that the result depends on (epochs, sizes), JSON values.
 
         Returns:
-          For each setting its results, as numbers and lists.
+          For each setting its results, as numbers and lists; with ``seconds``, its
+          share of the time of its chunk, without compilation.
         """
         ids = [_id(group, setting, facts) for setting in settings]
         todo = [k for k, each in enumerate(ids) if each not in self._known]
         task = self._progress.add_task(group, total=len(ids))
         self._progress.advance(task, len(ids) - len(todo))
-        together = jax.jit(jax.vmap(run))
+        # All at once, so that a name has one dtype in every chunk.
+        stacked = {
+            name: np.asarray([settings[k][name] for k in todo])
+            for name in (settings[todo[0]] if todo else ())
+        }
+        together = None
         for start in range(0, len(todo), chunk):
-            taken = todo[start : start + chunk]
+            taken = np.arange(start, min(start + chunk, len(todo)))
             # The last chunk is filled up, so that one program serves all.
-            filled = [settings[k] for k in (taken * chunk)[: min(chunk, len(todo))]]
-            stacked = {
-                name: np.asarray([setting[name] for setting in filled])
-                for name in filled[0]
-            }
-            found = jax.tree.map(np.asarray, jax.block_until_ready(together(stacked)))
+            filled = np.resize(taken, min(chunk, len(todo)))
+            inputs = {name: each[filled] for name, each in stacked.items()}
+            if together is None:
+                together = jax.jit(jax.vmap(run)).lower(inputs).compile()
+            begin = time.perf_counter()
+            found = jax.tree.map(np.asarray, jax.block_until_ready(together(inputs)))
+            seconds = (time.perf_counter() - begin) / len(taken)
             for row, k in enumerate(taken):
                 result = {name: each[row].tolist() for name, each in found.items()}
-                self._keep(ids[k], result)
+                self._keep(ids[todo[k]], {**result, "seconds": seconds})
             self._progress.advance(task, len(taken))
         self._progress.remove_task(task)
         return [self._known[each] for each in ids]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 import mixup_jax as mx
 
@@ -27,6 +27,38 @@ class MLP(nn.Module):
             x = nn.relu(nn.Dense(width)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes)(x)
+
+
+class ProductConv(nn.Module):
+    """``nn.Conv`` of images as a product: in a loop a CPU is slow at convolutions."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int = 1
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        strides = (self.strides, self.strides)
+        pads = jax.lax.padtype_to_pads(x.shape[1:3], self.kernel_size, strides, "SAME")
+        height, width = (-(-size // self.strides) for size in x.shape[1:3])
+        around = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        shifted = [
+            around[:, i:, j:][:, :: self.strides, :: self.strides][:, :height, :width]
+            for i in range(self.kernel_size[0])
+            for j in range(self.kernel_size[1])
+        ]
+        x, kernel = nn.dtypes.promote_dtype(
+            jnp.concatenate(shifted, axis=-1), kernel, dtype=self.dtype
+        )
+        x = x @ kernel.reshape(-1, self.features)
+        if not self.use_bias:
+            return x
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x + bias.astype(x.dtype)
 
 
 class CNN(nn.Module):
@@ -76,6 +108,32 @@ def fit(
       batch_size: examples a step.
       after_epoch: called with the parameters; returns a pytree of arrays.
     """
+    state, seen = fit_state(
+        key,
+        mx.training.TrainState.create(params, tx),
+        *(data, rows),
+        loss=loss,
+        mixer=mixer,
+        epochs=epochs,
+        batch_size=batch_size,
+        after_epoch=lambda state: after_epoch(state.params),
+    )
+    return state.params, seen
+
+
+def fit_state(
+    key: Array,
+    state: mx.training.TrainState,
+    data: Any,
+    rows: Array,
+    *,
+    loss: Any,
+    mixer: Any,
+    epochs: int,
+    batch_size: int,
+    after_epoch: Callable[[Any], Any] = lambda state: None,
+) -> tuple[Any, Any]:
+    """Train as `fit` does, for models that carry more than parameters."""
     step = mx.training.train_step(loss, mixer)
     size = rows.shape[0]
     steps = math.ceil(size / batch_size)
@@ -89,11 +147,9 @@ def fit(
     def epoch(state: Any, key: Array) -> tuple[Any, Any]:
         order = jnp.resize(jax.random.permutation(key, rows), (steps, batch_size))
         state, _ = jax.lax.scan(one, state, order)
-        return state, after_epoch(state.params)
+        return state, after_epoch(state)
 
-    state = mx.training.TrainState.create(params, tx)
-    state, seen = jax.lax.scan(epoch, state, jax.random.split(key_order, epochs))
-    return state.params, seen
+    return jax.lax.scan(epoch, state, jax.random.split(key_order, epochs))
 
 
 def cross_entropy(apply: Callable[..., Any]) -> Callable[..., Any]:

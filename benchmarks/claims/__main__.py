@@ -34,6 +34,7 @@ CLAIMS = (
     "corrupt",
     "ablation",
     "gan",
+    "speech",
     "features",
     "regression",
     "calibration",

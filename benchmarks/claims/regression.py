@@ -54,7 +54,7 @@ def with_pool(pool: mx.Batch, *, alpha: Array, bandwidth: Array, layer: int) -> 
     partners that were drawn for it.
     """
     # Summed up once, as the authors do: an exact draw is then one uniform number.
-    weights = jax.nn.softmax(mx.pairings.label_kernel(bandwidth=bandwidth)(pool, pool))
+    weights = jax.nn.softmax(mx.pairings.label_kernel(bandwidth=bandwidth)(pool))
     up_to = jnp.cumsum(weights, axis=1)
 
     def mixer(key: Array, batch: Any) -> tuple[mx.Batch, mx.Mix]:

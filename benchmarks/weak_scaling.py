@@ -165,7 +165,7 @@ def main() -> None:
             f"weak_scaling: needs two devices or more, and there is {available}. Run "
             "it on the host: JAX_PLATFORMS=cpu."
         )
-    options: dict[str, Any] = {"rounds": 25, "seconds": 240.0}
+    options: dict[str, Any] = {"rounds": 25, "seconds": 45.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0}
     rows: list[dict[str, Any]] = []

@@ -106,6 +106,20 @@ def test_what_is_known_is_not_run_again(runs):
     assert len(calls) == 4
 
 
+def test_the_time_of_what_was_known_is_counted_once(runs, tmp_path):
+    first = runs()
+    first.many("a", squares([]), settings(3), chunk=3)
+    assert first.seconds_before == 0
+    again = runs()
+    for _ in range(2):
+        again.many("a", squares([]), settings(3), chunk=3)
+    kept = map(json.loads, (tmp_path / "runs.jsonl").read_text().splitlines())
+    assert again.seconds_before > 0
+    assert again.seconds_before == pytest.approx(
+        sum(row["result"]["seconds"] for row in kept)
+    )
+
+
 def test_another_version_of_the_script_runs_anew(runs):
     calls = []
     runs("first").many("a", squares(calls), settings(2), chunk=2)

@@ -83,8 +83,9 @@ def _run(name: str, args: Any, out: Path) -> None:
         label = int(label)
     start = time.perf_counter()
     with _measure.progress(name) as bar:
+        runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
         options = Options(
-            Runs(out / "runs" / f"{name}.jsonl", script, bar),
+            runs,
             *(args.data_dir, args.full, args.quick, args.seeds, args.table, label),
         )
         try:
@@ -92,7 +93,7 @@ def _run(name: str, args: Any, out: Path) -> None:
         except NotRun as error:
             rich.console.Console().print(f"{name}: not run, {error}")
             return
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + runs.seconds_before
     for heading, rows in found.tables.items():
         _measure.show(f"{title}\n{heading}", rows)
     _measure.show("verdicts", [_row(part) for part in found.parts])

@@ -29,7 +29,12 @@ class Runs:
       file: where they are kept, JSON lines.
       script: the module of the claim. Runs of another version of it do not count.
       progress: the bar to advance.
+
+    Attributes:
+      seconds_before: what the results took that were known already.
     """
+
+    seconds_before = 0.0
 
     def __init__(
         self, file: Path, script: ModuleType, progress: rich.progress.Progress
@@ -38,6 +43,7 @@ class Runs:
         source = inspect.getsource(script).encode()
         self._version = hashlib.sha256(source).hexdigest()[:12]
         self._known: dict[str, Result] = {}
+        self._counted: set[str] = set()
         if file.exists():
             for line in file.read_text().splitlines():
                 self._remember(line)
@@ -77,6 +83,9 @@ class Runs:
         todo = [k for k, each in enumerate(ids) if each not in self._known]
         task = self._progress.add_task(group, total=len(ids))
         self._progress.advance(task, len(ids) - len(todo))
+        for each in {*ids} & {*self._known} - self._counted:
+            self.seconds_before += self._known[each].get("seconds", 0.0)
+        self._counted |= {*ids}  # once, whoever asks for it again
         # All at once, so that a name has one dtype in every chunk.
         stacked = {
             name: np.asarray([settings[k][name] for k in todo])

@@ -201,11 +201,11 @@ METHODS: dict[str, Method] = {
         ),
         corrected=False,
     ),
-    "choose-extrapolate": Method(
-        lambda a: mx.choose(
+    "choose-extrapolate": fixed(
+        mx.choose(
             [
                 partial(mx.extrapolate, pairing=mx.pairings.neighbour),
-                partial(mx.mixup, alpha=a),
+                mx.mixup,
                 mx.erm,
             ],
             [0.3, 0.3, 0.4],

@@ -150,7 +150,7 @@ def test_applied_again_is_the_same_bit_for_bit(case):
 
 def test_targets_may_be_none(case):
     if case.method.classes:
-        with pytest.raises(ValueError, match="labels"):
+        with pytest.raises(ValueError, match=r"labels: |targets: "):
             case.method.mixer(jax.random.key(SEED), (case.batch[0], None))
         return
     (inputs, targets), mix = case.method.mixer(
@@ -196,7 +196,7 @@ def test_raw_and_typed_keys_draw_the_same(case):
 
 
 def test_another_key_draws_anew(case):
-    if case.name in ("erm", "mixup-constant", "mixup-constant-each"):
+    if case.name in ("erm", "mixup-constant", "mixup-constant-each", "extrapolate"):
         return
     _, mix = case.method.mixer(jax.random.key(SEED + 1), case.batch)
     assert not np.array_equal(mix.lam, case.lam)

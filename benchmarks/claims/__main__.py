@@ -32,6 +32,7 @@ CLAIMS = (
     "uci",
     "boundary",
     "corrupt",
+    "adversarial",
     "ablation",
     "gan",
     "speech",

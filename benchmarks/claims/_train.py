@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -51,7 +52,7 @@ class ProductConv(nn.Module):
             for i in range(self.kernel_size[0])
             for j in range(self.kernel_size[1])
         ]
-        x, kernel = nn.dtypes.promote_dtype(
+        x, kernel = promote_dtype(
             jnp.concatenate(shifted, axis=-1), kernel, dtype=self.dtype
         )
         x = x @ kernel.reshape(-1, self.features)

@@ -1,0 +1,169 @@
+"""CIFAR-10 and other small images for the claims, and how residual networks learn them.
+
+Images stay bytes until they are in a batch; each is cropped and flipped before it is
+mixed.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+import mixup_jax as mx
+from benchmarks.claims import _train
+from benchmarks.claims._claim import NotRun, Options
+from examples import datasets
+
+AT_ONCE = 500  # images that are predicted together
+MARGIN = 4  # pixels by which a crop may lie beside the image
+EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
+
+
+def images(options: Options, name: str) -> datasets.Images:
+    """Return one of `examples.datasets`, or raise NotRun."""
+    try:
+        return datasets.DATASETS[name](options.folder(name))
+    except FileNotFoundError as error:
+        raise NotRun(str(error)) from error
+
+
+def scaled(images: Array) -> Array:
+    """Return images of bytes in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
+    """Return ``model.apply`` for inputs in [0, 1], channels scaled by ``images``."""
+    axes = (0, 1, 2)
+    mean, std = np.mean(images, axes) / 255, np.std(images, axes) / 255
+
+    def apply(variables: Any, x: Array, **how: Any) -> Any:
+        x = (x - mean.astype(np.float32)) / std.astype(np.float32)
+        return model.apply(variables, x, **how)
+
+    return apply
+
+
+def crop_and_flip(key: Array, images: Array) -> Array:
+    """Shift each image by up to `MARGIN` pixels, filled with zeros; mirror half."""
+    key_place, key_flip = jax.random.split(key)
+    count, height, width, channels = images.shape
+    places = jax.random.randint(key_place, (count, 2), 0, 2 * MARGIN + 1)
+    flips = jax.random.bernoulli(key_flip, shape=(count, 1, 1, 1))
+    sides = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+
+    def crop(image: Array, place: Array) -> Array:
+        start = (place[0], place[1], 0)
+        return jax.lax.dynamic_slice(image, start, (height, width, channels))
+
+    cropped = jax.vmap(crop)(jnp.pad(images, sides), places)
+    return jnp.where(flips, cropped[:, :, ::-1], cropped)
+
+
+def on_images(mixer: mx.Mixer, *, augmented: bool) -> mx.Mixer:
+    """Return ``mixer`` for images of bytes, ``augmented`` before they are mixed."""
+
+    def mixed(key: Array, batch: Any) -> tuple[Any, mx.Mix]:
+        key_augment, key_mix = jax.random.split(key)
+        inputs, targets = batch
+        inputs = scaled(inputs)
+        if augmented:
+            inputs = crop_and_flip(key_augment, inputs)
+        return mixer(key_mix, (inputs, targets))
+
+    return mixed
+
+
+def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
+    """Return the loss on soft targets of a model with batch normalisation."""
+
+    def loss(params: Any, batch: Any, mix: mx.Mix, state: Any, key: Array) -> Any:
+        x, y = batch
+        variables = {"params": params, **state.model_state}
+        logits, changed = apply(
+            variables, x, train=True, mutable=list(state.model_state)
+        )
+        value = optax.softmax_cross_entropy(logits, y).mean()
+        return value, ({}, {"model_state": dict(changed)})
+
+    return mx.training.stateful(loss)
+
+
+def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
+    """Return the error on images of bytes in percent, a few of them at once."""
+
+    def one(image: Array) -> Array:
+        return predict(scaled(image)[None])[0]
+
+    logits = jax.lax.map(one, jnp.asarray(images), batch_size=AT_ONCE)
+    return _train.error(logits, jnp.asarray(labels))
+
+
+def step_sgd(steps: int) -> optax.GradientTransformation:
+    """Return the paper's optimiser: its rate falls after 1/2 and 3/4 of ``steps``."""
+    rate = optax.piecewise_constant_schedule(
+        RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
+    )
+    return optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(rate, momentum=0.9))
+
+
+def learn(
+    key: Array,
+    model: nn.Module,
+    data: tuple[Any, Any],
+    rows: Array,
+    *,
+    alpha: Any,
+    tx: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int,
+    augmented: bool,
+    after_epoch: Callable[[Callable[[Array], Any]], Any] = lambda predict: None,
+) -> tuple[Any, Any]:
+    """Train ``model``; return its variables, and what ``after_epoch`` said.
+
+    Args:
+      key: PRNG key.
+      model: with ``classes``, called with ``train``; may normalise batches.
+      data: images of bytes, int labels.
+      rows: those to train on.
+      alpha: of Mixup; 0 is ERM. May be traced.
+      tx: the optimiser.
+      epochs: how many.
+      batch_size: examples a step.
+      augmented: whether images are cropped and flipped.
+      after_epoch: called with what takes images in [0, 1] to logits; returns a pytree
+        of arrays.
+    """
+    key_init, key_fit = jax.random.split(key)
+    images, labels = (jnp.asarray(each) for each in data)
+    apply = standardised(model, data[0])
+    model_state = dict(model.init(key_init, scaled(images[:1])))
+    params = model_state.pop("params")
+
+    def variables(state: mx.training.TrainState) -> Any:
+        return {"params": state.params, **state.model_state}
+
+    state, seen = _train.fit_state(
+        key_fit,
+        mx.training.TrainState.create(params, tx, model_state=model_state),
+        (images, mx.losses.one_hot(labels, model.classes)),  # type: ignore
+        rows,
+        loss=loss_of(apply),
+        mixer=on_images(
+            functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation),
+            augmented=augmented,
+        ),
+        epochs=epochs,
+        batch_size=batch_size,
+        after_epoch=lambda state: after_epoch(
+            functools.partial(apply, variables(state))
+        ),
+    )
+    return variables(state), seen

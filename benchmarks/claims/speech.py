@@ -149,8 +149,13 @@ def run(options: Options) -> Found:
             epochs=epochs,
         )
         found = [each["error"] for each in results]
+        # One value for each speaker: runs without the same one are not independent.
         sides[net] = {
-            alpha: found[k * seeds : (k + 1) * seeds] for k, alpha in enumerate(alphas)
+            alpha: [
+                float(np.mean(found[k * seeds : (k + 1) * seeds][speaker::speakers]))
+                for speaker in range(min(seeds, speakers))
+            ]
+            for k, alpha in enumerate(alphas)
         }
     protocol = [
         f"{len(spectrograms)} recordings of digits by {speakers} speakers, one of whom "

@@ -39,6 +39,7 @@ CLAIMS = (
     "features",
     "regression",
     "calibration",
+    "cifar",
 )
 
 

@@ -21,7 +21,7 @@ from benchmarks.claims._claim import NotRun, Options
 from examples import datasets
 
 AT_ONCE = 500  # images that are predicted together
-MARGIN = 4  # pixels by which a crop may lie beside the image
+MARGIN = 1 / 8  # of a side, by which a crop may lie beside the image
 EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
 
 
@@ -51,12 +51,13 @@ def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
 
 
 def crop_and_flip(key: Array, images: Array) -> Array:
-    """Shift each image by up to `MARGIN` pixels, filled with zeros; mirror half."""
+    """Shift each image by up to `MARGIN`, filled with zeros; mirror half of them."""
     key_place, key_flip = jax.random.split(key)
     count, height, width, channels = images.shape
-    places = jax.random.randint(key_place, (count, 2), 0, 2 * MARGIN + 1)
+    margin = int(MARGIN * height)
+    places = jax.random.randint(key_place, (count, 2), 0, 2 * margin + 1)
     flips = jax.random.bernoulli(key_flip, shape=(count, 1, 1, 1))
-    sides = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+    sides = ((0, 0), (margin, margin), (margin, margin), (0, 0))
 
     def crop(image: Array, place: Array) -> Array:
         start = (place[0], place[1], 0)
@@ -105,12 +106,12 @@ def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
     return _train.error(logits, jnp.asarray(labels))
 
 
-def step_sgd(steps: int) -> optax.GradientTransformation:
+def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
     """Return the paper's optimiser: its rate falls after 1/2 and 3/4 of ``steps``."""
     rate = optax.piecewise_constant_schedule(
         RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
     )
-    return optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(rate, momentum=0.9))
+    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9))
 
 
 def learn(

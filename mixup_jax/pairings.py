@@ -9,6 +9,7 @@ The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loade
 shuffles: pairs are then random, and cost nothing to draw.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -252,7 +253,7 @@ class Affinity(Protocol):
         ...
 
 
-def weighted(affinity: Affinity) -> Pairing:
+def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     """Return the pairing that draws partners in proportion to a weight.
 
     ``P(partner(i) = j) = exp(affinity[i, j]) / sum_k exp(affinity[i, k])``, k != i

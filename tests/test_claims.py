@@ -3,7 +3,6 @@
 import json
 import sys
 import types
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +38,8 @@ def test_one_value_says_nothing_of_its_error():
 
 
 def test_differences_are_paired():
-    noise = np.random.default_rng(0).normal(size=20) * 100
-    got = paired(noise + 1, noise)
+    noise = [100 * x for x in np.random.default_rng(0).normal(size=20).tolist()]
+    got = paired([x + 1 for x in noise], noise)
     np.testing.assert_allclose(got[:3], (1, 1, 1), rtol=1e-9)
 
 
@@ -55,15 +54,14 @@ def test_the_verdict_is_what_the_interval_says(low, high, said):
 
 @pytest.fixture
 def runs(tmp_path):
-    script = types.ModuleType("claim")
-    script.__file__ = str(tmp_path / "claim.py")
+    source = tmp_path / "claim.py"
 
     def made(text="first"):
-        Path(script.__file__).write_text(text)
-        with_source = types.ModuleType("claim")
-        with_source.__file__ = script.__file__
+        source.write_text(text)
+        script = types.ModuleType("claim")
+        script.__file__ = str(source)
         bar = rich.progress.Progress(disable=True)
-        return Runs(tmp_path / "runs.jsonl", with_source, bar)
+        return Runs(tmp_path / "runs.jsonl", script, bar)
 
     return made
 

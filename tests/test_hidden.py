@@ -72,7 +72,7 @@ def forward(mix, x):
 
 def through_linen(mix, x):
     with mx.hidden.linen(mix, after=["blocks_0", "blocks_1"]):
-        return LINEN.apply(VARIABLES, x)
+        return jnp.asarray(LINEN.apply(VARIABLES, x))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -93,13 +93,14 @@ def test_linen_is_mixed_as_by_hand(layer):
     (x, _), mix = mx.manifold(KEY, (X, Y), layers=(layer,))
     got = through_linen(mix, x)
     oracle.assert_close(got, forward(mix, x))
-    assert not np.allclose(got, LINEN.apply(VARIABLES, X), atol=1e-3)
+    assert not np.allclose(got, jnp.asarray(LINEN.apply(VARIABLES, X)), atol=1e-3)
 
 
 def test_one_program_serves_all_layers_and_each_is_drawn():
     @jax.jit
     def run(key):
         (x, _), mix = mx.manifold(key, (X, Y), layers=LAYERS)
+        assert isinstance(mix.region, mx.regions.Layer)
         return through_linen(mix, x), mix.region.drawn, forward(mix, x)
 
     count = 300
@@ -108,7 +109,7 @@ def test_one_program_serves_all_layers_and_each_is_drawn():
     assert (drawn == drawn[:, :1]).all()
     share = np.bincount(np.asarray(drawn[:, 0]), minlength=3) / count
     assert np.abs(share - 1 / 3).max() < 4 * np.sqrt(2 / 9 / count)
-    assert "conditional" not in run.lower(KEY).compile().as_text()
+    assert "conditional" not in run.lower(KEY).compile().as_text() or ""
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -147,7 +148,7 @@ def test_training_lowers_the_loss_without_a_change_to_the_model(flavour):
     def logits_of(params, x, mix):
         if flavour == "linen":
             with mx.hidden.linen(mix, after=["blocks_0", "blocks_1"]):
-                return LINEN.apply(params, x)
+                return jnp.asarray(LINEN.apply(params, x))
         model = nnx.merge(graph, params, rest, copy=True)
         with mx.hidden.nnx(model, mix, after=["blocks/0", "blocks/1"]):
             return model(x)
@@ -184,6 +185,7 @@ def test_other_mixers_leave_hidden_layers_alone():
         oracle.assert_equal(mix.at(1).inputs(images), images)
         oracle.assert_equal(mix.at(0).inputs(images), mix.inputs(images))
     (mixed, _), mix = both(jax.random.key(1), (images, None))
+    assert isinstance(mix.region, mx.regions.Chosen)
     pasted = np.asarray(mix.region.index) == 1
     hidden = np.asarray(mix.at(1).inputs(images))
     changed = (hidden != np.asarray(images)).any(axis=(1, 2, 3))
@@ -208,7 +210,7 @@ def test_on_a_mesh_nothing_is_sent(kind):
     with jax.set_mesh(mesh):
         compiled = jax.jit(run).lower(KEY, batch).compile()
         got = jax.jit(run)(KEY, batch)
-    text = compiled.as_text()
+    text = compiled.as_text() or ""
     assert not any(word in text for word in ("all-gather", "all-reduce", "permute("))
     oracle.assert_close(jax.device_get(got), jax.device_get(run(KEY, (X, Y))))
 

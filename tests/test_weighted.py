@@ -112,7 +112,7 @@ def test_on_each_share_nothing_is_sent():
         out_specs=spec,
     )
     batch = (jnp.asarray(X), jnp.asarray(X[:, :1]))
-    text = jax.jit(run).lower(jax.random.key(0), batch).compile().as_text()
+    text = jax.jit(run).lower(jax.random.key(0), batch).compile().as_text() or ""
     assert not any(word in text for word in ("all-gather", "all-reduce", "permute("))
 
 
@@ -121,7 +121,11 @@ def test_on_each_share_nothing_is_sent():
     [
         (lambda: nearest(0), ValueError, "at least 1 neighbour; got 0"),
         (lambda: label_kernel(bandwidth=0.0), ValueError, "label_kernel: bandwidth"),
-        (lambda: weighted(1.0), TypeError, "weighted: affinity: expected a function"),
+        (
+            lambda: weighted(1.0),  # pyright: ignore[reportArgumentType]
+            TypeError,
+            "weighted: affinity: expected a function",
+        ),
         (
             lambda: drawn(weighted(label_kernel(bandwidth=1.0)), (X, None)),
             ValueError,

@@ -40,8 +40,9 @@ def scaled(images: Array) -> Array:
 
 def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
     """Return ``model.apply`` for inputs in [0, 1], channels scaled by ``images``."""
-    axes = (0, 1, 2)
-    mean, std = np.mean(images, axes) / 255, np.std(images, axes) / 255
+    mean, std = (
+        each(images, axis=(0, 1, 2), keepdims=True) / 255 for each in (np.mean, np.std)
+    )
 
     def apply(variables: Any, x: Array, **how: Any) -> Any:
         x = (x - mean.astype(np.float32)) / std.astype(np.float32)

@@ -59,7 +59,7 @@ class ProductConv(nn.Module):
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x + bias.astype(x.dtype)
+        return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
 
 
 class CNN(nn.Module):

@@ -268,6 +268,8 @@ def _rows(found: Mapping[str, Results], size: Size) -> list[dict[str, Any]]:
 def _reached(curves: list[list[float]]) -> str:
     """Return after how many epochs each seed first reached the goal."""
     there = [np.flatnonzero(np.array(each) <= 100 - GOAL) for each in curves]
+    if not any(map(len, there)):
+        return "never"
     return ", ".join(str(each[0] + 1) if len(each) else "never" for each in there)
 
 

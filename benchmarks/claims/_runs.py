@@ -18,6 +18,10 @@ import jax
 import numpy as np
 import rich.progress
 
+import mixup_jax
+
+SHARED = ("train", "images", "resnet")  # the modules that train
+
 Setting = Mapping[str, float]
 Result = dict[str, Any]
 
@@ -27,7 +31,8 @@ class Runs:
 
     Args:
       file: where they are kept, JSON lines.
-      script: the module of the claim. Runs of another version of it do not count.
+      script: the module of the claim. Runs of another version of it, of what the
+        claims share or of the library do not count.
       progress: the bar to advance.
 
     Attributes:
@@ -40,8 +45,7 @@ class Runs:
         self, file: Path, script: ModuleType, progress: rich.progress.Progress
     ):
         self._file, self._progress = file, progress
-        source = inspect.getsource(script).encode()
-        self._version = hashlib.sha256(source).hexdigest()[:12]
+        self._version = _version(script)
         self._known: dict[str, Result] = {}
         self._counted: set[str] = set()
         if file.exists():
@@ -115,6 +119,15 @@ class Runs:
         row = {"id": name, "version": self._version, "result": result}
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _version(script: ModuleType) -> str:
+    """Return a hash of what a result depends on: the claim, what claims share, ours."""
+    ours = Path(mixup_jax.__file__).parent.glob("*.py")
+    shared = (Path(__file__).with_name(f"_{name}.py") for name in SHARED)
+    sources = [file.read_bytes() for file in sorted([*ours, *shared])]
+    sources.append(inspect.getsource(script).encode())
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
 
 
 def _id(group: str, setting: Setting, facts: Mapping[str, Any]) -> str:

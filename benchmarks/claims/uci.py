@@ -1,6 +1,6 @@
 """Mixup lowers the test error of small networks on tables of data (Table 4).
 
-Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.5. The paper's text says
+Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.6. The paper's text says
 "four out of the six", its table shows five gains and one tie; it states neither alpha
 nor splits, scaling or seeds. Any CSV or ARFF file: `--table FILE --label COLUMN`.
 """

@@ -245,7 +245,7 @@ def other_class(
 class Affinity(Protocol):
     """Scores partners by log weights: -inf for who is none."""
 
-    def __call__(self, batch: Batch, candidates: Batch | None = None, /) -> Array:
+    def __call__(self, batch: Batch, candidates: Batch | None = None) -> Array:
         """Return float32 ``[A, B]`` for A examples and B candidates.
 
         Without candidates they are the batch itself, and nobody is its own neighbour.
@@ -316,7 +316,7 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     smallest = float(np.finfo(np.float32).tiny)
     _checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
 
-    def affinity(batch: Batch, candidates: Batch | None = None, /) -> Array:
+    def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         width = jnp.asarray(bandwidth, jnp.float32)
         distances = _squared_distances(batch, candidates, "targets")
         return -distances / (2 * width**2)
@@ -327,8 +327,8 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
 
-    By Euclidean distance over all leaves. Nobody is its own neighbour; who is as far as
-    the k-th counts too.
+    By Euclidean distance over all leaves, in float32. Nobody is its own neighbour; who
+    is as far as the k-th counts too.
 
     Args:
       k: how many, at least 1. With fewer candidates all are taken.
@@ -351,7 +351,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
             "mixup_jax.erm."
         )
 
-    def affinity(batch: Batch, candidates: Batch | None = None, /) -> Array:
+    def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         distances = _squared_distances(batch, candidates, "inputs")
         if candidates is None:
             itself = jnp.eye(distances.shape[0], dtype=bool)
@@ -367,7 +367,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     return affinity
 
 
-def of_same_class(batch: Batch, candidates: Batch | None = None, /) -> Array:
+def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
     """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
 
     Targets tell the class, as for ``same_class``. To be added to another affinity, or

@@ -26,7 +26,7 @@ NAMESPACES = [
 ]
 
 # What a plain call gives by place although it has a default.
-BY_PLACE = {"ratios.beta": {"b"}}
+BY_PLACE = {"ratios.beta": {"b"}, "pairings.of_same_class": {"candidates"}}
 
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [

@@ -61,14 +61,19 @@ class Problem(NamedTuple):
         )
 
 
-def load(options: Options) -> Problem:
-    """Return digits in [0, 1], or at full size CIFAR-10 in [-1, 1]."""
+def load(options: Options, train: float = 2 / 3) -> Problem:
+    """Return digits in [0, 1], or at full size CIFAR-10 in [-1, 1].
+
+    Args:
+      options: of the claim.
+      train: the share of the digits to train on.
+    """
     if not options.full:
         found = datasets.digits()
         x = np.concatenate([found.train_images, found.test_images])
         labels = np.concatenate([found.train_labels, found.test_labels])
         x = x.reshape(len(x), -1) / np.float32(255)
-        split = functools.partial(_train.split, size=len(x), train=2 / 3)
+        split = functools.partial(_train.split, size=len(x), train=train)
         return Problem("digits", jnp.asarray(x), jnp.asarray(labels), 10, split)
     try:
         found = datasets.cifar10(options.folder("cifar10"))

@@ -115,9 +115,9 @@ SOME = (*FEW, "mixup, permuted, a share", "pasted, jit")
 QUICK = [("v5e:2x2", "cnn", FEW)]
 FULL = [
     ("v5e:2x2", "vit_s16", SOME),
-    ("v5e:2x2", "resnet50", tuple(MIXERS)),
-    ("v5e:16x16", "vit_s16", FEW),
     ("v6e:2x2", "vit_s16", FEW),
+    ("v5e:16x16", "vit_s16", FEW),
+    ("v5e:2x2", "resnet50", tuple(MIXERS)),
 ]
 
 

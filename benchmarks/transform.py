@@ -50,23 +50,13 @@ def ours(case: Case) -> Contender:
 def drawing(case: Case) -> Contender:
     """What ours takes to draw, with nothing to mix."""
     mixer = _mixer(case)
-
-    def draw(key, x, y):
-        mix = mixer(key, (x, y))[1]
-        return mix.lam, mix.partner, mix.region
-
-    return peers.on_jax(draw, case)
+    return peers.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
 
 
 def passing(case: Case) -> Contender:
     """What ours takes to mix by what was drawn before: the pass over the batch."""
-    key, x, y = peers.arrays(case)
-    mixer = _mixer(case)
-
-    def draw(key, x, y):
-        return mixer(key, (x, y))[1]
-
-    mix = jax.jit(peers.float_first(draw, case))(key, x, y)
+    _, x, y = peers.arrays(case)
+    mix = drawing(case).run()
     apply = peers.float_first(lambda mix, x, y: mix.batch((x, y)), case)
     program = _measure.compiled(apply, mix, x, y)
     return Contender(lambda: program(mix, x, y), program=program)
@@ -105,8 +95,8 @@ def measure(
         "per": case.per,
         "dtype": case.dtype,
         "size": size,
+        "bytes": size_in_bytes,
     }
-    head["bytes"] = size_in_bytes
     mixing = ours(case)
     for name, build in contenders.items():
         try:
@@ -118,21 +108,17 @@ def measure(
         if name == "copy":
             turns["our pass"] = passing(case)
         times = _measure.interleaved(turns, **options)
-        if name == "copy":
-            for who in ("ours", "our pass"):
-                yield head | {
-                    "who": who,
-                    "ms": _measure.median(times[who] * 1e3),
-                    "x ours": _measure.ratio(times[who], times["ours"]),
-                    "x copy": _measure.ratio(times[who], times["copy"]),
-                    "bytes moved a byte": _moved(turns[who], size_in_bytes),
-                }
-        yield head | {
-            "who": name,
-            "ms": _measure.median(times[name] * 1e3),
-            "x ours": _measure.ratio(times[name], times["ours"]),
-            "bytes moved a byte": _moved(contender, size_in_bytes),
-        }
+        ours_too = ("ours", "our pass") if name == "copy" else ()
+        for who in (*ours_too, name):
+            row = head | {
+                "who": who,
+                "ms": _measure.median(times[who] * 1e3),
+                "x ours": _measure.ratio(times[who], times["ours"]),
+                "bytes moved a byte": _moved(turns[who], size_in_bytes),
+            }
+            if who in ours_too:
+                row["x copy"] = _measure.ratio(times[who], times["copy"])
+            yield row
 
 
 def _moved(contender: Contender, size_in_bytes: int) -> float | None:

@@ -124,11 +124,22 @@ def function(value: Any, name: str, example: str) -> None:
 
 def blendable(tree: Any, name: str, advice: str) -> None:
     """Raise TypeError unless every leaf is floating or complex."""
+    wanted = "a floating or complex dtype, so that values can be blended"
+    _of_kind(tree, name, jnp.inexact, wanted, advice)
+
+
+def floating(tree: Any, name: str, purpose: str, advice: str) -> None:
+    """Raise TypeError unless every leaf is floating, which ``purpose`` asks for."""
+    _of_kind(tree, name, jnp.floating, f"a floating dtype, {purpose}", advice)
+
+
+def _of_kind(tree: Any, name: str, kind: Any, wanted: str, advice: str) -> None:
     for where, leaf in leaves(tree, name):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        leaf = array(leaf)
+        if not jnp.issubdtype(leaf.dtype, kind):
             raise TypeError(
-                f"{where}: expected a floating or complex dtype, so that values can be "
-                f"blended; got {leaf.dtype}{list(leaf.shape)}. {advice}"
+                f"{where}: expected {wanted}; got {leaf.dtype}{list(leaf.shape)}. "
+                f"{advice}"
             )
 
 

@@ -51,12 +51,8 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
         advice = "It is a standard deviation, in the units of the inputs."
         _checks.number(sigma, "gaussian: sigma", 0, advice=advice)
         _checks.shaped(sigma, "gaussian: sigma", [()], advice)
-        for where, leaf in _checks.leaves(inputs, "inputs"):
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise TypeError(
-                    f"{where}: expected a floating dtype, to add noise to; got "
-                    f"{leaf.dtype}{list(leaf.shape)}. Cast or scale integers first."
-                )
+        advice = "Cast or scale integers first."
+        _checks.floating(inputs, "inputs", "to add noise to", advice)
         leaves, structure = jax.tree.flatten(inputs)
         keys = jax.random.split(key, len(leaves))
         noisy = [_noisy(k, jnp.asarray(leaf), sigma) for k, leaf in zip(keys, leaves)]

@@ -114,13 +114,8 @@ def _step(loss: Callable[[Any], Array], x: Any, size: ArrayLike, bounds: Bounds)
 
 
 def _check(x: Any, bounds: Bounds, **sizes: ArrayLike) -> None:
-    for where, leaf in _checks.leaves(x, "x"):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise TypeError(
-                f"{where}: expected a floating dtype, to be differentiated by; got "
-                f"{_checks.describe(leaf)}. Scale images to floats within the model's "
-                "range first."
-            )
+    advice = "Scale images to floats within the model's range first."
+    _checks.floating(x, "x", "to be differentiated by", advice)
     for name, size in sizes.items():
         advice = "It is a distance in the units of the inputs."
         _checks.number(size, name, 0, advice=advice)

@@ -46,8 +46,7 @@ def accuracy(logits: Array, targets: ArrayLike) -> Array:
     predicted = jnp.argmax(logits, axis=-1)
     if not dense:
         return (predicted == targets).astype(jnp.float32)
-    hit = jax.nn.one_hot(predicted, logits.shape[-1], dtype=bool)
-    return jnp.sum(jnp.where(hit, targets, 0), axis=-1).astype(jnp.float32)
+    return _at(predicted, targets).astype(jnp.float32)
 
 
 def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
@@ -94,8 +93,7 @@ def nll(logits: Array, labels: ArrayLike) -> Array:
     """
     labels = _labels(logits, labels, "nll")
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    hit = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-    return -jnp.sum(jnp.where(hit, log_p, 0), axis=-1)
+    return -_at(labels, log_p)
 
 
 def brier(logits: Array, labels: ArrayLike) -> Array:
@@ -190,6 +188,12 @@ def ece(found: Reliability) -> Array:
     """
     gaps = jnp.sum(jnp.abs(found.hits - found.confidence))
     return gaps / jnp.maximum(jnp.sum(found.count), 1)
+
+
+def _at(classes: Array, values: Array) -> Array:
+    """Return ``values[i, classes[i]]``, without a gather."""
+    hit = jax.nn.one_hot(classes, values.shape[-1], dtype=bool)
+    return jnp.sum(jnp.where(hit, values, 0), axis=-1)
 
 
 def _labels(logits: Array, labels: ArrayLike, name: str) -> Array:

@@ -76,7 +76,7 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     block = min(block or size, size)
     if block % 2 == 0 and size % block == 0:
         i = _positions(size)
-        place = jax.lax.rem(i, jnp.int32(block))  # several times faster to trace than %
+        place = jax.lax.rem(i, jnp.int32(block))  # faster to trace than %
         return Partners(i + block - 1 - 2 * place, Flip(block))
     return Partners(jnp.asarray(_reversed_blocks(size, block)), Gather())
 
@@ -318,7 +318,7 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         width = jnp.asarray(bandwidth, jnp.float32)
-        distances = _squared_distances(batch, candidates, "targets")
+        distances = _squared_distances(batch[1], (candidates or batch)[1], "targets")
         return -distances / (2 * width**2)
 
     return affinity
@@ -352,7 +352,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
         )
 
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
-        distances = _squared_distances(batch, candidates, "inputs")
+        distances = _squared_distances(batch[0], (candidates or batch)[0], "inputs")
         if candidates is None:
             itself = jnp.eye(distances.shape[0], dtype=bool)
             distances = jnp.where(itself, jnp.inf, distances)
@@ -388,10 +388,8 @@ def _log(allowed: Array) -> Array:
     return jnp.where(allowed, jnp.float32(0), jnp.float32(-jnp.inf))
 
 
-def _squared_distances(batch: Batch, candidates: Batch | None, name: str) -> Array:
+def _squared_distances(own: Any, others: Any, name: str) -> Array:
     """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``."""
-    half = ("inputs", "targets").index(name)
-    own, others = batch[half], (candidates or batch)[half]
     size, count = _checks.examples(own, name), _checks.examples(others, name)
 
     def rows(leaf: Any, size: int) -> Array:
@@ -405,9 +403,8 @@ def _squared_distances(batch: Batch, candidates: Batch | None, name: str) -> Arr
         a, b = rows(a, size), rows(b, count)
         if a.shape[1] == 1:  # as exact as the numbers are
             return (a - b.T) ** 2
-        centre = jnp.mean(
-            b, axis=0, keepdims=True
-        )  # or large common parts cancel badly
+        # Of numbers far from 0 the products would cancel badly.
+        centre = jnp.mean(b, axis=0, keepdims=True)
         a, b = a - centre, b - centre
         both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
         squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]

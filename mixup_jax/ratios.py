@@ -99,12 +99,11 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
       True
     """
     advice = "lam is a share; give 0 <= low <= high <= 1."
-    for bound, name in ((low, "low"), (high, "high")):
-        _checks.number(bound, f"uniform: {name}", 0, 1, advice)
-        _checks.shaped(bound, f"uniform: {name}", [()], advice)
-    if _checks.is_concrete(low) and _checks.is_concrete(high):
-        most = np.asarray(high, np.float64).item()
-        _checks.number(low, "uniform: low", 0, most, advice)
+    _checks.shaped(low, "uniform: low", [()], advice)
+    _checks.shaped(high, "uniform: high", [()], advice)
+    _checks.number(high, "uniform: high", 0, 1, advice)
+    most = np.asarray(high, np.float64).item() if _checks.is_concrete(high) else 1
+    _checks.number(low, "uniform: low", 0, most, advice)
 
     def draw(key: Array, partners: Partners) -> Array:
         u = jax.random.uniform(key, partners.index.shape, jnp.float32)
@@ -261,7 +260,7 @@ def _positive(a: Array) -> Array:
 
 def _symmetric_beta(key: Array, a: Array, size: int) -> Array:
     u, v = jax.random.uniform(key, (2, size), jnp.float32)
-    # 1 - u is exact, and XLA takes three times as long to compile log1p as log.
+    # 1 - u is exact, and XLA takes far longer to compile log1p than log.
     exponent = jnp.minimum(-jnp.log(1 - u) / a, _MAX_EXPONENT)
     z = jnp.expm1(exponent) * jnp.cos(2 * jnp.pi * v) ** 2
     # q / 2 / (1 + sqrt(1 - q)) for q = 1 / (1 + z), without cancellation on either side

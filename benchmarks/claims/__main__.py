@@ -87,8 +87,13 @@ def _run(name: str, args: Any, out: Path) -> None:
     with _measure.progress(name) as bar:
         runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
         options = Options(
-            runs,
-            *(args.data_dir, args.full, args.quick, args.seeds, args.table, label),
+            runs=runs,
+            data_dir=args.data_dir,
+            full=args.full,
+            quick=args.quick,
+            seeds=args.seeds,
+            table=args.table,
+            label=label,
         )
         try:
             found: Found = script.run(options)

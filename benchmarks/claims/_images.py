@@ -15,8 +15,8 @@ from flax import linen as nn
 from jax import Array
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import NotRun, Options
+from benchmarks.claims import _resnet, _train
+from benchmarks.claims._claim import Options
 from examples import datasets
 
 BATCH = 64
@@ -75,10 +75,7 @@ def load(options: Options, train: float = 2 / 3) -> Problem:
         x = x.reshape(len(x), -1) / np.float32(255)
         split = functools.partial(_train.split, size=len(x), train=train)
         return Problem("digits", jnp.asarray(x), jnp.asarray(labels), 10, split)
-    try:
-        found = datasets.cifar10(options.folder("cifar10"))
-    except FileNotFoundError as error:
-        raise NotRun(str(error)) from error
+    found = _resnet.images(options, "cifar10")
     x = np.concatenate([found.train_images, found.test_images])
     labels = np.concatenate([found.train_labels, found.test_labels])
     rows = np.split(np.arange(len(x)), [len(found.train_images)])
@@ -94,10 +91,7 @@ def load(options: Options, train: float = 2 / 3) -> Problem:
 def logits(model: nn.Module, params: Any, x: Array) -> Array:
     """Return what ``model`` says of ``x``, in parts that fit in memory."""
 
-    def one(example: Array) -> Any:
-        return model.apply(params, example[None])
-
-    return jax.lax.map(one, x, batch_size=AT_ONCE)[:, 0]
+    return _train.in_parts(functools.partial(model.apply, params), x, AT_ONCE)
 
 
 def corrupted(

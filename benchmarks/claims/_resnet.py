@@ -33,6 +33,11 @@ def images(options: Options, name: str) -> datasets.Images:
         raise NotRun(str(error)) from error
 
 
+def some_rows(key: Array, labels: Any, count: int) -> Array:
+    """Return ``count`` random rows of a set, each once; all of a smaller one."""
+    return jax.random.permutation(key, len(labels))[:count]
+
+
 def scaled(images: Array) -> Array:
     """Return images of bytes in [0, 1]."""
     return images.astype(jnp.float32) / 255
@@ -100,10 +105,9 @@ def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
 def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
     """Return the error on images of bytes in percent, a few of them at once."""
 
-    def one(image: Array) -> Array:
-        return predict(scaled(image)[None])[0]
-
-    logits = jax.lax.map(one, jnp.asarray(images), batch_size=AT_ONCE)
+    logits = _train.in_parts(
+        lambda some: predict(scaled(some)), jnp.asarray(images), AT_ONCE
+    )
     return _train.error(logits, jnp.asarray(labels))
 
 

@@ -112,7 +112,8 @@ def fit(
     state, seen = fit_state(
         key,
         mx.training.TrainState.create(params, tx),
-        *(data, rows),
+        data,
+        rows,
         loss=loss,
         mixer=mixer,
         epochs=epochs,
@@ -189,6 +190,11 @@ def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
 def error(logits: Any, labels: Array) -> Array:
     """Return the share of wrong predictions, in percent."""
     return 100 * jnp.mean(jnp.argmax(logits, axis=-1) != labels)
+
+
+def in_parts(predict: Callable[[Array], Any], x: Array, at_once: int) -> Any:
+    """Return ``predict(x)``, so many examples at a time as fit in memory."""
+    return jax.lax.map(lambda one: predict(one[None])[0], x, batch_size=at_once)
 
 
 def split(key: Array, size: int, train: float) -> tuple[Array, Array]:

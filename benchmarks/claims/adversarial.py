@@ -86,13 +86,8 @@ def errors(
       ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    rows, tests = (
-        jax.random.permutation(key, len(labels))[:count]
-        for key, labels, count in (
-            (keys[0], found.train_labels, size.train),
-            (keys[1], found.test_labels, size.test),
-        )
-    )
+    rows = _resnet.some_rows(keys[0], found.train_labels, size.train)
+    tests = _resnet.some_rows(keys[1], found.test_labels, size.test)
     model = PreActResNet(10, jnp.bfloat16) if full else CNN()
     steps = size.epochs * -(-size.train // size.batch)
 

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _images
+from benchmarks.claims import _images, _train
 from benchmarks.claims._claim import Found, Options, Part
 from benchmarks.claims._statistics import interval, paired
 
@@ -73,7 +72,7 @@ def scores(
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     foreign = jax.random.permutation(key, flat, axis=1, independent=True)
     sure = jax.nn.softmax(learned.predict(foreign.reshape(x.shape))).max(axis=-1)
-    error = 100 * jnp.mean(jnp.argmax(logits, axis=-1) != labels)
+    error = _train.error(logits, labels)
     return {
         "error": error,
         "ece": 100 * mx.metrics.ece(bins),

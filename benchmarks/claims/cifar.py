@@ -110,13 +110,8 @@ def errors(
 ) -> dict[str, jax.Array]:
     """Train one network; return its test error in percent after each epoch."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 3)
-    rows, tests = (
-        jax.random.permutation(key, len(labels))[:count]
-        for key, labels, count in (
-            (keys[0], found.train_labels, size.train),
-            (keys[1], found.test_labels, size.test),
-        )
-    )
+    rows = _resnet.some_rows(keys[0], found.train_labels, size.train)
+    tests = _resnet.some_rows(keys[1], found.test_labels, size.test)
     x, labels = (
         jnp.asarray(each)[tests] for each in (found.test_images, found.test_labels)
     )

@@ -52,6 +52,20 @@ def test_the_verdict_is_what_the_interval_says(low, high, said):
     assert Part("", Interval((low + high) / 2, low, high, 5)).verdict == said
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "said"),
+    [
+        (-3.6802, 3.6712, "-3.68 ± 3.67"),
+        (1234.5, 567.8, "1234 ± 568"),
+        (0.00735, 0.00087, "0.007350 ± 0.000870"),
+        (2.0, 0.0, "2"),
+        (3.14159, np.inf, "3.142"),
+    ],
+)
+def test_an_interval_shows_on_which_side_of_0_it_ends(mean, half, said):
+    assert str(Interval(mean, mean - half, mean + half, 5)) == said
+
+
 @pytest.fixture
 def runs(tmp_path):
     source = tmp_path / "claim.py"
@@ -194,7 +208,8 @@ def found():
     figure.subplots().plot([0, 1])
     gain = Interval(1.0, 0.5, 1.5, 5)
     rows = [{"set": "a & b", "error": gain, "published": 2.0}]
-    return Found(["one fact"], {"errors": rows}, [Part("less", gain)], figure, ["note"])
+    parts = [Part("less", gain), Part("faster", Interval(-2.0, -2.5, -1.5, 5), "s")]
+    return Found(["one fact"], {"errors": rows}, parts, figure, ["note"])
 
 
 def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
@@ -211,8 +226,11 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
     assert record["tables"]["errors"][0]["error"] == [1.0, 0.5, 1.5, 5]
     for name in ("README.md", "report.html"):
         text = (tmp_path / name).read_text()
-        for words in ("It helps.", "1 ± 0.5", "reproduced", "note", "one fact"):
+        for words in ("It helps.", "1.000 ± 0.500", "reproduced", "note", "one fact"):
             assert words in text, (name, words)
+        hurts = text.partition("opposite")[2].partition("one fact")[0]
+        assert "faster: -2.000 ± 0.500 s" in hurts
+        assert "less" not in hurts
         assert "not run" in text  # the other
     assert "a &amp; b" in (tmp_path / "report.html").read_text()
     assert "reproduced" in capsys.readouterr().out

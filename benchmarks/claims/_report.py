@@ -3,19 +3,23 @@
 import base64
 import html
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.claims._statistics import REVERSED, Interval
+
 INTRODUCTION = """\
 Which of the claims made for Mixup hold, each redone by one command on real data, beside
 the published numbers. Intervals are 95% (Student's t over seeds); gains are paired
 over seeds, and positive where the claim holds. *Reproduced*: the interval lies above 0;
-*reversed*: below; *not reproduced*: it contains 0. Every number comes from the JSON
-file beside its picture, which the command wrote.
+*reversed*: below; *not reproduced*: it contains 0. Of statements without any effect
+one in forty would come out reproduced and one in forty reversed. Every number comes
+from the JSON file beside its picture, which the command wrote.
 """
+
+HURTS = "Where the opposite of what is claimed was found, by how much:"
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
@@ -55,6 +59,9 @@ def _markdown(records: Mapping[str, Any], missing: Sequence[str]) -> Iterator[st
         yield f"| {link} | `{record['command']}` | {_summary(record)} |"
     for name in missing:
         yield f"| {name} | `python -m benchmarks.claims {name}` | not run |"
+    yield ""
+    yield f"{HURTS}\n"
+    yield from (f"- [{name}](#{name}): {said}" for name, said in _reversed(records))
     for name, record in records.items():
         yield ""
         yield f'<a id="{name}"></a>'
@@ -97,7 +104,10 @@ def _html(
         )
     for name in missing:
         yield f"<tr><td>{name}<td><td>not run</tr>"
-    yield "</table>"
+    yield f"</table><p>{HURTS}<ul>"
+    for name, said in _reversed(records):
+        yield f"<li><a href='#{name}'>{name}</a>: {html.escape(said)}"
+    yield "</ul>"
     for name, record in records.items():
         yield f"<h2 id={name}>{html.escape(record['claim'])}</h2>"
         yield "".join(f"<p>{html.escape(t)}" for t in (record["source"], _ran(record)))
@@ -132,6 +142,14 @@ def _summary(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
+def _reversed(records: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and statement of what turned out the other way round."""
+    for name, record in records.items():
+        for row in record["verdicts"]:
+            if row["verdict"] == REVERSED:
+                yield name, f"{row['statement']}: {_cell(row['gain'])} {row['unit']}"
+
+
 def _ran(record: Mapping[str, Any]) -> str:
     device = record["device"]
     return (
@@ -143,8 +161,5 @@ def _ran(record: Mapping[str, Any]) -> str:
 def _cell(value: Any) -> str:
     """Return a number, an interval (mean, low, high, count) or words, to be read."""
     if isinstance(value, list) and len(value) == 4:
-        mean, _, high, _ = value
-        if mean is None or not math.isfinite(high or math.inf):
-            return f"{mean:.4g}" if mean is not None else ""
-        return f"{mean:.4g} ± {high - mean:.2g}"
+        return str(Interval(*value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """Means and differences over seeds, with their intervals, and what they say."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,12 @@ class Interval(NamedTuple):
     seeds: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g} ± {self.high - self.mean:.2g}"
+        half = self.high - self.mean
+        if not 0 < half < math.inf:
+            return f"{self.mean:.4g}"
+        # Three digits of the interval tell on which side of 0 it ends.
+        places = max(0, 2 - math.floor(math.log10(half)))
+        return f"{self.mean:.{places}f} ± {half:.{places}f}"
 
     @property
     def standard_error(self) -> float:

@@ -243,7 +243,27 @@ def other_class(
 
 
 class Affinity(Protocol):
-    """Scores partners by log weights: -inf for who is none."""
+    """Scores partners by log weights: -inf for who is none.
+
+    ``weighted`` draws from the batch. To draw from a pool (C-Mixup: from the whole
+    training set), put what was drawn behind the batch, and pair the halves:
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, jax.numpy as jnp, mixup_jax as mx
+      >>> near = mx.pairings.label_kernel(bandwidth=0.1)
+      >>> pool = (jnp.ones((100, 3)), jnp.linspace(0, 1, 100))
+      >>> batch = jax.tree.map(lambda leaf: leaf[::25], pool)
+      >>> key_pool, key = jax.random.split(jax.random.key(0))
+      >>> drawn = jax.random.categorical(key_pool, near(batch, pool), axis=1)
+      >>> both = jax.tree.map(
+      ...     lambda own, rest: jnp.concatenate([own, rest[drawn]]), batch, pool
+      ... )
+      >>> halves = partial(mx.pairings.roll, shift=4)
+      >>> (x, y), mix = mx.mixup(key, both, pairing=halves)
+      >>> mix.partner
+      Array([4, 5, 6, 7, 0, 1, 2, 3], dtype=int32)
+    """
 
     def __call__(self, batch: Batch, candidates: Batch | None = None) -> Array:
         """Return float32 ``[A, B]`` for A examples and B candidates.

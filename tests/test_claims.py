@@ -15,7 +15,7 @@ from scipy import stats
 
 import mixup_jax as mx
 from benchmarks.claims import __main__ as runner
-from benchmarks.claims import _report, _train
+from benchmarks.claims import _report, _resnet, _train
 from benchmarks.claims._claim import Found, NotRun, Options, Part
 from benchmarks.claims._runs import Runs
 from benchmarks.claims._statistics import Interval, interval, paired, verdict
@@ -242,6 +242,24 @@ def test_a_claim_without_its_data_says_so_and_the_others_run(tmp_path, capsys):
     assert "uci: not run" in said
     assert "--data-dir DIR" in said
     assert not (tmp_path / "uci.json").exists()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, ConnectionError])
+def test_images_come_from_the_folder_or_their_official_place(
+    tmp_path, monkeypatch, error
+):
+    asked = []
+
+    def cifar10(folder):
+        asked.append(folder)
+        raise error("none here")
+
+    monkeypatch.setattr(_resnet.datasets, "DATASETS", {"cifar10": cifar10})
+    (tmp_path / "cifar10").mkdir()
+    for data_dir in (None, tmp_path):
+        with pytest.raises(NotRun, match="none here"):
+            _resnet.images(Options(None, data_dir), "cifar10")  # type: ignore
+    assert asked == [None, tmp_path / "cifar10"]
 
 
 def test_a_folder_is_found_from_above_and_from_within(tmp_path):

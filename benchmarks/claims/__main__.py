@@ -145,4 +145,7 @@ def _row(part: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; finished runs are kept, run it again") from None

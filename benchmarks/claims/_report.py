@@ -60,6 +60,7 @@ def _markdown(records: Mapping[str, Any], missing: Sequence[str]) -> Iterator[st
     for name in missing:
         yield f"| {name} | `python -m benchmarks.claims {name}` | not run |"
     yield ""
+    yield f"{_together(records)}\n"
     yield f"{HURTS}\n"
     yield from (f"- [{name}](#{name}): {said}" for name, said in _reversed(records))
     for name, record in records.items():
@@ -104,7 +105,7 @@ def _html(
         )
     for name in missing:
         yield f"<tr><td>{name}<td><td>not run</tr>"
-    yield f"</table><p>{HURTS}<ul>"
+    yield f"</table><p>{_together(records)}<p>{HURTS}<ul>"
     for name, said in _reversed(records):
         yield f"<li><a href='#{name}'>{name}</a>: {html.escape(said)}"
     yield "</ul>"
@@ -140,6 +141,11 @@ def _verdicts(record: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
 def _summary(record: Mapping[str, Any]) -> str:
     counts = Counter(row["verdict"] for row in record["verdicts"])
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+
+
+def _together(records: Mapping[str, Any]) -> str:
+    minutes = sum(record["seconds"] for record in records.values()) / 60
+    return f"In all: {minutes:.0f} minutes."
 
 
 def _reversed(records: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -26,10 +26,14 @@ EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
 
 
 def images(options: Options, name: str) -> datasets.Images:
-    """Return one of `examples.datasets`, or raise NotRun."""
+    """Return one of `examples.datasets`, downloaded if no folder of data is given.
+
+    Raises NotRun where its files are not there and cannot be had.
+    """
     try:
-        return datasets.DATASETS[name](options.folder(name))
-    except FileNotFoundError as error:
+        folder = options.data_dir and options.folder(name)
+        return datasets.DATASETS[name](folder)
+    except (FileNotFoundError, ConnectionError) as error:
         raise NotRun(str(error)) from error
 
 

@@ -159,6 +159,18 @@ def per_example(w: Array, x: Array) -> Array:
     return laid_like(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)), x)
 
 
+def normal_rows(key: Array, shape: tuple[int, ...], x: Array) -> Array:
+    """Draw standard normals, float32 ``shape``, each device the rows it has of ``x``.
+
+    On an Explicit mesh every device would draw those of all others as well.
+    """
+    sharding = jax.typeof(x).sharding
+    rows = None
+    if sharding.mesh.explicit_axes and shape[0] == x.shape[0]:
+        rows = jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
+    return jax.random.normal(key, shape, jnp.float32, out_sharding=rows)
+
+
 def laid_like(w: Array, x: Array) -> Array:
     """Return ``w`` laid out over the mesh as ``x`` is, which costs a slice at most.
 

@@ -18,8 +18,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._moves import laid_like, per_example
+from mixup_jax._moves import laid_like, normal_rows, per_example
 from mixup_jax._types import Region
+
+_LONGEST_PRODUCT = 1024  # positions; the work of a product grows with their square
 
 
 class Grid(NamedTuple):
@@ -406,16 +408,18 @@ def blob(
 
     The partner's content is where a random field of low frequencies is lowest::
 
-        spectrum[f] = complex normal / max(|f|, 1 / longest axis)^decay
-        field       = inverse Fourier transform of the spectrum
+        spectrum[f] = normal / max(|f|, 1 / longest axis)^decay
+        field       = Hartley transform of the spectrum
         partner's   = the round((1 - lam) * positions) positions with the lowest field
         lam         = 1 - partner's / positions
 
-    so the spectrum is the same in every direction, on any shape of image.
+    so the spectrum is the same in every direction, on any shape of image. The field is
+    distributed as with complex normals and the Fourier transform, which XLA would not
+    divide over devices.
 
-    Cost on a sharded batch: XLA does not divide the transform, so each device draws the
-    fields of all examples, or gathers the masks. Inside ``per_device`` each draws for
-    its own.
+    Cost on a sharded batch: none, but for axes of more than 1024 positions, where the
+    transform is a Fourier transform and each device makes the fields of all examples or
+    gathers the masks; inside ``per_device`` each makes its own.
 
     Args:
       key: PRNG key.
@@ -448,12 +452,12 @@ def blob(
             f"(axes {positions.axes}). Name those to cut along with spatial=(...)."
         )
     total = math.prod(positions.sizes)
-    field = _low_pass_noise(key, lam.shape[0], positions.sizes, decay)
-    order = jnp.argsort(field.reshape(-1, total), axis=1)
-    rank = jnp.argsort(order, axis=1).astype(jnp.int32)
+    like = jnp.asarray(jax.tree.leaves(inputs)[0])
+    noise = normal_rows(key, (lam.shape[0], *positions.sizes), like)
+    field = _low_pass(noise, decay).reshape(-1, total)
     partners = jnp.round((1 - lam) * total).astype(jnp.int32)
-    own = rank >= per_example(partners, rank)
-    region = Field(own.reshape(field.shape), positions)
+    own = _above_lowest(field, laid_like(partners, field))
+    region = Field(own.reshape(-1, *positions.sizes), positions)
     return region, share(lam, _own_share(partners, total))
 
 
@@ -464,28 +468,55 @@ def _own_share(partners: Array, total: int) -> Array:
     return (total - partners).astype(jnp.float32) / whole.astype(jnp.float32)
 
 
-def _low_pass_noise(
-    key: Array, size: int, sizes: tuple[int, ...], decay: ArrayLike
-) -> Array:
-    """Draw a real field, ``[size, *sizes]``, with amplitude falling as |f|^-decay."""
+def _low_pass(noise: Array, decay: ArrayLike) -> Array:
+    """Return a field of ``[B, *sizes]`` with amplitude falling as |f|^-decay."""
     # The code of the paper's authors takes real and imaginary parts from the first two
     # rows of frequencies, where it means the last axis, so that only the horizontal
     # frequencies 0 and 1 have power and blobs are upright stripes. Ours keeps to the
     # paper's formula. It also rounds lam up or down by a coin; ours to the nearest.
-    axes = [np.fft.fftfreq(n) for n in sizes[:-1]] + [np.fft.rfftfreq(sizes[-1])]
+    sizes = noise.shape[1:]
+    axes = [np.fft.fftfreq(n) for n in sizes]
     frequency = np.linalg.norm(np.meshgrid(*axes, indexing="ij"), axis=0)
     lowest = 1 / max(sizes)
     amplitude = (
         jnp.asarray(lowest / np.maximum(frequency, lowest), jnp.float32) ** decay
     )
-    # Of the half spectrum's frequencies that are their own mirror image the transform
-    # keeps the real part alone, half the power of the others.
-    mirror = np.isin(np.arange(frequency.shape[-1]) * 2, (0, sizes[-1]))
-    twice = np.where(np.broadcast_to(mirror, frequency.shape), np.sqrt(2), 1)
-    amplitude = (amplitude * jnp.asarray(twice, jnp.float32))[None]
-    real, imag = jax.random.normal(key, (2, size, *frequency.shape), jnp.float32)
-    spectrum = jax.lax.complex(real * amplitude, imag * amplitude)
-    return jnp.fft.irfftn(spectrum, sizes, axes=range(1, 1 + len(sizes)))
+    field = amplitude[None] * noise
+    for _ in sizes:
+        field = _hartley(field)
+    return field
+
+
+def _hartley(x: Array) -> Array:
+    """Transform axis 1, which becomes the last: sum over f of x[f] (cos + sin)(f)."""
+    n = x.shape[1]
+    if n > _LONGEST_PRODUCT:
+        fourier = jnp.fft.fft(jnp.moveaxis(x, 1, -1))
+        return fourier.real - fourier.imag
+    places = jnp.arange(n, dtype=jnp.int32)
+    turns = jax.lax.rem(jnp.outer(places, places), jnp.int32(n))
+    angles = turns.astype(jnp.float32) * np.float32(2 * np.pi / n)
+    waves = jnp.cos(angles) + jnp.sin(angles)
+    return jnp.tensordot(x, waves, axes=(1, 0), precision=jax.lax.Precision.HIGHEST)
+
+
+def _above_lowest(x: Array, count: Array) -> Array:
+    """Return for each row of ``x`` which values are not among its ``count`` lowest.
+
+    A search for the highest of these, two bits at a time: far faster than to sort them
+    on a CPU, and than to compile a sort for a TPU.
+    """
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    sign = jnp.uint32(1 << 31)
+    ordered = jnp.where(bits >= sign, ~bits, bits | sign)  # as the floats are
+    highest = jnp.zeros_like(ordered[:, 0])
+    for shift in reversed(range(0, 32, 2)):
+        digits = jnp.arange(1, 4, dtype=jnp.uint32)[None] << shift
+        tried = highest[:, None] | digits
+        below = (ordered[:, None] < tried[:, :, None]).sum(axis=2, dtype=jnp.int32)
+        digit = (below < count[:, None]).sum(axis=1, dtype=jnp.uint32)
+        highest |= digit << shift
+    return (ordered > highest[:, None]) | (count == 0)[:, None]
 
 
 def per_batch(region: Callable) -> Callable:

@@ -34,6 +34,8 @@ FREE = {
     "choose": mx.choose([partial(mx.mixup, alpha=0.2), mx.cutmix], [0.5, 0.5]),
     "with-probability": mx.with_probability(0.5, mx.mixup),
     "reverse-4": partial(mx.mixup, pairing=partial(mx.pairings.reverse, block=4)),
+    "fmix": mx.fmix,
+    "gaussian": partial(mx.gaussian, sigma=0.1),
 }
 optimizer = optax.sgd(0.1)
 

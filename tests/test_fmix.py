@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mixup_jax as mx
+from mixup_jax import regions
 
 
 def zeros_and_ones(shape):
@@ -121,9 +124,49 @@ def test_what_was_drawn_stays_the_share_where_asked_for():
 def test_the_mask_is_drawn_and_ranked_without_a_loop():
     images = jax.ShapeDtypeStruct((4, 8, 8, 3), jnp.bfloat16)
     program = str(jax.make_jaxpr(mx.fmix)(jax.random.key(0), (images, None)))
-    assert "fft[" in program
-    assert "while[" not in program
-    assert "scan[" not in program
+    for costly in ("fft[", "sort[", "while[", "scan["):
+        assert costly not in program
+
+
+@pytest.mark.parametrize("sizes", [(9,), (6, 5), (8, 8), (3, 4, 5)])
+def test_the_field_has_the_power_of_its_frequencies(sizes):
+    noise, decay = jax.random.normal(jax.random.key(6), (4000, *sizes)), 1.5
+    field = np.asarray(regions._low_pass(noise, decay))
+    axes = tuple(range(1, 1 + len(sizes)))
+    power = np.abs(np.fft.fftn(field, axes=axes)) ** 2 / np.prod(sizes) ** 2
+    each = np.meshgrid(*map(np.fft.fftfreq, sizes), indexing="ij")
+    frequency = np.maximum(np.sqrt(sum(f**2 for f in each)), 1 / max(sizes))
+    wanted = (frequency * max(sizes)) ** (-2 * decay)
+    # Exponential where real and imaginary part are free, of variance 2 where one is 0.
+    error = wanted * np.sqrt(2 / len(field))
+    np.testing.assert_array_less(np.abs(power.mean(axis=0) - wanted), 5 * error)
+    # Frequencies are drawn apart from each other, mirror images but for a turn.
+    flat = np.fft.fftn(field, axes=axes).reshape(len(field), -1)
+    flat /= np.sqrt((np.abs(flat) ** 2).mean(axis=0))
+    with_first = np.abs((flat[:, 1:2].conj() * flat).mean(axis=0))
+    assert np.sum(with_first > 6 / np.sqrt(len(field))) == 1
+
+
+def test_long_axes_are_transformed_alike(monkeypatch):
+    x = jax.random.normal(jax.random.key(7), (3, 12, 7))
+    product = regions._hartley(x)
+    monkeypatch.setattr(regions, "_LONGEST_PRODUCT", 8)
+    np.testing.assert_allclose(regions._hartley(x), product, atol=1e-5)
+    images = zeros_and_ones((4, 20, 1))
+    mixed, mix = fmix(jax.random.key(8), (images, None))
+    np.testing.assert_array_equal(own_share(mixed[0], images), mix.lam)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), total=st.integers(1, 40))
+def test_the_lowest_values_are_found(data, total):
+    numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    rows = st.lists(numbers, min_size=total, max_size=total, unique=True)
+    x = np.array([data.draw(rows), data.draw(rows)], np.float32)
+    count = np.array([data.draw(st.integers(0, total)) for _ in x], np.int32)
+    own = regions._above_lowest(jnp.asarray(x), jnp.asarray(count))
+    rank = x.argsort(axis=1).argsort(axis=1)
+    np.testing.assert_array_equal(own, rank >= count[:, None])
 
 
 @pytest.mark.parametrize(

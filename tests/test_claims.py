@@ -1,5 +1,6 @@
 """The claims' machinery: what is counted, kept, judged and reported."""
 
+import functools
 import json
 import sys
 import types
@@ -111,11 +112,25 @@ def test_what_is_known_is_not_run_again(runs):
     got = again.many("a", squares(calls), settings(4), chunk=2)
     assert [row["square"] for row in got] == [0, 0.25, 1, 2.25]
     assert len(calls) == 2
-    again.many("a", squares(calls), settings(4), chunk=2, epochs=3)  # other facts
     again.many("b", squares(calls), settings(4), chunk=2)  # another program
-    assert len(calls) == 4
+    assert len(calls) == 3
     assert again.many("a", squares(calls), settings(4), chunk=2) == got
-    assert len(calls) == 4
+    assert len(calls) == 3
+
+
+def test_runs_on_other_data_or_of_other_sizes_are_others(runs):
+    def shifted(setting, data, epochs):
+        return {"sum": setting["alpha"] + epochs * jnp.sum(data["x"])}
+
+    def sums(data, epochs):
+        run = functools.partial(shifted, data=data, epochs=epochs)
+        return [row["sum"] for row in runs().many("a", run, settings(2), chunk=2)]
+
+    some, other = ({"x": np.array(x, np.float32), "of": len} for x in ([1, 2], [1, 3]))
+    assert sums(some, 1) == [3, 3.5]
+    assert sums(other, 1) == [4, 4.5]
+    assert sums(some, 2) == [6, 6.5]
+    assert sums(some, 1) == [3, 3.5]
 
 
 def test_the_time_of_what_was_known_is_counted_once(runs, tmp_path):
@@ -143,16 +158,19 @@ def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
     class Interrupted(Exception):
         pass
 
-    def breaks(setting):
-        def check(alpha):
-            if alpha >= 1.5:
-                raise Interrupted
-            return alpha
+    seen, down = [], [True]
 
+    def check(alpha):
+        if down[0] and alpha >= 1.5:
+            raise Interrupted
+        seen.append(float(alpha))
+        return alpha
+
+    def breaks(setting):
         shape = jax.ShapeDtypeStruct((), jnp.float32)
         alpha = jnp.asarray(setting["alpha"], jnp.float32)
         return {
-            "square": jax.pure_callback(check, shape, alpha, vmap_method="sequential")
+            "same": jax.pure_callback(check, shape, alpha, vmap_method="sequential")
         }
 
     with pytest.raises(Exception, match="Interrupted"):
@@ -161,10 +179,14 @@ def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
     assert len(lines) == 3
     # The machine went down while a line was written.
     (tmp_path / "runs.jsonl").write_text("\n".join(lines)[:-20])
-    calls = []
-    got = runs().many("a", squares(calls), settings(4), chunk=4)
-    assert [row["square"] for row in got] == [0, 0.5, 1, 2.25]
-    assert len(calls) == 1
+    down[0] = False
+    seen.clear()
+    got = runs().many("a", breaks, settings(4), chunk=2)
+    assert [row["same"] for row in got] == [0, 0.5, 1, 1.5]
+    assert seen == [1, 1.5]
+    # What followed the broken line is on lines of its own.
+    assert runs().many("a", breaks, settings(4), chunk=2) == got
+    assert seen == [1, 1.5]
 
 
 def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
@@ -228,7 +250,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
         text = (tmp_path / name).read_text()
         for words in ("It helps.", "1.000 ± 0.500", "reproduced", "note", "one fact"):
             assert words in text, (name, words)
-        hurts = text.partition("opposite")[2].partition("one fact")[0]
+        hurts = text.partition("opposite")[2].partition("others found")[0]
         assert "faster: -2.000 ± 0.500 s" in hurts
         assert "less" not in hurts
         assert "not run" in text  # the other
@@ -242,6 +264,36 @@ def test_a_claim_without_its_data_says_so_and_the_others_run(tmp_path, capsys):
     assert "uci: not run" in said
     assert "--data-dir DIR" in said
     assert not (tmp_path / "uci.json").exists()
+
+
+def test_a_broken_file_does_not_stop_all(tmp_path, monkeypatch, capsys):
+    def broken(options):
+        raise ValueError("my.csv, line 3: expected 4 fields, got [2]")
+
+    script = types.SimpleNamespace(run=broken, __doc__="It helps.\n")
+    monkeypatch.setattr(runner.importlib, "import_module", lambda name: script)
+    monkeypatch.setattr(runner, "Runs", lambda *args: types.SimpleNamespace())
+    monkeypatch.setattr(runner, "CLAIMS", ("uci", "gan"))
+    (tmp_path / "uci.json").write_text("found before, and of no file that is there")
+    with pytest.raises(SystemExit, match="broken: uci, gan"):
+        runner.main(["all", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.count("line 3: expected 4 fields, got [2]") == 2
+    assert (tmp_path / "README.md").read_text().count("not run: my.csv, line 3") == 2
+    with pytest.raises(ValueError, match="line 3"):
+        runner.main(["gan", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("seeds", ["1", "0", "-1", "many"])
+def test_fewer_than_two_seeds_have_no_interval(seeds, capsys):
+    with pytest.raises(SystemExit):
+        runner.main(["gan", "--seeds", seeds])
+    assert "expected 2 or more" in capsys.readouterr().err
+
+
+def test_a_table_of_ones_own_leaves_the_report_alone():
+    parser = runner._arguments()
+    args = parser.parse_args(["uci", "--table", "mine.csv"])
+    assert runner._place(args) == "tables/mine"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, ConnectionError])

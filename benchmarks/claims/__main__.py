@@ -7,7 +7,8 @@
 
 Each prints ours beside the published numbers and states the verdict, and writes a JSON
 file and a picture. A run that was interrupted goes on where it stopped. `all` runs
-every claim and writes the report; `report` writes it anew from the files.
+every claim, says which could not be run and why, and writes the report; `report` writes
+it anew from the files.
 """
 
 import argparse
@@ -46,13 +47,28 @@ CLAIMS = (
 def main(arguments: list[str] | None = None) -> None:
     args = _arguments().parse_args(arguments)
     names = CLAIMS if "all" in args.claims else args.claims
-    out = args.out or _measure.RESULTS / "claims" / _size(args)
+    out = args.out or _measure.RESULTS / "claims" / _place(args)
+    missing, broken = {}, {}
     for name in names:
-        if name != "report":
+        if name == "report":
+            continue
+        try:
             _run(name, args, out)
+        except NotRun as error:
+            missing[name] = str(error)
+        except (OSError, ValueError) as error:  # one broken file does not stop all
+            if "all" not in args.claims:
+                raise
+            broken[name] = str(error)
+        else:
+            continue
+        why = {**missing, **broken}[name]
+        rich.console.Console().print(f"{name}: not run, {why}", markup=False)
     if "all" in args.claims or "report" in args.claims:
-        for file in _report.write(out, CLAIMS):
+        for file in _report.write(out, CLAIMS, {**missing, **broken}):
             print(f"wrote {file}")
+    if broken:
+        raise SystemExit(f"broken: {', '.join(broken)}")
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -66,15 +82,23 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, help="folder of the data")
     parser.add_argument("--full", action="store_true", help="full size, for a GPU")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
-    parser.add_argument("--seeds", type=int, help="how many")
+    parser.add_argument("--seeds", type=_at_least_two, help="how many")
     parser.add_argument("--table", type=Path, help="uci: a CSV or ARFF file instead")
     parser.add_argument("--label", default=-1, help="uci: its label column")
     parser.add_argument("--out", type=Path, help="folder for results")
     return parser
 
 
-def _size(args: Any) -> str:
-    return "quick" if args.quick else "full" if args.full else ""
+def _at_least_two(text: str) -> int:
+    if not text.isdigit() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 or more; got {text}")
+    return int(text)
+
+
+def _place(args: Any) -> str:
+    """Return the folder of the results; tables of one's own are not of the report."""
+    table = f"tables/{args.table.stem}" if args.table else ""
+    return table or ("quick" if args.quick else "full" if args.full else "")
 
 
 def _run(name: str, args: Any, out: Path) -> None:
@@ -95,11 +119,7 @@ def _run(name: str, args: Any, out: Path) -> None:
             table=args.table,
             label=label,
         )
-        try:
-            found: Found = script.run(options)
-        except NotRun as error:
-            rich.console.Console().print(f"{name}: not run, {error}")
-            return
+        found: Found = script.run(options)
     seconds = time.perf_counter() - start + runs.seconds_before
     for heading, rows in found.tables.items():
         _measure.show(f"{title}\n{heading}", rows)

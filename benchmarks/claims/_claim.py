@@ -42,7 +42,9 @@ class Options:
 
     def seed_count(self, default: int, *, full: int, quick: int = 2) -> int:
         """Return how many seeds to run."""
-        return self.seeds or self.size(default, quick=quick, full=full)
+        if self.seeds is not None:
+            return self.seeds
+        return self.size(default, quick=quick, full=full)
 
     def folder(self, name: str) -> Path:
         """Return the folder ``name`` of the data, or the folder itself if that is it.

@@ -5,6 +5,7 @@ program are stacked and vmapped, in chunks that fit in memory; a chunk's results
 written as it ends, so that a run that was interrupted goes on where it stopped.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -20,7 +21,14 @@ import rich.progress
 
 import mixup_jax
 
-SHARED = ("train", "images", "resnet")  # the modules that train
+HERE = Path(__file__).parent
+SHARED = (  # what trains
+    HERE / "_train.py",
+    HERE / "_images.py",
+    HERE / "_resnet.py",
+    HERE.parent / "models.py",
+    HERE.parent.parent / "examples" / "decision_boundary.py",
+)
 
 Setting = Mapping[str, float]
 Result = dict[str, Any]
@@ -32,7 +40,7 @@ class Runs:
     Args:
       file: where they are kept, JSON lines.
       script: the module of the claim. Runs of another version of it, of what the
-        claims share or of the library do not count.
+        claims share, of the library or of JAX, or of another device, do not count.
       progress: the bar to advance.
 
     Attributes:
@@ -49,13 +57,16 @@ class Runs:
         self._known: dict[str, Result] = {}
         self._counted: set[str] = set()
         if file.exists():
-            for line in file.read_text().splitlines():
+            text = file.read_text()
+            for line in text.splitlines():
                 self._remember(line)
+            if text and not text.endswith("\n"):  # so that the next has its own line
+                file.write_text(text + "\n")
 
     def _remember(self, line: str) -> None:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a run that was cut off
+        except json.JSONDecodeError:  # a run that was cut off while it was written
             return
         if row["version"] == self._version:
             self._known[row["id"]] = row["result"]
@@ -67,23 +78,23 @@ class Runs:
         settings: Sequence[Setting],
         *,
         chunk: int,
-        **facts: Any,
     ) -> list[Result]:
         """Return ``run`` of each setting, those not known yet trained together.
 
         Args:
-          group: what the bar says, and with ``facts`` what tells programs apart.
+          group: what the bar says.
           run: traced; takes the numbers of one setting as scalars, and returns a dict
-            of small arrays.
+            of small arrays. What else the result depends on (data, epochs, sizes) is
+            given to it by `functools.partial`, and tells programs apart.
           settings: one dict of numbers a run, all with the same names.
           chunk: how many runs train together.
-          **facts: all else that the result depends on (epochs, sizes), JSON values.
 
         Returns:
           For each setting its results, as numbers and lists; with ``seconds``, its
           share of the time of its chunk, without compilation.
         """
-        ids = [_id(group, setting, facts) for setting in settings]
+        program = f"{group} {_fingerprint([run])}"
+        ids = [json.dumps([program, dict(s)], sort_keys=True) for s in settings]
         todo = [k for k, each in enumerate(ids) if each not in self._known]
         task = self._progress.add_task(group, total=len(ids))
         self._progress.advance(task, len(ids) - len(todo))
@@ -122,13 +133,25 @@ class Runs:
 
 
 def _version(script: ModuleType) -> str:
-    """Return a hash of what a result depends on: the claim, what claims share, ours."""
-    ours = Path(mixup_jax.__file__).parent.glob("*.py")
-    shared = (Path(__file__).with_name(f"_{name}.py") for name in SHARED)
-    sources = [file.read_bytes() for file in sorted([*ours, *shared])]
-    sources.append(inspect.getsource(script).encode())
-    return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
+    """Return a hash of what computes a result: programs, library, JAX, the device."""
+    ours = sorted(Path(mixup_jax.__file__).parent.glob("*.py"))
+    sources = [file.read_text() for file in (*ours, *SHARED)]
+    device = jax.devices()[0].device_kind
+    return _fingerprint([sources, inspect.getsource(script), jax.__version__, device])
 
 
-def _id(group: str, setting: Setting, facts: Mapping[str, Any]) -> str:
-    return json.dumps([group, dict(setting), dict(facts)], sort_keys=True)
+def _fingerprint(tree: Any) -> str:
+    """Return a hash of arrays, numbers and words, in whatever they are held."""
+    leaves, structure = jax.tree.flatten(tree)
+    known = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        if isinstance(leaf, np.ndarray | jax.Array):
+            known.update(f"{leaf.dtype}{leaf.shape}".encode())
+            known.update(np.asarray(leaf).tobytes())
+        elif isinstance(leaf, functools.partial):
+            known.update(_fingerprint([leaf.func, leaf.args, leaf.keywords]).encode())
+        elif inspect.isfunction(leaf):
+            known.update(f"{leaf.__module__}.{leaf.__qualname__}".encode())
+        else:
+            known.update(repr(leaf).encode())
+    return known.hexdigest()[:12]

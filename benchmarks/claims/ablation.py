@@ -211,8 +211,7 @@ def _train_all(
             program,
             functools.partial(errors, problem=problem, program=program, epochs=epochs),
             list(settings.values()),
-            chunk=options.size(12, quick=12, full=1),
-            epochs=epochs,
+            chunk=options.size(12, quick=12, full=12),
         )
         for (name, k, _), result in zip(settings, results):
             found[name][k].append(result["error"])

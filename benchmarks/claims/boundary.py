@@ -94,12 +94,12 @@ def run(options: Options) -> Found:
     seeds = options.seed_count(8, full=5)
     plane = _by_alpha(
         options, "ring around a blob", functools.partial(toy, steps=steps), TOY_ALPHAS,
-        seeds, chunk=8, steps=steps,
+        seeds, chunk=8,
     )  # fmt: skip
     digits = _by_alpha(
         options, problem.name,
         functools.partial(between, problem=problem, epochs=epochs), ALPHAS,
-        seeds, chunk=options.size(8, quick=6, full=1), epochs=epochs,
+        seeds, chunk=8,
     )  # fmt: skip
     protocol = [
         f"toy: a ring around a blob, {POINTS} points, 2 x 64 ReLU, Adam 3e-3, {steps} "
@@ -135,11 +135,10 @@ def _by_alpha(
     seeds: int,
     *,
     chunk: int,
-    **facts: Any,
 ) -> Results:
     """Return by alpha and measure an array with the seeds on axis 0."""
     settings = [{"seed": s, "alpha": alpha} for alpha in alphas for s in range(seeds)]
-    results = options.runs.many(group, train, settings, chunk=chunk, **facts)
+    results = options.runs.many(group, train, settings, chunk=chunk)
     return {
         alpha: {
             measure: np.asarray([each[measure] for each in results[start:][:seeds]])

@@ -33,6 +33,7 @@ METHODS = {  # what is mixed or smoothed, and how much
 CLAIMED = {  # measure: words, unit
     "ece": ("has a lower ECE", "points"),
     "nll": ("has a lower NLL", "nats"),
+    "brier": ("has a lower Brier score", ""),
     "foreign": ("is less sure of shuffled pixels", "points"),
 }
 PUBLISHED = [
@@ -100,8 +101,7 @@ def run(options: Options) -> Found:
         "training",
         functools.partial(scores, problem=problem, epochs=epochs),
         list(settings.values()),
-        chunk=options.size(9, quick=10, full=1),
-        epochs=epochs,
+        chunk=9,
     )
     found: dict[tuple[str, float], Results] = {}
     for (name, noise, _), result in zip(settings, results):
@@ -165,7 +165,7 @@ def _parts(found: Mapping[tuple[str, float], Results]) -> list[Part]:
     parts = []
     for noise in NOISES:
         for name in ("Mixup 0.2", "Mixup 1"):
-            parts += [less(noise, name, "ece"), less(noise, name, "nll")]
+            parts += [less(noise, name, of) for of in ("ece", "nll", "brier")]
         parts.append(less(noise, "Mixup 1", "ece", than="Mixup 1, inputs only"))
         parts.append(less(noise, "Mixup 1", "foreign"))
     return parts

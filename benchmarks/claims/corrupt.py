@@ -127,8 +127,7 @@ def _train_all(
             f"dropout {dropout}",
             functools.partial(errors, problem=problem, epochs=epochs, dropout=dropout),
             list(settings.values()),
-            chunk=options.size(9, quick=9, full=1),
-            epochs=epochs,
+            chunk=9,
         )
         for (name, noise, _), result in zip(settings, results):
             each = found.setdefault((name, noise), {})

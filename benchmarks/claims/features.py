@@ -166,8 +166,6 @@ def run(options: Options) -> Found:
                 ),
                 settings,
                 chunk=len(settings),
-                steps=steps,
-                epochs=epochs,
             )
             found = [each["error"] for each in results]
             sides[size, name] = {

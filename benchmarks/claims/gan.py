@@ -25,17 +25,39 @@ STD, LATENT, DISCRIMINATOR_STEPS = 0.01, 2, 5
 NEAR = 0.1  # of a mode; the modes are 0.5 apart at least
 SAMPLES, SHOWN, LOOKS = 2000, 500, 20
 LAST = LOOKS // 4  # looks that count: a GAN comes and goes
-FORMS = {  # printed: Beta(amount); else the authors' code, U(0, amount)
-    "no mixup": {"printed": 0.0, "amount": 0.0, "saturating": 1.0},
-    "code, U(0, 0.2)": {"printed": 0.0, "amount": 0.2, "saturating": 1.0},
-    "printed, Beta(0.2)": {"printed": 1.0, "amount": 0.2, "saturating": 1.0},
-    "printed, Beta(1)": {"printed": 1.0, "amount": 1.0, "saturating": 1.0},
-    "no mixup, NS": {"printed": 0.0, "amount": 0.0, "saturating": 0.0},
-    "code, U(0, 0.2), NS": {"printed": 0.0, "amount": 0.2, "saturating": 0.0},
+
+
+def _form(
+    amount: float, *, printed: float = 0, both: float = 0, saturating: float = 1
+) -> dict[str, float]:
+    """Return a form of the game.
+
+    Args:
+      amount: of mixing: Beta(amount), or as in the authors' code U(0, amount).
+      printed: 1 for pairs of a real example and a made one, as in the formula.
+      both: 1 where the generator's loss is of mixed examples as well.
+      saturating: 0 for the non-saturating loss of the generator.
+    """
+    return {
+        "amount": amount,
+        "printed": printed,
+        "both": both,
+        "saturating": saturating,
+    }
+
+
+FORMS = {
+    "no mixup": _form(0.0),
+    "code, U(0, 0.2)": _form(0.2),
+    "printed, Beta(0.2)": _form(0.2, printed=1, both=1),
+    "pairs, Beta(0.2)": _form(0.2, printed=1),
+    "no mixup, NS": _form(0.0, saturating=0),
+    "code, U(0, 0.2), NS": _form(0.2, saturating=0),
 }
 COMPARED = {
     "code, U(0, 0.2)": "no mixup",
     "printed, Beta(0.2)": "no mixup",
+    "pairs, Beta(0.2)": "no mixup",
     "code, U(0, 0.2), NS": "no mixup, NS",
 }
 
@@ -60,7 +82,7 @@ def draw_real(key: Array, modes: Array, size: int) -> Array:
 
 
 def mixer(setting: Mapping[str, Any], size: int) -> mx.Mixer:
-    """Return the mixer of either form; an amount of 0 mixes nothing."""
+    """Return the mixer of a form; an amount of 0 mixes nothing."""
     as_printed = functools.partial(
         mx.mixup,
         alpha=setting["amount"],
@@ -96,10 +118,11 @@ def samples(
         return optax.sigmoid_binary_cross_entropy(logits, y).mean(), {}
 
     tell = mx.training.train_step(entropy, mixer(setting, batch))
+    of_both = mixer({**setting, "amount": setting["both"] * setting["amount"]}, batch)
 
     def step(states: Any, key: Array) -> tuple[Any, None]:
         of_made, of_told = states
-        key_rounds, key_made = jax.random.split(key)
+        key_rounds, key_real, key_made, key_mix = jax.random.split(key, 4)
 
         def told(state: Any, key: Array) -> tuple[Any, None]:
             key_real, key_made, key_mix = jax.random.split(key, 3)
@@ -113,11 +136,14 @@ def samples(
         )
 
         def fooled(params: Any) -> Array:
+            real = draw_real(key_real, modes, batch)
             fake = made(params, key_made, batch)
+            # Unmixed, what is real has no gradient, and Adam no scale.
+            mixed, mix = of_both(key_mix, mx.losses.real_and_fake(real, fake))
+            minimax = -entropy(of_told.params, mixed, mix)[0]
             logits = jnp.asarray(discriminator.apply(of_told.params, fake))[:, 0]
-            loss = optax.sigmoid_binary_cross_entropy
-            minimax = -loss(logits, jnp.zeros_like(logits)).mean()
-            other = loss(logits, jnp.ones_like(logits)).mean()
+            as_real = jnp.ones_like(logits)
+            other = optax.sigmoid_binary_cross_entropy(logits, as_real).mean()
             return jnp.where(setting["saturating"], minimax, other)
 
         of_made = of_made.apply_gradients(grads=jax.grad(fooled)(of_made.params))
@@ -179,12 +205,14 @@ def run(options: Options) -> Found:
         f"{steps} steps of the generator, {DISCRIMINATOR_STEPS} of the discriminator "
         f"before each, batches of {batch}",
         "the generator maximises what the discriminator minimises (minimax, as in the "
-        "authors' code), or, NS, the chance to pass for real (non-saturating)",
+        "authors' code), of mixed examples in the printed form, else of its own; or, "
+        "NS, the chance to pass for real (non-saturating)",
         f"near: within {NEAR} of a mode (std {STD}); hit: by a tenth of its share of "
         f"{SAMPLES} samples",
         f"means of the last {LAST} of {LOOKS} looks; {seeds} seeds, one start for all",
         "code: the pool of real and made mixed with a permutation of itself, weights "
-        "uniform; printed: each real with a made one, weights Beta(alpha, alpha)",
+        "uniform; printed: each real with a made one, weights Beta(alpha, alpha), for "
+        "both networks; pairs: the same for the discriminator alone",
     ]
     notes = [
         "The paper shows pictures after 20 000 batches with 3 x 512 units, no numbers; "
@@ -214,7 +242,6 @@ def _one_set(
         functools.partial(samples, modes=modes, **sizes),
         settings,
         chunk=options.size(seeds, quick=100, full=50),
-        **sizes,
     )
     return {form: results[k * seeds : (k + 1) * seeds] for k, form in enumerate(FORMS)}
 

@@ -113,7 +113,8 @@ def run(options: Options) -> Found:
         f"2 x 128 ReLU, Adam 1e-3, {epochs} epochs, batches of {BATCH}, cross-entropy",
         f"{seeds} seeds; each draws a split of 70/30, the same for all methods",
         "one lam for each example, partners by a random permutation of the batch",
-        "features raw, or standardised by the training part",
+        "features raw, or standardised by the training part; what is missing is filled "
+        "with the mean or the commonest level of all rows",
         "published: neither alpha, nor splits, scaling and seeds are stated",
     ]
     shown = {"test error, %": rows, "points of error saved, paired over seeds": saved}
@@ -153,8 +154,6 @@ def _one_set(
         functools.partial(errors, table=table, epochs=epochs),
         settings,
         chunk=int(np.clip(MEMORY / 4 / each, 1, MOST_TOGETHER)),
-        epochs=epochs,
-        rows=len(table.labels),
     )
     sides: Sides = {"raw": {}, "standardised": {}}
     gains: Sides = {"raw": {}, "standardised": {}}
@@ -182,7 +181,7 @@ def _rows(name: str, table: readers.Table, sides: Sides) -> list[dict[str, Any]]
         row: dict[str, Any] = {
             "set": name,
             "inputs": scaling,
-            "majority class": 100 * (1 - counts.max() / counts.sum()),
+            "majority class's error": 100 * (1 - counts.max() / counts.sum()),
             "published ERM / Mixup": "{} / {}".format(*published) if published else "",
             "ERM": by_alpha[0.0],
         }

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("gallery.png"))
+    parser.add_argument("--out", type=Path, default=Path("results/gallery.png"))
     args = parser.parse_args()
 
     data = DATASETS[args.data](args.data_dir)
@@ -62,6 +62,7 @@ def main() -> None:
                 axis.set_title(words(np.asarray(soft[2 * i]), data.classes), fontsize=8)
         line[0].set_ylabel(name, fontsize=10)
     figure.tight_layout()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=90)
     print(f"wrote {args.out}")
 

@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_step = drive(mx.training.train_step(loss, mixer))
     shuffle = np.random.default_rng(args.seed)
     steps = len(images) // args.batch_size
+    if not steps:
+        raise SystemExit(f"--batch-size: expected at most {len(images)} images")
     bar = Console(stderr=True)
     print(f"{args.data} on {jax.device_count()} devices")
     for epoch in range(1, args.epochs + 1):

@@ -110,7 +110,7 @@ class Roll:
 
         def shifted(rows: Array) -> Array:
             first = _places(rows) < self.shift
-            return jnp.where(first, _shift(rows, cut), _shift(rows, -self.shift))
+            return _where(first, _shift(rows, cut), _shift(rows, -self.shift))
 
         # Two slices are one collective between devices, two shifts fuse on one.
         mesh = jax.typeof(x).sharding.mesh
@@ -215,7 +215,12 @@ def _in_blocks(
 def _swapped(rows: Array) -> Array:
     """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
     even = jax.lax.rem(_places(rows), jnp.int32(2)) == 0
-    return jnp.where(even, _shift(rows, 1), _shift(rows, -1))
+    return _where(even, _shift(rows, 1), _shift(rows, -1))
+
+
+def _where(chosen: Array, these: Array, others: Array) -> Array:
+    # An Explicit mesh wants all of them laid out alike.
+    return jnp.where(laid_like(chosen, these), these, others)
 
 
 def _places(rows: Array) -> Array:

@@ -15,6 +15,8 @@ import argparse
 import datetime
 import importlib
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -168,4 +170,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("interrupted; finished runs are kept, run it again") from None
+        print("interrupted; finished runs are kept, run it again", file=sys.stderr)
+        sys.stdout.flush()
+        # A program that still runs in the background crashes an orderly exit.
+        os._exit(130)

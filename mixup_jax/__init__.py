@@ -34,6 +34,8 @@ from mixup_jax._types import Batch as Batch
 from mixup_jax._types import Pairing as Pairing
 from mixup_jax._types import Partners as Partners
 from mixup_jax._types import Ratio as Ratio
+from mixup_jax._types import Region as Region
+from mixup_jax._types import RegionDraw as RegionDraw
 
 if TYPE_CHECKING:
     from mixup_jax import hidden as hidden

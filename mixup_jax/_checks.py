@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -39,7 +40,7 @@ def pair(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, dict):
         raise ValueError(
             f"batch: expected a pair (inputs, targets); got a dict with the keys "
-            f"{sorted(map(str, batch))}. Wrap the mixer: "
+            f"{sorted(map(str, batch))}. Wrap the mixer, around choose and the like: "
             "mixup_jax.on_keys(mixer, inputs=..., targets=...)."
         )
     if not isinstance(batch, tuple | list) or len(batch) != 2:
@@ -141,6 +142,17 @@ def _of_kind(tree: Any, name: str, kind: Any, wanted: str, advice: str) -> None:
                 f"{where}: expected {wanted}; got {leaf.dtype}{list(leaf.shape)}. "
                 f"{advice}"
             )
+
+
+def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
+    """Return ``labels`` as int32, or raise TypeError unless they are integers."""
+    # A narrower dtype would wrap what it is compared with: classes beyond its range.
+    ids = jnp.asarray(labels)
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected integer class ids; got {describe(ids)}. {advice}"
+        )
+    return ids.astype(jnp.int32)
 
 
 def number(

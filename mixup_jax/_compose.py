@@ -14,7 +14,7 @@ from mixup_jax import _checks, ratios
 from mixup_jax._erm import erm
 from mixup_jax._mix import Mix, Mixer
 from mixup_jax._moves import Gather, Stay
-from mixup_jax._types import Batch, Partners, Ratio, Region
+from mixup_jax._types import Batch, Move, Partners, Ratio, Region
 from mixup_jax.regions import Beyond, Chosen, Everywhere, Noisy, Untouched
 
 _EACH = ratios.uniform()
@@ -32,6 +32,12 @@ def choose(
     once: one fused pass, whatever the number of mixers. Mixers that share a pairing
     keep its movement; otherwise partners are gathered.
 
+    Only the ``Mix`` of each mixer counts: whatever a mixer of your own does beyond it
+    (noise, a crop) is lost. Do that to what the chosen mixer returns.
+
+    Inside ``jax.shard_map`` or ``jax.pmap`` put ``per_device`` or ``whole_batch``
+    outermost, around ``choose``: within it every device would make the same choices.
+
     Args:
       mixers: callables ``(key, batch) -> (batch, mix)``.
       probs: one probability for each mixer, in [0, 1], that sum to 1; may be traced.
@@ -39,8 +45,10 @@ def choose(
         chooses one mixer for the whole batch, ``per_pair`` one for each pair.
 
     Raises:
+      TypeError: a mixer that is no function.
       ValueError: no mixers, another number of ``probs``, or concrete ``probs`` outside
-        [0, 1] or with another sum than 1; (when called) ``gaussian`` among the mixers.
+        [0, 1] or with another sum than 1; (when called) ``gaussian`` among the mixers,
+        or ``whole_batch`` among others.
 
     Example:
       >>> from functools import partial
@@ -74,16 +82,18 @@ def choose(
 
     def chosen(key: Array, batch: Batch) -> tuple[Batch, Mix]:
         _checks.key(key)
+        inputs, targets = _checks.pair(batch)
         key_choice, key_mix = jax.random.split(key)
         # One key for all: an example uses the draw of one mixer alone, and mixers that
         # share a pairing draw the same partners.
-        mixes = [mixer(jax.random.clone(key_mix), batch)[1] for mixer in mixers]
-        shared = _shared(mixes)
-        index = _drawn_index(
-            key_choice, shared or Partners(mixes[0].partner, Gather()), each, by
-        )
-        merged = _merged(mixes, index, shared)
-        return merged.batch(batch), merged
+        drawn = [mixer(jax.random.clone(key_mix), batch) for mixer in mixers]
+        mixes = [mix for _, mix in drawn]
+        index = _drawn_index(key_choice, _partners_here(mixes), each, by)
+        merged = _merged(mixes, index)
+        # Targets that nobody mixes may have any dtype.
+        if any(mixed[1] is not targets for mixed, _ in drawn):
+            targets = merged.targets(targets)
+        return (merged.inputs(inputs), targets), merged
 
     return chosen
 
@@ -91,13 +101,16 @@ def choose(
 def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     """Return a mixer that mixes each example with probability ``p``, once.
 
+    What ``choose`` says of mixers of your own and of several devices holds here too.
+
     Args:
       p: probability in [0, 1], may be traced.
       mixer: the mixer to apply; who is left out has ``lam = 1``.
       by: as in ``choose``: per example by default, or per pair, or per batch.
 
     Raises:
-      ValueError: a concrete ``p`` outside [0, 1].
+      TypeError: ``mixer`` is no function.
+      ValueError: a concrete ``p`` outside [0, 1]; (when called) as ``choose``.
 
     Example:
       >>> from functools import partial
@@ -133,6 +146,9 @@ def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
     Args:
       mixer_at: returns the mixer for a step, an int32 scalar.
 
+    Raises:
+      TypeError: ``mixer_at`` is no function.
+
     Example:
       >>> from functools import partial
       >>> import jax, optax, mixup_jax as mx
@@ -143,6 +159,7 @@ def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
       >>> mix.lam
       Array([1., 1., 1., 1.], dtype=float32)
     """
+    _checks.function(mixer_at, "scheduled: mixer_at", "lambda step: mixup_jax.mixup")
     return Scheduled(mixer_at)
 
 
@@ -163,6 +180,7 @@ def on_keys(
       targets: the entries to be mixed as targets.
 
     Raises:
+      TypeError: ``mixer`` is no function.
       ValueError: neither is given, a name stands in both, or a batch lacks one.
 
     Example:
@@ -173,6 +191,7 @@ def on_keys(
       >>> batch["label"]
       Array([0, 1, 2, 3], dtype=int32)
     """
+    _checks.function(mixer, "on_keys: mixer", "mixup_jax.mixup")
     names = [*_names(inputs), *_names(targets)]
     if not names or len(set(names)) != len(names):
         raise ValueError(
@@ -220,13 +239,31 @@ def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     return {name: batch[name] for name in wanted} or None
 
 
-def _shared(mixes: Sequence[Mix]) -> Partners | None:
-    """Return the partners that all mixes agree on by structure, or None."""
-    moving = [mix for mix in mixes if mix.move != Stay()] or [mixes[0]]
-    move = moving[0].move
-    if move.structural and all(mix.move == move for mix in moving):
-        return Partners(moving[0].partner, move)
-    return None
+def _moving(mixes: Sequence[Mix]) -> Sequence[Mix]:
+    """Return the mixes that have partners, or one where none has."""
+    return [mix for mix in mixes if mix.move != Stay()] or mixes[:1]
+
+
+def _move(mixes: Sequence[Mix]) -> Move:
+    """Return the move that brings whichever mix's partners."""
+    moves = {mix.move for mix in _moving(mixes)}
+    if len(moves) == 1:
+        return moves.pop()
+    if any(not move.structural and move != Gather() for move in moves):
+        raise ValueError(
+            "choose: expected mixers that find partners in the batch that they are "
+            f"given; got the moves {sorted(map(str, moves))}. Put whole_batch and "
+            "per_device outermost: whole_batch(choose(...), axis_name)."
+        )
+    return Gather()
+
+
+def _partners_here(mixes: Sequence[Mix]) -> Partners:
+    """Return partners as ``by`` compares them, with places in the batch at hand."""
+    partner, move = _moving(mixes)[0].partner, _move(mixes)
+    if move.structural:  # those of per_device count over the batches of all devices
+        partner = jax.lax.rem(partner, jnp.int32(partner.shape[0]))
+    return Partners(partner, move)
 
 
 def _drawn_index(
@@ -241,16 +278,19 @@ def _drawn_index(
     return index
 
 
-def _merged(mixes: Sequence[Mix], index: Array, shared: Partners | None) -> Mix:
+def _merged(mixes: Sequence[Mix], index: Array) -> Mix:
     """Return one mix that is, for each example, the one that ``index`` names."""
-    lam = _select(index, [mix.lam for mix in mixes])
-    if shared is None:
-        shared = Partners(_select(index, [mix.partner for mix in mixes]), Gather())
-    return Mix(lam, shared.index, _region(mixes, index), shared.move)
+    lam, move = _select(index, [mix.lam for mix in mixes]), _move(mixes)
+    # Who is not mixed keeps a partner, at lam = 1: where it is itself among all
+    # devices' examples is known to per_device and whole_batch alone.
+    first = _moving(mixes)[0].partner
+    partners = [first if mix.move == Stay() else mix.partner for mix in mixes]
+    partner = first if move.structural else _select(index, partners)
+    return Mix(lam, partner, _region(mixes, index), move)
 
 
 def _region(mixes: Sequence[Mix], index: Array) -> Region:
-    if any(isinstance(mix.region, Noisy) for mix in mixes):
+    if any(_holds(Noisy, mix.region) for mix in mixes):
         raise ValueError(
             "choose: expected mixers whose mix says all that they did; got gaussian, "
             "whose noise it does not hold. Add the noise to what was chosen: call "
@@ -261,10 +301,19 @@ def _region(mixes: Sequence[Mix], index: Array) -> Region:
     mixing = [mix.region for mix in mixes if not isinstance(mix.region, Untouched)]
     if not mixing:
         return Untouched()
-    alone = len(mixing) == 1 and not isinstance(mixing[0], Beyond)
+    alone = len(mixing) == 1 and not _holds(Beyond, mixing[0])
     if alone or all(isinstance(region, Everywhere) for region in mixing):
         return mixing[0]
     return Chosen(index, tuple(mix.region for mix in mixes))
+
+
+def _holds(kind: type, region: Region) -> bool:
+    """Whether there is one of this kind in ``region``, itself or chosen from."""
+
+    def found(part: Any) -> bool:
+        return isinstance(part, kind)
+
+    return any(map(found, jax.tree.leaves(region, is_leaf=found)))
 
 
 def _select(index: Array, values: Sequence[Array]) -> Array:

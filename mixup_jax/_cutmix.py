@@ -1,6 +1,5 @@
 """CutMix: a box of the partner, pasted."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -8,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._mix import Mix, draw
+from mixup_jax._mix import Mix, along, draw
 from mixup_jax._types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import box
@@ -53,7 +52,8 @@ def cutmix(
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
 
     Raises:
-      TypeError: ``key`` is no key, or targets are integers.
+      TypeError: ``key`` is no key, targets are integers, or ``region`` is none of
+        spatial axes.
       ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
         the spatial sizes, or have no spatial axes; ``alpha`` is negative or NaN; both
         ``alpha`` and ``ratio`` are given.
@@ -75,6 +75,6 @@ def cutmix(
             batch,
             ratio=ratios.of(alpha, ratio),
             pairing=pairing,
-            region=functools.partial(region, spatial=spatial),
+            region=along(spatial, region),
         )
         return mix.batch(batch), mix

@@ -6,7 +6,7 @@ program sees one device's share, there are two ways to mix.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from mixup_jax import _checks
-from mixup_jax._mix import Mix, Mixer
+from mixup_jax._mix import Mix, Mixer, applications
 from mixup_jax._moves import Gather
 from mixup_jax._types import Batch, RowFunction
 
@@ -60,6 +60,7 @@ def per_device(
 
     For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are found on the same
     device; ``mix.partner`` counts over the whole batch, as the shares lie in order.
+    Put it outermost, around ``choose`` and ``with_probability``.
 
     Args:
       mixer: any mixer, over pairs or dicts.
@@ -67,6 +68,9 @@ def per_device(
       key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
         same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
         mesh).
+
+    Raises:
+      TypeError: ``mixer`` is no function.
 
     Example:
       >>> from functools import partial
@@ -83,6 +87,8 @@ def per_device(
       Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
     """
 
+    _checks.function(mixer, "per_device: mixer", "mixup_jax.mixup")
+
     def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:
         _checks.key(key)
         batch, mix = mixer(key_of(key, axis_name), batch)
@@ -96,14 +102,21 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     """Return a mixer that draws, on each device, what one device would have drawn.
 
     For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
-    count, and the same as under plain jit. Costs what the mixer needs to see of the
-    batch (labels for ``same_class``), and an all-gather of the batch where pairs cross
-    devices, or where the batch is a dict; pairs of neighbours on an even share cross
-    none.
+    count, and the same as under plain jit. Put it outermost, around ``choose`` and
+    ``with_probability``.
+
+    Costs what the mixer needs to see of the batch (labels for ``same_class``), and an
+    all-gather of the batch where pairs cross devices; pairs of neighbours on an even
+    share cross none. What is not the mixer's own ``mix`` applied to the batch (the
+    noise of ``gaussian``, the result of a mixer that is jitted by itself) is computed
+    for the whole batch, on each device.
 
     Args:
-      mixer: any mixer; put ``on_keys`` around ``whole_batch`` where you can.
+      mixer: any mixer, over pairs or dicts.
       axis_name: the mesh or pmap axis that the batch is divided over.
+
+    Raises:
+      TypeError: ``mixer`` is no function.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -116,24 +129,36 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
       True
     """
 
+    _checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
+
     def on_device(key: Array, batch: Any) -> tuple[Any, Mix]:
         share = _checks.examples(batch)
-        mixed, whole = mixer(key, _gathered(batch, axis_name))
+        gathered = _gathered(batch, axis_name)
+        with applications() as applied:
+            mixed, whole = mixer(key, gathered)
         start = jax.lax.axis_index(axis_name) * share
 
-        def own(tree: Any) -> Any:
-            return jax.tree.map(
-                lambda x: jax.lax.dynamic_slice_in_dim(x, start, share), tree
-            )
+        def own(x: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, start, share)
 
-        block = getattr(whole.move, "block", 1)
-        if not whole.move.structural or share % block:
-            across = dataclasses.replace(own(whole), move=_Across(axis_name))
-            return own(mixed), across
-        mix = own(whole)
-        if isinstance(batch, Mapping):  # which entries it mixes the mixer alone knows
-            return own(mixed), mix
-        return mix.batch(batch), mix
+        mix = jax.tree.map(own, whole)
+        within = whole.move.structural and share % getattr(whole.move, "block", 1) == 0
+        if not within:
+            mix = dataclasses.replace(mix, move=_Across(axis_name))
+        pairs = zip(jax.tree.leaves(gathered), jax.tree.leaves(batch))
+        here = {id(x): own_x for x, own_x in pairs}
+
+        def returned(x: Array) -> Array:
+            if id(x) in here:
+                return here[id(x)]
+            # Made anew of the share, where pairs lie within it: the compiler then drops
+            # what was made of the whole batch, and with it the gather.
+            note = applied.get(id(x))
+            if within and note and note.mix is whole and id(note.leaf) in here:
+                return note.by(mix, here[id(note.leaf)])
+            return own(x)
+
+        return jax.tree.map(returned, mixed), mix
 
     return on_device
 
@@ -205,8 +230,13 @@ def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
     """Return ``tree`` on the mesh: what is there stays, the rest is copied to all."""
     sharding = jax.NamedSharding(mesh, jax.P())
 
+    def there(x: Array) -> bool:
+        # On one device an array may be on no mesh at all.
+        alone = isinstance(x.sharding, jax.sharding.SingleDeviceSharding)
+        return x.sharding.device_set == sharding.device_set and not alone
+
     def put(x: Any) -> Array:
-        if isinstance(x, jax.Array) and x.sharding.device_set == sharding.device_set:
+        if isinstance(x, jax.Array) and there(x):
             return x
         if jax.process_count() == 1:
             return jax.device_put(x, sharding)

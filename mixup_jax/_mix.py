@@ -1,7 +1,12 @@
 """Draw, then apply: what was drawn for a batch, and the deterministic half."""
 
+import contextlib
 import dataclasses
-from typing import Any, Protocol
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +14,15 @@ from jax import Array
 
 from mixup_jax import _blend, _checks
 from mixup_jax._moves import Gather, Stay, moved, per_example
-from mixup_jax._types import Batch, Move, Pairing, Ratio, Region, RegionDraw
+from mixup_jax._types import (
+    Batch,
+    Move,
+    Pairing,
+    Partners,
+    Ratio,
+    Region,
+    RegionDraw,
+)
 from mixup_jax.regions import Everywhere, at_layer
 
 
@@ -32,6 +45,11 @@ class Mix:
       partner: int32 ``[B]``, whom each example was mixed with.
       region: where the own content stays.
       move: how partners travel.
+
+    Raises:
+      TypeError: (when applied) partners that are no integers.
+      ValueError: (when applied) ``lam`` and ``partner`` of other shapes, or concrete
+        ones out of range.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -61,12 +79,15 @@ class Mix:
             w = self.region.weights(lam, x)
             if w.dtype != jnp.bool_:
                 _checks.blendable(
-                    x, "inputs", "Cast or scale integer inputs to a float dtype first."
+                    x,
+                    "inputs",
+                    "Cast or scale integer inputs to a float dtype first; one-hot maps "
+                    "of class ids.",
                 )
             return _blend.mixed(w, x, self.move, partner)
 
         lam, partner = self._drawn()
-        return self._map(mixed, tree, "inputs")
+        return self._map(Mix.inputs, mixed, tree)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam``.
@@ -87,12 +108,12 @@ class Mix:
             return _blend.mixed(per_example(lam, y), y, self.move, partner)
 
         lam, partner = self._drawn()
-        return self._map(mixed, tree, "targets")
+        return self._map(Mix.targets, mixed, tree)
 
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
         _, partner = self._drawn()
-        return self._map(lambda x: moved(self.move, x, partner), tree, "partners")
+        return self._map(Mix.partners, lambda x: moved(self.move, x, partner), tree)
 
     def at(self, layer: int) -> "Mix":
         """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
@@ -121,12 +142,50 @@ class Mix:
                 "mix: expected integer partners, indices of examples; got "
                 f"{_checks.describe(partner)}. Cast them with partner.astype(int)."
             )
+        # Other moves know the partners, and looking at values waits for the device.
+        if self.move == Gather():
+            advice = "It is the share of the own content."
+            _in_range(self.lam, "mix: lam", 1, advice)
+            advice = "Partners count from 0, in the batch that they were drawn for."
+            _in_range(self.partner, "mix: partner", len(partner) - 1, advice)
         return lam.astype(jnp.float32), partner.astype(jnp.int32)
 
-    def _map(self, function, tree, name):
+    def _map(self, by, function, tree):
+        def applied(leaf: Any) -> Array:
+            made, notes = function(jnp.asarray(leaf)), _NOTES.get()
+            if notes is not None:
+                notes[id(made)] = Applied(self, by, leaf, made)
+            return made
+
         advice = "Apply a mix to the batch that it was drawn for."
-        _checks.sized(tree, len(self.lam), name, advice)
-        return jax.tree.map(lambda leaf: function(jnp.asarray(leaf)), tree)
+        _checks.sized(tree, len(self.lam), by.__name__, advice)
+        return jax.tree.map(applied, tree)
+
+
+class Applied(NamedTuple):
+    """What a mix made of an array: ``made`` is ``by(mix, leaf)``."""
+
+    mix: Mix
+    by: Callable[[Mix, Any], Any]
+    leaf: Any
+    made: Array
+
+
+_NOTES: ContextVar[dict[int, Applied] | None] = ContextVar("_NOTES", default=None)
+
+
+@contextlib.contextmanager
+def applications() -> Iterator[dict[int, Applied]]:
+    """Within it, note under ``id(made)`` what each mix makes of each array.
+
+    What a mixer returns is then known to be its mix applied to the batch, or not.
+    """
+    notes: dict[int, Applied] = {}
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
 
 
 def unmixed(key: Array, batch: Batch, region: Region) -> Mix:
@@ -168,8 +227,10 @@ def draw(
       The mix. Who is its own partner has ``lam = 1``.
 
     Raises:
-      TypeError: ``key`` is no key.
-      ValueError: ``batch`` is no pair, is empty, or its leaves disagree on its size.
+      TypeError: ``key`` is no key; ``ratio``, ``pairing`` or ``region`` is no function;
+        the pairing returns anything but ``Partners`` with an integer index.
+      ValueError: ``batch`` is no pair, is empty, or its leaves disagree on its size;
+        the pairing or the ratio draws for another number of examples.
 
     Example:
       >>> from functools import partial
@@ -190,14 +251,62 @@ def draw(
     size = _checks.examples(batch)
     _checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
     _checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
+    _checks.function(region, "region", "mixup_jax.regions.everywhere")
     key_pairing, key_ratio, key_region = jax.random.split(key, 3)
-    partners = pairing(key_pairing, batch)
+    partners = _for_examples(size, pairing(key_pairing, batch))
     lam = ratio(key_ratio, partners)
-    if lam.shape != (size,):
+    shape = getattr(lam, "shape", None)
+    if shape != (size,):
         raise ValueError(
             f"ratio: expected lam with shape ({size},), one for each example; got "
-            f"{lam.shape}. Return partners.index.shape values, as mixup_jax.ratios do."
+            f"{_checks.describe(lam) if shape is None else shape}. Return "
+            "partners.index.shape values, as mixup_jax.ratios do."
         )
     where, lam = region(key_region, lam.astype(jnp.float32), inputs)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)
     return Mix(jnp.where(alone, 1.0, lam), partners.index, where, partners.move)
+
+
+def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
+    """Return ``region`` drawn along the ``spatial`` axes.
+
+    Raises:
+      TypeError: ``region`` is no function, or none of spatial axes.
+    """
+    _checks.function(region, "region", "mixup_jax.regions.box")
+    if spatial is None and "spatial" in getattr(region, "keywords", {}):
+        return region
+    try:
+        inspect.signature(region).bind(None, None, None, spatial=spatial)
+    except ValueError:  # what is not written in Python need not have a signature
+        pass
+    except TypeError as error:
+        raise TypeError(
+            "region: expected a function (key, lam, inputs, *, spatial); got "
+            f"{_checks.describe(region)}: {error}. Pass one such as "
+            "mixup_jax.regions.box; one weight for all positions is mixup_jax.mixup."
+        ) from None
+    return functools.partial(region, spatial=spatial)
+
+
+def _for_examples(size: int, drawn: Any) -> Partners:
+    """Return what a pairing drew, its index in int32."""
+    if not isinstance(drawn, Partners):
+        raise TypeError(
+            f"pairing: expected Partners; got {_checks.describe(drawn)}. Of indices "
+            "make them with mixup_jax.pairings.given(index)(key, batch)."
+        )
+    advice = "Draw one partner for each example of the batch that is given."
+    _checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
+    if not jnp.issubdtype(_checks.array(drawn.index).dtype, jnp.integer):
+        raise TypeError(
+            "pairing: expected integer partners, indices of examples; got "
+            f"{_checks.describe(drawn.index)}. Cast them with index.astype(int)."
+        )
+    return Partners(jnp.asarray(drawn.index, jnp.int32), drawn.move)
+
+
+def _in_range(value: Any, name: str, high: float, advice: str) -> None:
+    # Of an array that lies with several processes, none has all the values.
+    if _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True):
+        _checks.number(value, name, 0, high, advice)

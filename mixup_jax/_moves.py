@@ -11,7 +11,7 @@ when the shares are read as one array.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ class Roll:
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
-        if _shards(x) > 1:
+        if shards(x) > 1:
             return Gather().map(function, x, partner, w)
         cut = self.block - self.shift
 
@@ -257,11 +257,12 @@ def _fits(x: Array, block: int) -> bool:
 
 def _splits(x: Array, block: int) -> bool:
     """Whether blocks of ``block`` end where the shares of an Explicit mesh end."""
-    shards = _shards(x)
-    return (x.shape[0] == block and shards == 1) or x.shape[0] // shards % block == 0
+    share = x.shape[0] // shards(x)
+    return share == block == x.shape[0] or share % block == 0
 
 
-def _shards(x: Array) -> int:
+def shards(x: Any) -> int:
+    """Return into how many shares an Explicit mesh divides the examples of ``x``."""
     sharding = jax.typeof(x).sharding
     if not sharding.mesh.explicit_axes:
         return 1

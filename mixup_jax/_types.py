@@ -43,9 +43,22 @@ class Move(Protocol):
 class Partners:
     """Who is mixed with whom, and how the partners travel.
 
+    A pairing of your own that works out indices returns those of ``pairings.given``,
+    whose move picks rows by index.
+
     Attributes:
       index: int32 ``[B]``, the partner of each example.
       move: how to bring a leaf's rows to the partners' places.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, mixup_jax as mx
+      >>> def crosswise(key, batch):
+      ...     index = (jnp.arange(4) + 2) % 4
+      ...     return mx.pairings.given(index)(key, batch)
+      >>> x = jnp.zeros((4, 3))
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), pairing=crosswise)
+      >>> mix.partner
+      Array([2, 3, 0, 1], dtype=int32)
     """
 
     index: Array

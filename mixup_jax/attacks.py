@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
+from mixup_jax._moves import per_example
 
 Bounds = tuple[float, float] | None
 
@@ -30,12 +31,14 @@ def fgsm(
       loss: of the inputs alone, per example ``[B]`` or their sum. Examples must not
         depend on each other: run batch normalisation with its averages.
       x: pytree of floating arrays ``[B, ...]``.
-      epsilon: at least 0, in the units of the inputs, may be traced.
+      epsilon: at least 0, in the units of the inputs, may be traced; a scalar, or
+        ``[B]`` one per example.
       bounds: the least and the largest value that an input can have.
 
     Raises:
       TypeError: an input leaf is not floating.
-      ValueError: ``epsilon`` is negative, or ``bounds`` are the wrong way round.
+      ValueError: ``epsilon`` is negative or of another shape, or ``bounds`` are the
+        wrong way round.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -47,7 +50,7 @@ def fgsm(
     Source: Goodfellow et al., "Explaining and Harnessing Adversarial Examples",
     ICLR 2015, arXiv:1412.6572.
     """
-    _check(x, bounds, epsilon=epsilon)
+    x = _checked(x, bounds, epsilon=epsilon)
     return _step(loss, x, epsilon, bounds)
 
 
@@ -70,14 +73,14 @@ def iterated_fgsm(
     Args:
       loss: as for ``fgsm``.
       x: pytree of floating arrays ``[B, ...]``.
-      epsilon: how far an input may move, at least 0, may be traced.
-      step: how far at once, at least 0, may be traced.
+      epsilon: how far an input may move, as for ``fgsm``.
+      step: how far at once, as ``epsilon``.
       steps: how many, at least 1.
       bounds: the least and the largest value that an input can have.
 
     Raises:
       TypeError: an input leaf is not floating.
-      ValueError: as ``fgsm``; or ``step`` is negative, or there are no steps.
+      ValueError: as ``fgsm``, of ``step`` too; or there are no steps.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -88,7 +91,7 @@ def iterated_fgsm(
     Source: Kurakin et al., "Adversarial examples in the physical world", 2016,
     arXiv:1607.02533.
     """
-    _check(x, bounds, epsilon=epsilon, step=step)
+    x = _checked(x, bounds, epsilon=epsilon, step=step)
     if steps < 1:
         raise ValueError(f"iterated_fgsm: expected at least 1 step; got {steps}.")
 
@@ -97,7 +100,7 @@ def iterated_fgsm(
         return jax.tree.map(within, further, x), None
 
     def within(moved: Array, start: Array) -> Array:
-        most = jnp.asarray(epsilon, moved.dtype)
+        most = _distance(epsilon, moved)
         return jnp.clip(moved, start - most, start + most)
 
     return jax.lax.scan(once, x, length=steps)[0]
@@ -107,20 +110,29 @@ def _step(loss: Callable[[Any], Array], x: Any, size: ArrayLike, bounds: Bounds)
     gradient = jax.grad(lambda x: jnp.sum(loss(x)))(x)
 
     def moved(x: Array, g: Array) -> Array:
-        moved = x + jnp.asarray(size, x.dtype) * jnp.sign(g)
+        moved = x + _distance(size, x) * jnp.sign(g)
         return jnp.clip(moved, *bounds) if bounds else moved
 
     return jax.tree.map(moved, x, gradient)
 
 
-def _check(x: Any, bounds: Bounds, **sizes: ArrayLike) -> None:
+def _distance(size: ArrayLike, x: Array) -> Array:
+    return per_example(jnp.asarray(size, x.dtype), x)
+
+
+def _checked(x: Any, bounds: Bounds, **sizes: ArrayLike) -> Any:
+    """Return ``x`` as JAX arrays, once all is as it must be."""
     advice = "Scale images to floats within the model's range first."
     _checks.floating(x, "x", "to be differentiated by", advice)
+    shapes = [(), (_checks.examples(x, "x"),)]
     for name, size in sizes.items():
         advice = "It is a distance in the units of the inputs."
         _checks.number(size, name, 0, advice=advice)
+        one_or_each = "Give one for all examples, or one for each."
+        _checks.shaped(size, name, shapes, one_or_each)
     if bounds is not None and not bounds[0] < bounds[1]:
         raise ValueError(
             f"bounds: expected the least value, then the largest; got {bounds}. "
             "Images scaled to [0, 1]: bounds=(0, 1)."
         )
+    return jax.tree.map(jnp.asarray, x)

@@ -7,6 +7,11 @@
 Layer k is what comes out of the k-th module named in ``after``, counted from 1; layer 0
 is the inputs. Modules are named by their path from the model, parts joined by ``/``.
 In models of other libraries, call ``mix.at(k).inputs(hidden)`` in the model.
+
+No ``jax.jit`` may stand between the ``with`` and the model: jit what contains both. JAX
+keeps what it once traced. A model that was jitted by itself and is first called within
+the ``with`` stays mixed by that same mix ever after; one first called outside is not
+mixed within.
 """
 
 import contextlib
@@ -15,9 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen
+import jax
 from flax import nnx as flax_nnx
 
 from mixup_jax._mix import Mix
+from mixup_jax.regions import Layer
 
 
 @contextlib.contextmanager
@@ -25,14 +32,17 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
     """Within it, Linen modules hand on what comes out of them mixed.
 
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
-    is mixed twice; so are the layers of ``nn.scan``, which share one name.
+    is mixed twice; so are the layers of ``nn.scan``, which share one name. No
+    ``jax.jit`` may stand between the ``with`` and the model: jit what contains both.
 
     Args:
       mix: what was drawn for the batch, as a rule by ``manifold``.
-      after: paths of modules, such as ``"Conv_0"`` or ``"encoder/Block_3"``.
+      after: paths of modules, such as ``"Conv_0"`` or ``"encoder/Block_3"``, one for
+        each layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, or (on leaving) one that no called module had.
+      ValueError: a name twice, a layer that has none, or (on leaving) a name that no
+        called module had.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -44,7 +54,7 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
       >>> with mx.hidden.linen(mix, after=["layers_0"]):
       ...     logits = model.apply(variables, x)
     """
-    layer_of, seen = _numbered(after), set()
+    layer_of, seen = _numbered(mix, after), set()
 
     def mixed(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         out = call(*args, **kwargs)
@@ -58,10 +68,14 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         yield
     missed = [name for name in after if name not in seen]
     if missed:
-        raise ValueError(
-            f"after: expected paths of modules that are called; got {missed}. Called "
-            f"were {sorted(filter(None, seen))}."
-        )
+        said = f"after: expected paths of modules that are called; got {missed}. "
+        if not seen:
+            raise ValueError(
+                f"{said}No module was called at all: call the model within the `with`, "
+                "and jit what contains both. JAX does not trace anew a model that was "
+                "jitted by itself."
+            )
+        raise ValueError(f"{said}Called were {sorted(filter(None, seen))}.")
 
 
 @contextlib.contextmanager
@@ -69,15 +83,18 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     """Within it, submodules of an NNX model hand on what comes out of them mixed.
 
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
-    is mixed twice.
+    is mixed twice. No ``jax.jit`` may stand between the ``with`` and the model: jit
+    what contains both.
 
     Args:
       model: the model that is called within, as a rule merged in the loss.
       mix: what was drawn for the batch, as a rule by ``manifold``.
-      after: paths of submodules, such as ``"conv"`` or ``"blocks/0"``.
+      after: paths of submodules, such as ``"conv"`` or ``"blocks/0"``, one for each
+        layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, or one that no submodule has.
+      ValueError: a name twice, one that no submodule has, a layer that has none, or
+        (on leaving) a submodule that was not called.
 
     Example:
       >>> from functools import partial
@@ -90,20 +107,32 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
       >>> with mx.hidden.nnx(model, mix, after=["layers/0"]):
       ...     logits = model(x)
     """
+    seen = set()
+
+    def mixed(name: str, layer: int, out: Any) -> Any:
+        seen.add(name)
+        return mix.at(layer).inputs(out)
+
     with contextlib.ExitStack() as stack:
         modules = {
             "/".join(map(str, path)): module
             for path, module in flax_nnx.iter_modules(model)
         }
-        for name, layer in _numbered(after).items():
+        for name, layer in _numbered(mix, after).items():
             if name not in modules:
                 raise ValueError(
                     f"after: expected paths of submodules; got {name!r}. There are "
                     f"{sorted(filter(None, modules))}."
                 )
-            change = mix.at(layer).inputs
+            change = functools.partial(mixed, name, layer)
             stack.enter_context(_calling(modules[name], change))
         yield
+    missed = [name for name in after if name not in seen]
+    if missed:
+        raise ValueError(
+            f"after: expected paths of submodules that are called; got {missed}. "
+            f"Called were {sorted(seen)}. Call the model within the `with`."
+        )
 
 
 @contextlib.contextmanager
@@ -126,10 +155,28 @@ def _calling(module: flax_nnx.Module, change: Callable[[Any], Any]) -> Iterator[
         object.__setattr__(module, "__class__", kind)
 
 
-def _numbered(after: Sequence[str]) -> dict[str, int]:
+def _numbered(mix: Mix, after: Sequence[str]) -> dict[str, int]:
+    """Return the layer that each module is, after checking that all drawn have one."""
     if isinstance(after, str) or len(set(after)) < len(after):
         raise ValueError(
             f"after: expected a sequence of paths, each once; got {after!r}. Layer k "
             "is what comes out of the k-th."
         )
+    last = max(_layers(mix), default=0)
+    if last > len(after):
+        raise ValueError(
+            f"after: expected a module for each layer up to {last}, the last that may "
+            f"be drawn; got {len(after)}: {list(after)}. Name the modules that are "
+            "missing, or leave their layers out of manifold(layers=...)."
+        )
     return {name: layer for layer, name in enumerate(after, start=1)}
+
+
+def _layers(mix: Mix) -> list[int]:
+    """Return the layers that were drawn from, whichever mixer was chosen."""
+
+    def drawn(part: Any) -> bool:
+        return isinstance(part, Layer)
+
+    parts = jax.tree.leaves(mix.region, is_leaf=drawn)
+    return [k for part in filter(drawn, parts) for k in part.layers]

@@ -46,7 +46,7 @@ def one_hot(
       ``[B, ..., K]``.
 
     Raises:
-      TypeError: ``labels`` are not integers.
+      TypeError: ``labels`` are not integers, or ``dtype`` is not floating.
       ValueError: a concrete label or ``smoothing`` is out of range.
 
     Example:
@@ -55,7 +55,13 @@ def one_hot(
       Array([[0.625, 0.125, 0.125, 0.125],
              [0.125, 0.125, 0.625, 0.125]], dtype=float32)
     """
-    ids = _integers(labels, "Floating targets are soft already: mix them.")
+    soft = "Floating targets are soft already: mix them."
+    ids = _checks.class_ids(labels, "labels", soft)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"dtype: expected a floating dtype, which can hold shares; got "
+            f"{jnp.dtype(dtype)}. Cast what is not to be mixed afterwards."
+        )
     _checks.number(num_classes, "num_classes", 1, advice="Count the classes.")
     _checks.number(labels, "labels", 0, num_classes - 1, "Drop or mask such examples.")
     _checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
@@ -81,7 +87,7 @@ def two_term(loss: ExampleLoss) -> ExampleLoss:
 
     Raises:
       TypeError: ``labels`` are not integers.
-      ValueError: the mix was drawn for another batch size.
+      ValueError: the mix was drawn for another batch size, or ``loss`` takes a mean.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -93,7 +99,7 @@ def two_term(loss: ExampleLoss) -> ExampleLoss:
     """
 
     def mixed(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
-        labels = _integers(labels)
+        labels = _checks.class_ids(labels, "labels", _SOFT)
         lam = jnp.asarray(mix.lam, jnp.float32)
         return _blended(loss, logits, labels, mix.partners(labels), lam)
 
@@ -110,6 +116,9 @@ def two_term_mean(
         sum_i(w_i * loss(logits_i, y_i) + v_i * loss(logits_i, y_j)) / sum_i(w_i + v_i)
         w_i = lam_i * weight_i * kept(y_i),  v_i = (1 - lam_i) * weight_j * kept(y_j)
         j = partner(i)
+
+    An example of which no term is left gets no gradient. Where it has many labels and
+    some are left, the loss at class 0 stands in for the others, and must be finite.
 
     Args:
       loss: as in ``two_term``.
@@ -135,19 +144,21 @@ def two_term_mean(
     def mean(
         logits: Array, labels: ArrayLike, mix: Mix, weights: ArrayLike | None = None
     ) -> Array:
-        y = _integers(labels)
-        drop = ignored(y)
+        y = _checks.class_ids(labels, "labels", _SOFT)
+        drop = ignored(jnp.asarray(labels))
         kept = jnp.where(drop, 0.0, jnp.ones(y.shape, jnp.float32))
         if weights is not None:
             weights = jnp.asarray(weights, jnp.float32)
             _checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
             kept = kept * per_example(weights, kept)
-        # An ignored label is no class; any class will do for a term of weight 0.
+        # An ignored label is no class, and its term is taken at the other one's. Where
+        # both are ignored the loss may be infinite, and 0 times its gradient NaN.
         y = jnp.where(drop, 0, y)
         lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
         w, v = lam * kept, (1 - lam) * mix.partners(kept)
-        share = w / _or_one(w + v)
-        each = _blended(loss, logits, y, mix.partners(y), share)
+        share = jnp.where(w + v > 0, w / _or_one(w + v), 0)
+        counts = jnp.any(w + v > 0, axis=tuple(range(1, y.ndim)))
+        each = _blended(loss, _felt(logits, counts), y, mix.partners(y), share)
         left = (w + v).astype(each.dtype)
         total = jnp.sum(left * jnp.where(left > 0, each, 0))
         return total / _or_one(jnp.sum(left))
@@ -180,7 +191,8 @@ def binary_targets(
     _checks.number(threshold, "threshold", 0, _BELOW_ONE, "At 1 no class is left.")
     _checks.number(smoothing, "smoothing", 0, _BELOW_ONE, "At 1 no label is left.")
     s, t = jnp.asarray(smoothing, jnp.float32), jnp.asarray(threshold, jnp.float32)
-    rounding = float(jnp.finfo(targets.dtype).eps)
+    # What is compared was rounded twice: as a target, and to float32.
+    rounding = max(float(jnp.finfo(d).eps) for d in (targets.dtype, jnp.float32))
     least = s / targets.shape[-1] + (1 - s) * t + rounding
     return (targets.astype(jnp.float32) > least).astype(targets.dtype)
 
@@ -191,8 +203,9 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
     The discriminator of a GAN is then trained on ``mixer(key, real_and_fake(x, g(z)))``
     with a binary cross-entropy that takes soft targets. The authors' code mixes the
     pool with itself, real with real too: ``pairing=pairings.permutation,
-    ratio=ratios.uniform(low=0.8)``. The paper's formula mixes each real example with a
-    made one: ``pairing=partial(pairings.roll, shift=B)``, ``alpha=0.2``.
+    ratio=ratios.uniform(low=0.8)``; their generator's loss is of unmixed examples. The
+    paper's formula mixes each real example with a made one, in the loss of both
+    networks: ``pairing=partial(pairings.roll, shift=B)``, ``alpha=0.2``.
 
     Args:
       real: pytree of floating arrays ``[B, ...]``.
@@ -238,6 +251,12 @@ def _blended(
     share = per_example(w, own)
     y, z = jnp.where(share == 0, partner, own), jnp.where(share == 1, own, partner)
     own_loss, partner_loss = loss(logits, y), loss(logits, z)
+    if own_loss.shape[:1] != own.shape[:1]:
+        got = f"shape {own_loss.shape}" if own_loss.shape else "a scalar"
+        raise ValueError(
+            f"loss: expected one loss an example, [{own.shape[0]}, ...]; got {got}. "
+            "Leave out the mean."
+        )
     return blend(per_example(w, own_loss), own_loss, partner_loss)
 
 
@@ -245,11 +264,14 @@ def _or_one(weight: Array) -> Array:
     return jnp.where(weight > 0, weight, 1)
 
 
-def _integers(labels: ArrayLike, advice: str = _SOFT) -> Array:
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"labels: expected integer class ids; got {_checks.describe(labels)}. "
-            f"{advice}"
-        )
-    return labels
+@jax.custom_jvp
+def _felt(logits: Array, counts: Array) -> Array:
+    """Return ``logits``, to which no gradient passes of examples that do not count."""
+    del counts
+    return logits
+
+
+@_felt.defjvp
+def _felt_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    logits, counts = primals
+    return logits, jnp.where(per_example(counts, logits), tangents[0], 0)

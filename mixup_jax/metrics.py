@@ -27,6 +27,7 @@ def accuracy(logits: Array, targets: ArrayLike) -> Array:
       float32 ``[B]``.
 
     Raises:
+      TypeError: targets are neither floating nor integers.
       ValueError: the shapes do not fit.
 
     Example:
@@ -43,10 +44,11 @@ def accuracy(logits: Array, targets: ArrayLike) -> Array:
             f"logits {logits.shape}; got {targets.shape}. Give floating targets one "
             "value a class, and integer labels none."
         )
-    predicted = jnp.argmax(logits, axis=-1)
-    if not dense:
-        return (predicted == targets).astype(jnp.float32)
-    return _at(predicted, targets).astype(jnp.float32)
+    if dense:
+        return _at(_predicted(logits), targets).astype(jnp.float32)
+    advice = "Give the classes by their numbers."
+    ids = _checks.class_ids(targets, "accuracy: targets", advice)
+    return (_predicted(logits) == ids).astype(jnp.float32)
 
 
 def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
@@ -115,7 +117,8 @@ def brier(logits: Array, labels: ArrayLike) -> Array:
     """
     labels = _labels(logits, labels, "brier")
     p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-    return jnp.sum((p - jax.nn.one_hot(labels, logits.shape[-1])) ** 2, axis=-1)
+    hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
+    return jnp.sum((p - hot) ** 2, axis=-1)
 
 
 @jax.tree_util.register_dataclass
@@ -165,8 +168,8 @@ def reliability(logits: Array, labels: ArrayLike, *, bins: int = 15) -> Reliabil
     p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     sure = jnp.max(p, axis=-1)
     place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
-    within = jax.nn.one_hot(place, bins, axis=0)
-    hit = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    within = jax.nn.one_hot(place, bins, axis=0, dtype=jnp.float32)
+    hit = (_predicted(logits) == labels).astype(jnp.float32)
     confidence, hits = (jnp.sum(within * each[None], axis=1) for each in (sure, hit))
     return Reliability(jnp.sum(within, axis=1), confidence, hits)
 
@@ -190,6 +193,11 @@ def ece(found: Reliability) -> Array:
     return gaps / jnp.maximum(jnp.sum(found.count), 1)
 
 
+def _predicted(logits: Array) -> Array:
+    """Return the class of the largest logit, int32 with 64-bit types too."""
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
 def _at(classes: Array, values: Array) -> Array:
     """Return ``values[i, classes[i]]``, without a gather."""
     hit = jax.nn.one_hot(classes, values.shape[-1], dtype=bool)
@@ -197,13 +205,8 @@ def _at(classes: Array, values: Array) -> Array:
 
 
 def _labels(logits: Array, labels: ArrayLike, name: str) -> Array:
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"{name}: expected integer labels; got {_checks.describe(labels)}. Measure "
-            "on data that are not mixed."
-        )
-    labels = labels.astype(jnp.int32)
+    unmixed = "Measure on data that are not mixed."
+    labels = _checks.class_ids(labels, f"{name}: labels", unmixed)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "

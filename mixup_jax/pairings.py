@@ -22,6 +22,8 @@ from mixup_jax import _checks
 from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
+_MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
+
 
 def neighbour(key: Array, batch: Batch) -> Partners:
     """Pair examples 0 and 1, 2 and 3, ...: ``partner(i) = i ^ 1``.
@@ -198,10 +200,12 @@ def same_class(
     Args:
       key: PRNG key.
       batch: the batch; its targets give the classes unless ``labels`` does.
-      labels: ``[B]`` integer class ids or ``[B, K]`` floats (the largest counts).
+      labels: ``[B]`` integer class ids or ``[B, K]`` floats (the largest counts), K
+        at least 2.
 
     Raises:
-      ValueError: neither ``labels`` nor a single array of targets to take them from.
+      ValueError: neither ``labels`` nor a single array of targets to take them from,
+        or an array of another shape.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -279,7 +283,9 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     ``P(partner(i) = j) = exp(affinity[i, j]) / sum_k exp(affinity[i, k])``, k != i
 
     The map need not be a permutation. Who has no candidate of weight above 0 keeps
-    itself, with ``lam = 1``.
+    itself, with ``lam = 1``: so does who is infinitely far from everybody, because what
+    is compared of it holds a NaN or an infinity, and nobody draws it. A score of NaN is
+    a weight of 0.
 
     Cost: scores of every pair, B x B. On a sharded batch what the affinity compares and
     the batch are gathered; on each device by itself (``per_device``) nothing is.
@@ -306,7 +312,8 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
         size = _checks.examples(batch)
         scores = affinity(batch)
         _checks.shaped(scores, "affinity", [(size, size)], "Score every pair.")
-        scores = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, scores)
+        none = jnp.eye(size, dtype=bool) | jnp.isnan(scores)
+        scores = jnp.where(none, -jnp.inf, scores)
         drawn = jax.random.categorical(key, scores, axis=1).astype(jnp.int32)
         anybody = jnp.max(scores, axis=1) > -jnp.inf
         return Partners(jnp.where(anybody, drawn, _positions(size)), Gather())
@@ -319,11 +326,14 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 
     ``affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)``
 
+    Who holds a NaN or an infinity is infinitely far from everybody: -inf.
+
     Args:
-      bandwidth: above 0, in the units of the targets, may be traced.
+      bandwidth: scalar above 0, in the units of the targets, may be traced.
 
     Raises:
-      ValueError: a concrete ``bandwidth`` not above 0; (when called) no targets.
+      ValueError: ``bandwidth`` is no scalar, or a concrete one not above 0; (when
+        called) no targets.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -335,10 +345,13 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     advice = "A wide one is a random permutation; give the spread of a neighbourhood."
     smallest = float(np.finfo(np.float32).tiny)
     _checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
+    one = "One serves all; divide targets of different spread by theirs."
+    _checks.shaped(bandwidth, "label_kernel: bandwidth", [()], one)
 
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         width = jnp.asarray(bandwidth, jnp.float32)
-        distances = _squared_distances(batch[1], (candidates or batch)[1], "targets")
+        own, others = (_checks.pair(b)[1] for b in (batch, candidates or batch))
+        distances = _squared_distances(own, others, "targets")
         return -distances / (2 * width**2)
 
     return affinity
@@ -348,7 +361,13 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
 
     By Euclidean distance over all leaves, in float32. Nobody is its own neighbour; who
-    is as far as the k-th counts too.
+    is as far as the k-th counts too. Who holds a NaN or an infinity is nobody's
+    neighbour, and has none.
+
+    Of a large leaf, more than 2^24 numbers to be subtracted (examples x candidates x
+    features), distances come from a matrix product. Its error is that of the squared
+    distance from the mean: neighbours much nearer to each other than to the mean, 1000
+    times and more, are then told apart badly.
 
     Args:
       k: how many, at least 1. With fewer candidates all are taken.
@@ -372,13 +391,14 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
         )
 
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
-        distances = _squared_distances(batch[0], (candidates or batch)[0], "inputs")
+        own, others = (_checks.pair(b)[0] for b in (batch, candidates or batch))
+        distances = _squared_distances(own, others, "inputs")
         if candidates is None:
             itself = jnp.eye(distances.shape[0], dtype=bool)
             distances = jnp.where(itself, jnp.inf, distances)
         if among is not None:
-            excluded = among(batch, candidates) == -jnp.inf
-            distances = jnp.where(excluded, jnp.inf, distances)
+            included = among(batch, candidates) > -jnp.inf
+            distances = jnp.where(included, distances, jnp.inf)
         last = min(k, distances.shape[1]) - 1
         kth = jnp.sort(distances, axis=1)[:, last][:, None]
         near = (distances <= kth) & (distances < jnp.inf)
@@ -409,7 +429,10 @@ def _log(allowed: Array) -> Array:
 
 
 def _squared_distances(own: Any, others: Any, name: str) -> Array:
-    """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``."""
+    """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``.
+
+    Infinite from and to who holds what is not finite, itself included.
+    """
     size, count = _checks.examples(own, name), _checks.examples(others, name)
 
     def rows(leaf: Any, size: int) -> Array:
@@ -421,16 +444,29 @@ def _squared_distances(own: Any, others: Any, name: str) -> Array:
 
     def between(a: Any, b: Any) -> Array:
         a, b = rows(a, size), rows(b, count)
-        if a.shape[1] == 1:  # as exact as the numbers are
-            return (a - b.T) ** 2
-        # Of numbers far from 0 the products would cancel badly.
-        centre = jnp.mean(b, axis=0, keepdims=True)
-        a, b = a - centre, b - centre
-        both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
-        squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
-        return jnp.maximum(squares - 2 * both, 0)
+        features = a.shape[1]
+        few = features == 1 or size * count * features <= _MOST_DIFFERENCES
+        squares = _by_differences(a, b) if few else _by_product(a, b)
+        return jnp.where(jnp.isnan(squares), jnp.inf, squares)
 
     return jax.tree.reduce(jnp.add, jax.tree.map(between, own, others))
+
+
+def _by_differences(a: Array, b: Array) -> Array:
+    """Return ``|a[i] - b[j]|^2``, as exact as the numbers are."""
+    return jnp.sum((a[:, None] - b[None]) ** 2, axis=2)
+
+
+def _by_product(a: Array, b: Array) -> Array:
+    """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``, whose work a matrix unit does."""
+    # Of numbers far from 0 the products would cancel badly.
+    finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
+    total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
+    centre = total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1)
+    a, b = a - centre, b - centre
+    both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+    squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
+    return jnp.maximum(squares - 2 * both, 0)
 
 
 def _positions(size: int) -> Array:
@@ -466,6 +502,11 @@ def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
     ids = jnp.asarray(found[0])
     _checks.sized(ids, size, "labels", "Pass the labels of this batch.")
     if jnp.issubdtype(ids.dtype, jnp.floating) and ids.ndim == 2:
+        if ids.shape[1] == 1:  # the largest of one is always the same
+            raise ValueError(
+                "labels: expected weights of at least 2 classes, floating [B, K]; got "
+                f"{_checks.describe(ids)}. Give the ids as integers [B]."
+            )
         ids = jnp.argmax(ids, axis=1)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(

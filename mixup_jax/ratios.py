@@ -21,6 +21,7 @@ DEFAULT_ALPHA = float("1")
 
 _GAMMA_ROUNDS = 5
 _REDRAWS = 64
+_RATIO = "mixup_jax.ratios.beta(0.2)"
 _ONE_OR_EACH = "Give one value for all examples, or one for each."
 _MAX_EXPONENT = 80.0  # exp of it is still finite in float32
 
@@ -43,6 +44,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
       b: the same for the partner's side; None means ``b = a``.
 
     Raises:
+      TypeError: it was given for a ratio, not called to make one.
       ValueError: ``a`` or ``b`` is a concrete number that is negative or NaN, or has a
         shape that does not fit.
 
@@ -58,6 +60,11 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     (symmetric); G. Marsaglia and W. W. Tsang, "A simple method for generating gamma
     variables", ACM TOMS 26, 2000.
     """
+    if isinstance(b, Partners):
+        raise TypeError(
+            "beta: expected alpha, a number; got a key and partners. It returns a "
+            "ratio: pass ratio=mixup_jax.ratios.beta(0.2)."
+        )
     given = {"alpha": a} if b is None else {"alpha": a, "b": b}
     for name, value in given.items():
         _checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
@@ -81,7 +88,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
 
 def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
-    """Return a ratio that draws ``lam`` uniformly from [low, high), one per example.
+    """Return a ratio that draws ``lam`` uniformly from [low, high], one per example.
 
     Args:
       low: in [0, 1], may be traced.
@@ -95,7 +102,7 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
       >>> x = jax.numpy.zeros((4, 3))
       >>> ratio = mx.ratios.uniform(low=0.8)
       >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
-      >>> bool(((mix.lam >= 0.8) & (mix.lam < 1)).all())
+      >>> bool(((mix.lam >= 0.8) & (mix.lam <= 1)).all())
       True
     """
     advice = "lam is a share; give 0 <= low <= high <= 1."
@@ -154,6 +161,7 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
       >>> bool(((mix.lam >= 0.4) & (mix.lam <= 0.6)).all())
       True
     """
+    _checks.function(ratio, "truncated: ratio", _RATIO)
     if not 0 <= low < high <= 1:
         raise ValueError(
             f"truncated: expected a range with 0 <= low < high <= 1; got low={low}, "
@@ -180,6 +188,7 @@ def folded(ratio: Ratio) -> Ratio:
       >>> mix.lam
       Array([0.75, 0.75, 0.75, 0.75], dtype=float32)
     """
+    _checks.function(ratio, "folded: ratio", _RATIO)
 
     def draw(key: Array, partners: Partners) -> Array:
         lam = ratio(key, partners)
@@ -202,6 +211,7 @@ def per_pair(ratio: Ratio) -> Ratio:
       >>> bool((mix.lam[::2] == mix.lam[1::2]).all())
       True
     """
+    _checks.function(ratio, "per_pair: ratio", _RATIO)
 
     def draw(key: Array, partners: Partners) -> Array:
         if not partners.move.pairs_off:
@@ -229,6 +239,7 @@ def per_batch(ratio: Ratio) -> Ratio:
       >>> bool((mix.lam == mix.lam[0]).all())
       True
     """
+    _checks.function(ratio, "per_batch: ratio", _RATIO)
 
     def draw(key: Array, partners: Partners) -> Array:
         lam = ratio(key, Partners(partners.index[:1], partners.move))

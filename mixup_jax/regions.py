@@ -296,8 +296,9 @@ def layer(
     Source: Verma et al., "Manifold Mixup", ICML 2019, arXiv:1806.05236.
     """
     del inputs
-    numbers = tuple(layers)
-    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+    numbers = tuple(layers) if isinstance(layers, Sequence) else ()
+    counts = all(isinstance(k, int | np.integer) and k >= 0 for k in numbers)
+    if not numbers or len(set(numbers)) < len(numbers) or not counts:
         raise ValueError(
             "layers: expected numbers of layers, at least one, each once, 0 for the "
             f"inputs; got {layers!r}. Number the hidden layers from 1."
@@ -431,7 +432,8 @@ def blob(
       share: as in ``box``; here they differ by the rounding to whole positions.
 
     Raises:
-      ValueError: a negative ``decay``, inputs without spatial axes or with over three.
+      ValueError: a ``decay`` that is negative or no scalar, inputs without spatial axes
+        or with over three.
 
     Example:
       >>> from functools import partial
@@ -444,7 +446,9 @@ def blob(
 
     Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
     """
-    _checks.number(decay, "blob: decay", 0, advice="3 is the paper's.")
+    advice = "3 is the paper's."
+    _checks.number(decay, "blob: decay", 0, advice=advice)
+    _checks.shaped(decay, "blob: decay", [()], advice)
     positions = grid(inputs, spatial=spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
@@ -478,9 +482,8 @@ def _low_pass(noise: Array, decay: ArrayLike) -> Array:
     axes = [np.fft.fftfreq(n) for n in sizes]
     frequency = np.linalg.norm(np.meshgrid(*axes, indexing="ij"), axis=0)
     lowest = 1 / max(sizes)
-    amplitude = (
-        jnp.asarray(lowest / np.maximum(frequency, lowest), jnp.float32) ** decay
-    )
+    base = jnp.asarray(lowest / np.maximum(frequency, lowest), jnp.float32)
+    amplitude = base ** jnp.asarray(decay, jnp.float32)
     field = amplitude[None] * noise
     for _ in sizes:
         field = _hartley(field)

@@ -25,8 +25,12 @@ from jax import Array
 from mixup_jax import _checks, _devices
 from mixup_jax._compose import Scheduled
 from mixup_jax._mix import Mixer
+from mixup_jax._moves import shards
 
 Metrics = Mapping[str, Any]
+
+
+STATE = ("params", "step", "apply_gradients")
 
 
 class State(Protocol):
@@ -93,7 +97,8 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
       loss: ``(params, batch, mix, state, key) -> (value, (metrics, changes))``, where
         ``state`` is the train state, ``key`` is this step's (and device's) own, and
         ``changes`` names the fields of the state to be replaced, such as
-        ``{"batch_stats": ...}``. Under ``pmapped`` changes are averaged over devices.
+        ``{"batch_stats": ...}``. Under ``pmapped`` floating changes are averaged over
+        devices; others (counts, keys) have to be the same on each.
         An NNX model that changes itself is merged with ``nnx.merge(..., copy=True)``.
     """
     return Stateful(loss)
@@ -111,7 +116,8 @@ def train_step(
 
     Args:
       loss: ``(params, batch, mix) -> (value, metrics)``, or one marked ``stateful``.
-        ``value`` is a mean over the examples; ``metrics`` a dict of means.
+        ``value`` is a mean over the examples; ``metrics`` a dict of means, of which
+        none is called ``"loss"``.
       mixer: any mixer; one marked ``scheduled`` is called with ``state.step``.
       micro_batches: into how many parts the batch is divided; gradients and metrics are
         averaged over them, and each is mixed within itself. Every part takes every
@@ -122,7 +128,9 @@ def train_step(
       ``place`` is for drivers.
 
     Raises:
-      ValueError: ``micro_batches`` does not divide the batch.
+      TypeError: ``mixer`` is no function; (when called) the state lacks a name.
+      ValueError: (when called) ``micro_batches`` does not divide each device's share of
+        the batch, or ``loss`` returns something else.
 
     Example:
       >>> from functools import partial
@@ -139,7 +147,8 @@ def train_step(
     """
     if micro_batches < 1:
         raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
-    run = loss.loss if isinstance(loss, Stateful) else _plain(loss)
+    _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
+    run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(loss)
 
     def gradients(state, mix_batch, key, batch):
         key_mix, key_loss = key
@@ -158,6 +167,14 @@ def train_step(
         place: _devices.Place = _devices.TOGETHER,
     ) -> tuple[Any, Metrics]:
         _checks.key(key)
+        missing = [name for name in STATE if not hasattr(state, name)]
+        if missing:
+            raise TypeError(
+                f"state: expected one with {', '.join(STATE)}; got "
+                f"{type(state).__name__}, without {', '.join(missing)}. Make one with "
+                "mixup_jax.training.TrainState.create(params, tx); of an NNX model "
+                "params are what nnx.split returns."
+            )
         at_step = mixer(state.step) if isinstance(mixer, Scheduled) else mixer
         mix_batch = place.mixer(at_step)
         # One hash each, and none for what is not used.
@@ -177,8 +194,9 @@ def train_step(
                 tuple(keys),
                 _strided(batch, micro_batches),
             )
-        grads, metrics, changes = place.average((grads, metrics, changes))
+        grads, metrics = place.average((grads, metrics))
         if changes:
+            changes = _averaged(place, changes)
             state = state.replace(**changes)  # type: ignore[attr-defined]
         return state.apply_gradients(grads=grads), metrics
 
@@ -242,8 +260,13 @@ def sharded(
       axis_name: the mesh axis that the batch is divided over.
 
     Raises:
-      ValueError: (when called) the mesh does not divide the batch.
+      ValueError: the mesh has no such axis; (when called) it does not divide the batch.
     """
+    if axis_name not in mesh.axis_names:
+        raise ValueError(
+            f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
+            f"{axis_name!r}. Name the one that the batch is divided over."
+        )
     jitted = jax.jit(step, donate_argnums=(0,))
 
     def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
@@ -258,10 +281,55 @@ def sharded(
 def _plain(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any]:
     def run(params, batch, mix, state, key):
         del state, key
-        value, metrics = loss(params, batch, mix)
-        return value, (metrics, {})
+        found = loss(params, batch, mix)
+        value, metrics = _pair(found, "(value, metrics)", "Return (value, {}) for none")
+        return value, (_metrics(metrics), {})
 
     return run
+
+
+def _stateful(loss: Callable[..., Any]) -> Callable[..., Any]:
+    def run(params, batch, mix, state, key):
+        wanted = "(value, (metrics, changes))"
+        advice = "Return (value, ({}, {})) for none"
+        value, rest = _pair(loss(params, batch, mix, state, key), wanted, advice)
+        metrics, changes = _pair(rest, f"{wanted}, and so a pair in it", advice)
+        return value, (_metrics(metrics), changes)
+
+    return run
+
+
+def _pair(found: Any, wanted: str, advice: str) -> tuple[Any, Any]:
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise ValueError(
+            f"loss: expected {wanted}; got {_checks.describe(found)}. {advice}."
+        )
+    first, second = found
+    return first, second
+
+
+def _metrics(metrics: Any) -> Metrics:
+    if not isinstance(metrics, Mapping):
+        raise ValueError(
+            f"metrics: expected a dict; got {_checks.describe(metrics)}. Give each one "
+            "a name."
+        )
+    if "loss" in metrics:
+        raise ValueError(
+            'metrics: expected names other than "loss", which the value has; got '
+            f"{sorted(map(str, metrics))}. Leave it out, or name it otherwise."
+        )
+    return metrics
+
+
+def _averaged(place: _devices.Place, changes: Any) -> Any:
+    """Return ``changes``, the floating ones averaged over the devices."""
+
+    def floating(leaf: Any) -> bool:
+        return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+    means = place.average(jax.tree.map(lambda x: x if floating(x) else None, changes))
+    return jax.tree.map(lambda x, mean: mean if floating(x) else x, changes, means)
 
 
 def _accumulated(gradients, state, keys, batches):
@@ -286,11 +354,14 @@ def _accumulated(gradients, state, keys, batches):
 
 def _strided(batch: Any, parts: int) -> Any:
     size = _checks.examples(batch)
-    if size % parts:
-        raise ValueError(
-            f"micro_batches: expected a number that divides the {size} examples of the "
-            f"batch on each device; got {parts}."
-        )
+    for leaf in jax.tree.leaves(batch):
+        share = size // shards(leaf)
+        if share % parts:
+            raise ValueError(
+                f"micro_batches: expected a number that divides the {share} examples "
+                f"of the batch on each device; got {parts}. Use one that does, or "
+                "batches of another size."
+            )
     return jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(size // parts, parts, *x.shape[1:]), 1, 0),
         batch,

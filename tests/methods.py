@@ -237,6 +237,30 @@ METHODS: dict[str, Method] = {
         ),
         deranged=False,
     ),
+    "with-probability-choose-extrapolate": fixed(
+        mx.with_probability(
+            0.7,
+            mx.choose(
+                [partial(mx.extrapolate, pairing=mx.pairings.neighbour), mx.mixup],
+                [0.5, 0.5],
+            ),
+        ),
+        corrected=False,
+        deranged=False,
+    ),
+    "choose-with-probability-extrapolate": fixed(
+        mx.choose(
+            [
+                mx.with_probability(
+                    0.5, partial(mx.extrapolate, pairing=mx.pairings.neighbour)
+                ),
+                partial(mx.cutmix, pairing=mx.pairings.roll),
+            ],
+            [0.6, 0.4],
+        ),
+        corrected=False,
+        deranged=False,
+    ),
     "scheduled": Method(
         lambda a: mx.scheduled(
             lambda step: partial(

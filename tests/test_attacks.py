@@ -79,10 +79,42 @@ def test_epsilon_may_be_traced_and_mapped():
     np.testing.assert_allclose(far, sizes, rtol=1e-5)
 
 
+def test_each_example_may_have_its_own_distance():
+    # As many examples as coordinates: the two must not be taken for each other.
+    x = jnp.tile(X[:1], (3, 1))
+    sizes = jnp.array([0.0, 0.125, 0.25])
+    expected = x + sizes[:, None] * jnp.sign(W)[None]
+    once = mx.attacks.fgsm(linear, x, epsilon=sizes)
+    np.testing.assert_allclose(once, expected, rtol=1e-6)
+    # Half of each step at once: the ball is reached by the second.
+    often = mx.attacks.iterated_fgsm(linear, x, epsilon=sizes, step=sizes / 2, steps=3)
+    np.testing.assert_allclose(often, expected, rtol=1e-6)
+
+
+def test_float64_of_numpy_is_what_jax_makes_of_it():
+    x = np.asarray(X, np.float64)
+    for got in (
+        mx.attacks.fgsm(linear, x, epsilon=0.1),
+        mx.attacks.iterated_fgsm(linear, x, epsilon=0.1, step=0.1, steps=2),
+    ):
+        assert got.dtype == jnp.float32
+        np.testing.assert_allclose(got[:, 0], X[:, 0] + 0.1, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
         (lambda: mx.attacks.fgsm(linear, X, epsilon=-1), ValueError, "epsilon: "),
+        (
+            lambda: mx.attacks.fgsm(linear, X, epsilon=jnp.ones(3)),
+            ValueError,
+            r"epsilon: expected a scalar or shape \(2,\); got shape \(3,\)",
+        ),
+        (
+            lambda: mx.attacks.iterated_fgsm(linear, X, epsilon=1, step=jnp.ones(3)),
+            ValueError,
+            r"step: expected a scalar or shape \(2,\); got shape \(3,\)",
+        ),
         (
             lambda: mx.attacks.fgsm(linear, X, epsilon=1, bounds=(1, 0)),
             ValueError,

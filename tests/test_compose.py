@@ -400,6 +400,18 @@ def test_combinators_within_and_compiled():
     np.testing.assert_allclose(mixed["x"], mix.inputs(batch["x"]), rtol=1e-6)
 
 
+def test_what_a_mixer_does_beyond_its_mix_is_lost_when_it_is_chosen():
+    def doubled(key, batch):
+        (x, y), mix = fixed(0.25)(key, batch)
+        return (2 * x, y), mix
+
+    batch = (IMAGE, SOFT)
+    (x, y), mix = mx.choose([doubled], [1.0])(KEY, batch)
+    want, _ = fixed(0.25)(KEY, batch)
+    np.testing.assert_array_equal(x, want[0])
+    np.testing.assert_array_equal(y, mix.targets(SOFT))
+
+
 def test_names_go_outermost():
     mixer = mx.choose([mx.on_keys(mx.mixup, inputs="image")], [1.0])
     with pytest.raises(ValueError, match=r"Wrap the mixer: mixup_jax\.on_keys"):

@@ -34,6 +34,10 @@ def drawn(key, images, targets):
     return mx.cutmix(key, (images, targets))[1]
 
 
+def blob(**options):
+    return partial(mx.fmix, region=partial(mx.regions.blob, **options))
+
+
 def own(size):
     return mx.Mix(jnp.ones(size), jnp.arange(size))
 
@@ -72,6 +76,21 @@ BAD = {
         lambda k, x, y: mx.mixup(k, ((x, x > 0), y)),
         TypeError,
         ["inputs: expected a floating", "got bool", "Cast or scale"],
+    ),
+    "a maker of ratios": (
+        lambda k, x, y: mx.mixup(k, (x, y), ratio=mx.ratios.beta),
+        TypeError,
+        ["beta: expected alpha", "got a key and partners", "ratios.beta(0.2)"],
+    ),
+    "an affinity for a pairing": (
+        lambda k, x, y: paired(mx.pairings.label_kernel(bandwidth=1.0))(k, (x, y)),
+        ValueError,
+        ["batch: expected a pair", "key<fry>"],
+    ),
+    "chosen by name": (
+        lambda k, x, y: mx.choose([mx.on_keys(mx.mixup, inputs="x")], [1])(k, {"x": x}),
+        ValueError,
+        ["batch: expected a pair", "Wrap the mixer, around choose and the like"],
     ),
     "integer images, chosen": (
         lambda k, x, y: mx.choose([mx.mixup, mx.cutmix], [0.5, 0.5])(
@@ -238,6 +257,11 @@ BAD = {
         ValueError,
         ["ratio: expected lam with shape (4,)", "got (3,)", "partners.index.shape"],
     ),
+    "a ratio that draws a number": (
+        lambda k, x, y: mx.mixup(k, (x, y), ratio=lambda k, p: 0.5),
+        ValueError,
+        ["ratio: expected lam with shape (4,)", "got 0.5 (float)", "partners.index"],
+    ),
     "constant over 1": (
         lambda k, x, y: mx.ratios.constant(1.5),
         ValueError,
@@ -265,6 +289,25 @@ BAD = {
         lambda k, x, y: mx.mixup(k, (x, y), pairing="roll"),
         TypeError,
         ["pairing: expected a function", "got 'roll'", "pairings.roll"],
+    ),
+    "a pairing that draws indices": (
+        lambda k, x, y: mx.mixup(k, (x, y), pairing=lambda k, b: np.arange(4)),
+        TypeError,
+        ["pairing: expected Partners", "got ndarray int64[4]", "pairings.given(index)"],
+    ),
+    "a pairing of another batch": (
+        lambda k, x, y: mx.mixup(
+            k, (x, y), pairing=lambda k, b: mx.pairings.roll(k, (x[:3], None))
+        ),
+        ValueError,
+        ["pairing: index: expected shape (4,)", "got shape (3,)", "that is given"],
+    ),
+    "a pairing of floats": (
+        lambda k, x, y: mx.mixup(
+            k, (x, y), pairing=lambda k, b: mx.Partners(np.ones(4), own(4).move)
+        ),
+        TypeError,
+        ["pairing: expected integer partners", "got ndarray float64[4]", "astype(int)"],
     ),
     "same_class without labels": (
         lambda k, x, y: paired(mx.pairings.same_class)(k, (x, None)),
@@ -312,6 +355,33 @@ BAD = {
         ["a block of at least 2", "got 1", "Leave it out"],
     ),
     # where
+    "text for a region": (
+        lambda k, x, y: mx.cutmix(k, (x, y), region="box"),
+        TypeError,
+        ["region: expected a function", "got 'box'", "regions.box"],
+    ),
+    "text for a region, fmix": (
+        lambda k, x, y: mx.fmix(k, (x, y), region="blob"),
+        TypeError,
+        ["region: expected a function", "got 'blob'", "regions.box"],
+    ),
+    "text for a region, drawn": (
+        lambda k, x, y: mx.draw(
+            k, (x, y), ratio=HALF, pairing=mx.pairings.roll, region="everywhere"
+        ),
+        TypeError,
+        ["region: expected a function", "got 'everywhere'", "regions.everywhere"],
+    ),
+    "a region without axes": (
+        lambda k, x, y: mx.cutmix(k, (x, y), region=mx.regions.everywhere),
+        TypeError,
+        ["(key, lam, inputs, *, spatial)", "everywhere", "'spatial'", "regions.box"],
+    ),
+    "one decay for each": (
+        lambda k, x, y: blob(decay=np.ones(5))(k, (x, y)),
+        ValueError,
+        ["blob: decay: expected a scalar", "got shape (5,)", "the paper's"],
+    ),
     "no spatial axes": (
         lambda k, x, y: mx.cutmix(k, (y, y)),
         ValueError,
@@ -438,7 +508,27 @@ BAD = {
         ValueError,
         ["with_probability: p: expected a scalar", "got shape (4,)"],
     ),
-    # dict batches and schedules
+    # dict batches, schedules and devices
+    "text for a mixer of entries": (
+        lambda k, x, y: mx.on_keys("mixup", inputs="x"),
+        TypeError,
+        ["on_keys: mixer: expected a function", "got 'mixup'", "mixup_jax.mixup"],
+    ),
+    "a number for a schedule": (
+        lambda k, x, y: mx.scheduled(0.5),
+        TypeError,
+        ["scheduled: mixer_at: expected a function", "got 0.5", "lambda step"],
+    ),
+    "an axis for a mixer": (
+        lambda k, x, y: mx.per_device("data", mx.mixup),
+        TypeError,
+        ["per_device: mixer: expected a function", "got 'data'", "mixup_jax.mixup"],
+    ),
+    "an axis for a mixer, whole_batch": (
+        lambda k, x, y: mx.whole_batch("data", mx.mixup),
+        TypeError,
+        ["whole_batch: mixer: expected a function", "got 'data'", "mixup_jax.mixup"],
+    ),
     "an unknown key": (
         lambda k, x, y: mx.on_keys(mx.mixup, inputs="image")(k, {"img": x}),
         ValueError,
@@ -484,6 +574,21 @@ BAD = {
         lambda k, x, y: mx.Mix(jnp.ones(4), jnp.ones(4)).targets(y),
         TypeError,
         ["expected integer partners", "float32[4]", "astype(int)"],
+    ),
+    "partners that are not there": (
+        lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, 4, 2])).targets(y),
+        ValueError,
+        ["mix: partner: expected a number in [0, 3]", "got 4", "count from 0"],
+    ),
+    "partners counted from behind": (
+        lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, -1, 2])).partners(y),
+        ValueError,
+        ["mix: partner: expected a number in [0, 3]", "got -1", "count from 0"],
+    ),
+    "a share over 1": (
+        lambda k, x, y: mx.Mix(np.full(4, 1.5), LABELS).inputs(x),
+        ValueError,
+        ["mix: lam: expected a number in [0, 1]", "got 1.5", "of the own content"],
     ),
     "a mapped mix": (
         lambda k, x, y: jax.vmap(mx.mixup)(

@@ -64,6 +64,47 @@ def test_chosen_for_some_it_leaves_the_others():
     np.testing.assert_allclose(everybody, 2 * x - x[partner], rtol=1e-5, atol=1e-5)
 
 
+NEIGHBOURS = partial(mx.extrapolate, pairing=mx.pairings.neighbour)
+
+
+@pytest.mark.parametrize(
+    ("mixer", "share"),
+    [
+        (mx.with_probability(0.2, mx.choose([NEIGHBOURS, mx.mixup], [0.5, 0.5])), 0.2),
+        (mx.with_probability(0.1, mx.with_probability(0.5, NEIGHBOURS)), 0.05),
+        (mx.choose([mx.erm, mx.with_probability(0.5, NEIGHBOURS)], [0.9, 0.1]), 0.05),
+    ],
+)
+def test_nested_choices_of_it_multiply(mixer, share):
+    size = 20_000
+    x = np.arange(size, dtype=np.float32)[:, None]
+    (mixed, _), mix = jax.jit(mixer)(KEY, (x, None))
+    moved = np.asarray(mixed != x)[:, 0]
+    assert abs(moved.mean() - share) < 5 * np.sqrt(share * (1 - share) / size)
+    np.testing.assert_allclose(mixed, mix.inputs(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        mx.with_probability(0.5, mx.extrapolate),
+        mx.with_probability(0.5, mx.with_probability(0.5, mx.extrapolate)),
+        mx.choose([mx.erm, mx.extrapolate, NEIGHBOURS], [0.2, 0.4, 0.4]),
+    ],
+)
+def test_chosen_it_still_takes_integer_labels(mixer):
+    (_, y), mix = jax.jit(mixer)(KEY, (X, LABELS))
+    np.testing.assert_array_equal(y, LABELS)
+    assert y.dtype == LABELS.dtype
+    np.testing.assert_array_equal(mix.lam, 1)
+
+
+def test_beside_a_mixer_of_labels_integers_are_refused():
+    mixer = mx.choose([NEIGHBOURS, mx.mixup], [0.5, 0.5])
+    with pytest.raises(TypeError, match="targets: expected a floating"):
+        mixer(KEY, (X, LABELS))
+
+
 @pytest.mark.parametrize("by", [-0.1, 1.5, float("nan")])
 def test_a_bad_distance_is_refused(by):
     with pytest.raises(ValueError, match=r"extrapolate: by: .*in \[0, 1\]"):

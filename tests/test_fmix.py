@@ -100,6 +100,19 @@ def test_blobs_grow_with_the_decay():
     assert smooth < paper < rough / 4
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+def test_the_decay_may_have_any_dtype(dtype):
+    batch = (zeros_and_ones((4, 6, 5, 1)), None)
+
+    @jax.jit
+    def mixed(decay):
+        region = partial(mx.regions.blob, decay=decay)
+        return mx.fmix(jax.random.key(3), batch, region=region)[0][0]
+
+    narrow, wide = mixed(jnp.asarray(3, dtype)), mixed(jnp.float32(3))
+    np.testing.assert_array_equal(narrow, wide)
+
+
 def test_one_mask_for_the_whole_batch():
     region = mx.regions.per_batch(mx.regions.blob)
     _, mix = fmix(
@@ -184,3 +197,16 @@ def test_the_lowest_values_are_found(data, total):
 def test_what_fmix_cannot_do_is_refused(call, said):
     with pytest.raises(ValueError, match=said):
         jax.eval_shape(call, jax.random.key(0), jnp.zeros((2, 2, 2, 2, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("mixer", "region"), [(mx.cutmix, mx.regions.box), (mx.fmix, mx.regions.blob)]
+)
+def test_the_axes_may_be_named_in_the_region(mixer, region):
+    images = zeros_and_ones((4, 3, 6, 5))
+    key = jax.random.key(9)
+    there = partial(mixer, region=partial(region, spatial=(2, 3)))
+    here = partial(mixer, region=region, spatial=(2, 3))
+    (got, _), mix = there(key, (images, None))
+    np.testing.assert_array_equal(got, here(key, (images, None))[0][0])
+    np.testing.assert_array_equal(own_share(got, images), mix.lam)

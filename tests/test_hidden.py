@@ -133,7 +133,7 @@ def test_nnx_is_mixed_as_by_hand_and_keeps_its_statistics(layer):
 
 def test_nnx_is_itself_again_after_an_error():
     model = Nnx(nnx.Rngs(0))
-    _, mix = mx.manifold(KEY, (X, Y), layers=LAYERS)
+    _, mix = mx.manifold(KEY, (X, Y), layers=(0, 1))
     with (
         pytest.raises(ZeroDivisionError),
         mx.hidden.nnx(model, mix, after=["head"]),
@@ -225,7 +225,7 @@ def test_on_a_mesh_nothing_is_sent(kind):
     ],
 )
 def test_a_module_that_is_not_there_is_named(after, said):
-    _, mix = mx.manifold(KEY, (X, Y), layers=LAYERS)
+    _, mix = mx.manifold(KEY, (X, Y), layers=(0, 1))
     with pytest.raises(ValueError, match=said), mx.hidden.linen(mix, after=after):
         LINEN.apply(VARIABLES, X)
     model = Nnx(nnx.Rngs(0))
@@ -236,7 +236,58 @@ def test_a_module_that_is_not_there_is_named(after, said):
         model(X)
 
 
-@pytest.mark.parametrize("layers", [(), (0, 0), (-1, 2)])
+some = mx.with_probability(0.5, partial(mx.manifold, layers=LAYERS))
+
+
+@pytest.mark.parametrize("flavour", ["linen", "nnx"])
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        partial(mx.manifold, layers=LAYERS),
+        some,
+        mx.choose([some, partial(mx.mixup, alpha=0.2)], [0.5, 0.5]),
+    ],
+)
+def test_a_layer_without_a_module_is_refused(mixer, flavour):
+    model = Nnx(nnx.Rngs(0))
+    within = {"linen": mx.hidden.linen, "nnx": partial(mx.hidden.nnx, model)}[flavour]
+    _, mix = mixer(KEY, (X, Y))
+    after = ["blocks_0", "blocks_1"] if flavour == "linen" else ["blocks/0", "blocks/1"]
+    with (
+        pytest.raises(ValueError, match=r"a module for each layer up to 2.*; got 1"),
+        within(mix, after=after[:1]),
+    ):
+        pass
+    with within(mix, after=after):
+        LINEN.apply(VARIABLES, X)
+        model(X)
+
+
+def test_a_model_that_was_jitted_before_is_not_mistaken_for_one_without_modules():
+    apply = jax.jit(LINEN.apply)
+    apply(VARIABLES, X)
+    _, mix = mx.manifold(KEY, (X, Y), layers=(1,))
+    with (
+        pytest.raises(ValueError, match=r"No module was called at all: .*jit what "),
+        mx.hidden.linen(mix, after=["blocks_0"]),
+    ):
+        apply(VARIABLES, X)
+
+
+def test_a_submodule_that_is_not_called_is_named():
+    model = Nnx(nnx.Rngs(0))
+    model.unused = nnx.Linear(3, 3, rngs=nnx.Rngs(1))  # type: ignore
+    _, mix = mx.manifold(KEY, (X, Y), layers=(0, 1, 2))
+    with (
+        pytest.raises(
+            ValueError, match=r"got \['unused'\]. Called were \['blocks/0'\]"
+        ),
+        mx.hidden.nnx(model, mix, after=["blocks/0", "unused"]),
+    ):
+        model(X)
+
+
+@pytest.mark.parametrize("layers", [(), (0, 0), (-1, 2), 3, "ab", (0.5,)])
 def test_bad_layers_are_refused(layers):
     with pytest.raises(ValueError, match="layers: expected numbers of layers"):
         mx.manifold(KEY, (X, Y), layers=layers)

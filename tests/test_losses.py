@@ -171,6 +171,56 @@ def test_an_ignored_label_reaches_no_gradient():
     np.testing.assert_allclose(gradient, [[0, -0.5], [0, -1]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("function", [jax.grad, jax.jacfwd])
+def test_of_two_ignored_labels_none_reaches_a_gradient(function, explicit):
+    # All the classes of the first two are impossible, and both are ignored.
+    probabilities = jnp.array([[0.0, 0.0], [0.0, 0.0], [0.5, 0.5], [0.25, 0.75]])
+    labels, lam = jnp.array([-1, -1, 0, 1]), jnp.array([0.5, 1.0, 1.0, 0.75])
+    kinds = jax.sharding.AxisType
+    kind = kinds.Explicit if explicit else kinds.Auto
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+
+    def total(probabilities, lam, labels):
+        mix = mx.Mix(lam, jnp.array([1, 0, 3, 2]))
+        mean = mx.losses.two_term_mean(log_likelihood)
+        if not explicit:
+            return mean(probabilities, labels, mix)
+        return mx.losses.two_term_mean(hot_likelihood)(probabilities, labels, mix)
+
+    with jax.set_mesh(mesh):
+        rows = jax.NamedSharding(mesh, jax.P("data"))
+        given = jax.device_put((probabilities, lam, labels), rows)
+        found, of_lam = jax.jit(function(total, argnums=(0, 1)))(*given)
+    by_hand = [[0, 0], [0, 0], [-1, 0], [-0.5, -0.5]]
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+    # log(1/4) - log(3/4) for the last, and half of it counts.
+    by_hand = [0, 0, 0, -np.log(3) / 2]
+    np.testing.assert_allclose(of_lam, by_hand, rtol=1e-6, atol=1e-7)
+
+
+def hot_likelihood(probabilities, labels):
+    """Return the same as ``log_likelihood``, without a gather."""
+    hot = jax.nn.one_hot(labels, 2, dtype=bool)
+    return -jnp.log(jnp.sum(jnp.where(hot, probabilities, 0), axis=1))
+
+
+def test_an_example_with_no_label_left_reaches_no_gradient():
+    # Two labels an example; of the last one a single term is left.
+    probabilities = jnp.array([[[0.0, 1.0]] * 2] * 2 + [[[0.5, 0.5]] * 2] * 2)
+    labels = jnp.array([[-1, -1], [-1, -1], [-1, 1], [-1, -1]])
+    mix = mx.Mix(jnp.array([0.5, 0.5, 0.5, 0.5]), jnp.array([1, 0, 3, 2]))
+
+    def each(probabilities, labels):
+        picked = jnp.take_along_axis(probabilities, labels[..., None], axis=2)
+        return -jnp.log(picked[..., 0])
+
+    gradient = jax.grad(mx.losses.two_term_mean(each))(probabilities, labels, mix)
+    expected = np.zeros((4, 2, 2))
+    expected[2:, 1, 1] = -1
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
 def test_example_weights_are_mixed_like_targets():
     # 0.75 of an example that counts 2 and 0.25 of one that counts 1, and so on.
     weights, lam = jnp.array([2.0, 1.0]), jnp.array([0.75, 0.5])
@@ -185,6 +235,16 @@ def test_example_weights_are_mixed_like_targets():
 def test_weights_for_another_batch_are_refused():
     with pytest.raises(ValueError, match=r"weights: expected 4 examples .* got 3"):
         mx.losses.two_term_mean(entropy)(LOGITS, LABELS, MIX, jnp.ones(3))
+
+
+@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+@pytest.mark.parametrize(
+    ("reduced", "got"), [(jnp.mean, "got a scalar"), (lambda x: x[:1], r"shape \(1,\)")]
+)
+def test_a_loss_that_leaves_less_than_one_value_an_example(wrap, reduced, got):
+    two = wrap(lambda logits, labels: reduced(entropy(logits, labels)))
+    with pytest.raises(ValueError, match=f"one loss an example.*{got}.*the mean"):
+        two(LOGITS, LABELS, MIX)
 
 
 def test_segmentation_labels():
@@ -297,6 +357,44 @@ def test_one_hot_by_hand():
     expected = [[[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]]]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert mx.losses.one_hot(LABELS, 3, dtype=jnp.bfloat16).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes", "label"),
+    [(jnp.uint8, 1000, 3), (jnp.int8, 600, 88), (jnp.int8, 600, 127)],
+)
+def test_ids_of_few_bits_stand_for_one_class_each(dtype, classes, label):
+    hot = mx.losses.one_hot(jnp.array([label], dtype), classes)
+    np.testing.assert_array_equal(np.flatnonzero(hot), [label])
+    found = mx.losses.two_term(lambda _, ids: mx.losses.one_hot(ids, classes))(
+        hot, jnp.array([label], dtype), mx.Mix(jnp.ones(1), jnp.zeros(1, jnp.int32))
+    )
+    np.testing.assert_array_equal(found, hot)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, "uint8"])
+def test_only_floating_targets_can_be_smooth(dtype):
+    with pytest.raises(
+        TypeError, match=r"dtype: expected a floating .* got (int|bool|ui)"
+    ):
+        mx.losses.one_hot(LABELS, 3, smoothing=0.3, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_smoothing_makes_no_class_positive(dtype):
+    with jax.enable_x64(True):
+        for smoothing in (0.0, 0.01, 0.1, 1 / 3, 0.5):
+            for classes in (2, 3, 7, 10, 100, 1000):
+                y = mx.losses.one_hot(
+                    jnp.array([0, 1]), classes, smoothing=smoothing, dtype=dtype
+                )
+                expected = np.eye(2, classes)
+                # Mixed by other numbers, the smoothing is another one by rounding.
+                alone = mx.Mix(jnp.array([0.3, 0.7]), jnp.array([0, 1])).targets(y)
+                for targets in (y, alone):
+                    found = mx.losses.binary_targets(targets, smoothing=smoothing)
+                    assert found.dtype == dtype
+                    np.testing.assert_array_equal(found.astype(float), expected)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -48,6 +48,29 @@ def test_the_heavier_label_is_the_most_there_is():
     np.testing.assert_array_equal(found, jnp.maximum(lam, 1 - lam))
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64"])
+def test_labels_of_any_width_give_float32(dtype, wide):
+    labels = np.asarray(LABELS).astype(dtype)
+    with jax.enable_x64(wide):
+        found = {
+            "accuracy": mx.metrics.accuracy(LOGITS, labels),
+            "two_term": mx.metrics.two_term_accuracy(LOGITS, labels, MIX),
+            "nll": mx.metrics.nll(LOGITS, labels),
+            "brier": mx.metrics.brier(LOGITS, labels),
+            "reliability": mx.metrics.reliability(LOGITS, labels),
+        }
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    np.testing.assert_array_equal(found["accuracy"], [1, 0, 0, 1])
+    np.testing.assert_array_equal(found["two_term"], EXPECTED)
+    np.testing.assert_allclose(found["brier"], mx.metrics.brier(LOGITS, LABELS))
+
+
+def test_targets_that_are_no_ids():
+    with pytest.raises(TypeError, match=r"accuracy: targets: .* got .*bool\[4\]"):
+        mx.metrics.accuracy(LOGITS, LABELS > 0)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_low_precision(dtype):
     soft = MIX.targets(mx.losses.one_hot(LABELS, 3, dtype=dtype))
@@ -158,7 +181,7 @@ def test_a_class_ruled_out_costs_infinitely_much_and_nothing_elsewhere():
     "metric", [mx.metrics.nll, mx.metrics.brier, mx.metrics.reliability]
 )
 def test_calibration_is_measured_on_labels(metric):
-    with pytest.raises(TypeError, match="expected integer labels; got"):
+    with pytest.raises(TypeError, match="labels: expected integer class ids; got"):
         metric(LOGITS, jnp.eye(4, 3))
     with pytest.raises(ValueError, match=r"logits \[B, K\] and labels \[B\]"):
         metric(LOGITS, LABELS[:3])

@@ -105,6 +105,12 @@ def test_uniform_refuses_what_is_no_share(low, high):
         mx.ratios.uniform(low=low, high=high)
 
 
+def test_uniform_stays_between_bounds_that_are_close():
+    lam = sample(mx.ratios.uniform(low=0.999))
+    assert lam.min() >= np.float32(0.999)
+    assert lam.max() == 1  # a bound that rounding reaches, and never passes
+
+
 def test_uniform():
     lam = sample(mx.ratios.uniform())
     assert_distributed(lam, stats.uniform.cdf, np.linspace(0, 1, 1001))
@@ -116,6 +122,13 @@ def test_folded():
     points = 1 - np.geomspace(1e-6, 0.5, 1000)
     assert lam.min() >= 0.5
     assert_distributed(lam, lambda x: law.cdf(x) - law.cdf(1 - x), points)
+
+
+@pytest.mark.parametrize("name", ["folded", "truncated", "per_pair", "per_batch"])
+def test_a_ratio_is_made_of_a_ratio(name):
+    bounds = {"low": 0.1, "high": 0.2} if name == "truncated" else {}
+    with pytest.raises(TypeError, match=f"{name}: ratio: expected a function; got 0.5"):
+        getattr(mx.ratios, name)(0.5, **bounds)
 
 
 def test_truncated():

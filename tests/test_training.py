@@ -329,6 +329,52 @@ def test_nnx_batch_statistics_are_the_model_state():
     np.testing.assert_allclose(mean, 0.1 * digits()[0].mean(0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("driver", drivers())
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_keys_and_counts_are_state_too(driver, micro_batches):
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return self.dropout(x)
+
+    graph, start = nnx.split(Model(nnx.Rngs(dropout=0)))
+
+    @mx.training.stateful
+    def loss(params, batch, mix, state, key):
+        model = nnx.merge(graph, state.model_state["model"], copy=True)
+        images, targets = batch
+        noise = model(jnp.ones(3))
+        losses = optax.losses.softmax_cross_entropy(images @ params["w"], targets)
+        model_state = {
+            "model": nnx.state(model),
+            "calls": state.model_state["calls"] + 1,
+            "mean": jnp.mean(images),
+        }
+        changes = {"model_state": model_state}
+        return jnp.mean(losses) + 0 * jnp.sum(noise), ({}, changes)
+
+    model_state = {"model": start, "calls": jnp.int32(0), "mean": jnp.float32(0)}
+    state = new_state().replace(model_state=model_state)
+
+    def of_stream(model_state):
+        stream: Any = nnx.merge(graph, model_state, copy=True).dropout.rngs
+        return np.array(jax.random.key_data(stream.key[...])), int(stream.count[...])
+
+    first, _ = of_stream(start)  # the state is donated
+    step = mx.training.train_step(loss, mx.erm, micro_batches=micro_batches)
+    state, _ = drivers()[driver](step)(state, key(), soft_batch())
+    assert state.model_state["calls"].dtype == jnp.int32
+    assert int(state.model_state["calls"]) == micro_batches
+    last, count = of_stream(state.model_state["model"])
+    np.testing.assert_array_equal(last, first)
+    assert count == micro_batches
+    if micro_batches == 1:  # of what is floating, the mean over the devices
+        expected = digits()[0].mean()
+        np.testing.assert_allclose(state.model_state["mean"], expected, rtol=1e-5)
+
+
 # The drivers.
 
 
@@ -389,6 +435,81 @@ def test_micro_batches_that_do_not_divide_the_batch():
     step = mx.training.train_step(soft_loss, mixup, micro_batches=5)
     with pytest.raises(ValueError, match=r"divides the 32 examples.*got 5"):
         step(new_state(), key(), soft_batch())
+
+
+@pytest.mark.parametrize("driver", ["explicit", "pmap"])
+def test_micro_batches_that_do_not_divide_a_share(driver):
+    step = mx.training.train_step(soft_loss, mixup, micro_batches=2)
+    batch = jax.tree.map(lambda x: x[:24], soft_batch())
+    with pytest.raises(ValueError, match=r"divides the 3 examples.*got 2\. Use"):
+        drivers()[driver](step)(new_state(), key(), batch)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (lambda v: v, r"loss: expected \(value, metrics\); got .*Return \(value, {}\)"),
+        (lambda v: (v, {}, {}), r"loss: expected \(value, metrics\); got a tuple"),
+        (lambda v: (v, v), "metrics: expected a dict; got .*a name"),
+        (lambda v: (v, {"loss": v}), r'names other than "loss".*got \[.loss.\]'),
+    ],
+)
+def test_a_loss_that_returns_something_else(found, said):
+    def loss(params, batch, mix):
+        return found(soft_loss(params, batch, mix)[0])
+
+    step = mx.training.train_step(loss, mixup)
+    with pytest.raises(ValueError, match=said):
+        step(new_state(), key(), soft_batch())
+
+
+@pytest.mark.parametrize("found", [lambda v: v, lambda v: (v, {})])
+def test_a_stateful_loss_that_returns_something_else(found):
+    loss = mx.training.stateful(lambda params, *_: found(jnp.sum(params["w"])))
+    step = mx.training.train_step(loss, mixup)
+    with pytest.raises(ValueError, match=r"expected \(value, \(metrics, changes\)\)"):
+        step(new_state(), key(), soft_batch())
+
+
+def test_an_axis_that_the_mesh_lacks_is_named():
+    step = mx.training.train_step(soft_loss, mixup)
+    with pytest.raises(ValueError, match=r"axis of the mesh, \('x',\); got 'data'"):
+        mx.training.sharded(step, jax.make_mesh((2,), ("x",)))
+
+
+def test_a_state_that_lacks_something_is_named():
+    step = mx.training.train_step(soft_loss, mixup)
+    with pytest.raises(TypeError, match="got dict, without params, step, apply_grad"):
+        step({"params": 1}, key(), soft_batch())
+
+
+@pytest.mark.parametrize(
+    "kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit]
+)
+def test_a_mesh_of_one_device_trains_convolutions(kind):
+    """What lies on one device and on no mesh has to be put on it."""
+
+    def loss(params, batch, mix):
+        x, y = batch
+        shape = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+        maps = jax.lax.conv_general_dilated(
+            x, params["w"], (1, 1), "SAME", dimension_numbers=shape
+        )
+        return jnp.mean((maps.mean(axis=(1, 2)) - y) ** 2), {}
+
+    mesh = jax.make_mesh((1,), ("data",), (kind,))
+    run = mx.training.sharded(mx.training.train_step(loss, mixup), mesh)
+    params = {"w": jnp.ones((3, 3, 2, 4))}
+    state = mx.training.TrainState.create(params, optax.sgd(0.1))
+    batch = jnp.ones((8, 5, 5, 2)), jnp.ones((8, 4))
+    state, first = run(state, key(), batch)
+    _, second = run(state, key(), batch)
+    assert second["loss"] < first["loss"]
+
+
+def test_no_mixing_has_a_name():
+    with pytest.raises(TypeError, match=r"mixer: expected a function.*mixup_jax\.erm"):
+        mx.training.train_step(soft_loss, None)  # type: ignore[arg-type]
 
 
 def test_a_key_that_is_not_a_key():

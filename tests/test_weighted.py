@@ -1,5 +1,7 @@
 """Partners drawn by weight: near labels, near inputs, the same class."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,13 @@ label_kernel, of_same_class = mx.pairings.label_kernel, mx.pairings.of_same_clas
 
 X = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 3, 40)
+
+
+@pytest.fixture(params=[True, False], ids=["differences", "product"])
+def distances(request, monkeypatch):
+    """Distances taken in either of the two ways, whatever the size."""
+    if not request.param:
+        monkeypatch.setattr(mx.pairings, "_MOST_DIFFERENCES", 0)
 
 
 def drawn(pairing, batch, count=1):
@@ -39,6 +48,7 @@ def test_distances_of_targets_are_euclidean_over_all_of_them():
     np.testing.assert_allclose(scores, [[0, -12.5], [-12.5, 0]])
 
 
+@pytest.mark.usefixtures("distances")
 @pytest.mark.parametrize("k", [1, 3, 39, 100])
 def test_neighbours_are_those_of_a_search(k):
     scores = np.asarray(nearest(k)((X, None)))
@@ -57,11 +67,81 @@ def test_neighbours_among_the_same_class_are_of_that_class():
         assert set(np.flatnonzero(scores[i] == 0)) == set(order[:2])
 
 
+@pytest.mark.usefixtures("distances")
 def test_a_large_common_part_does_not_hide_who_is_near():
     far = (X + 1000.0, None)
     got = np.asarray(nearest(1)(far)).argmax(axis=1)
     want = NearestNeighbors(n_neighbors=1).fit(X).kneighbors(return_distance=False)
     np.testing.assert_array_equal(got, want[:, 0])
+
+
+def test_clusters_far_apart_do_not_hide_who_is_near():
+    far = X + np.where(LABELS > 0, 1000, -1000).astype(np.float32)[:, None]
+    exact = far.astype(np.float64)  # what float32 leaves of the places
+    got = np.asarray(nearest(1)((far, None))).argmax(axis=1)
+    want = NearestNeighbors(n_neighbors=1).fit(exact).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(got, want[:, 0])
+
+
+def test_differences_are_not_kept():
+    x = jnp.ones((64, 1024))
+    scores = jax.jit(lambda x: nearest(1)((x, None)))
+    memory: Any = scores.lower(x).compile().memory_analysis()
+    # Of all differences there are 64 times as many numbers as in x.
+    assert memory.temp_size_in_bytes < 2 * x.nbytes
+
+
+@pytest.mark.usefixtures("distances")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("affinity", ["label_kernel", "nearest", "among"])
+def test_who_is_not_finite_is_left_alone(affinity, bad):
+    x = jnp.asarray(X[:8]).at[2, 3].set(bad)
+    near = label_kernel(bandwidth=2.0)
+    affinity = {
+        "label_kernel": near,
+        "nearest": nearest(3),
+        "among": nearest(3, among=near),
+    }[affinity]
+    index = drawn(weighted(affinity), (x, x), 200)
+    others = np.arange(8) != 2
+    assert (index[:, 2] == 2).all()
+    assert (index[:, others] != 2).all()
+    assert (index[:, others] != np.arange(8)[others]).all()
+    # The others are as near to each other as they would be without it.
+    kept = np.flatnonzero(others)
+    scores = np.asarray(affinity((x, x)))[np.ix_(kept, kept)]
+    alone = np.asarray(affinity((x[kept], x[kept])))
+    np.testing.assert_allclose(scores, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_two_that_are_infinite_are_not_near_each_other():
+    y = jnp.array([np.inf, 0.0, np.inf, 1.0])
+    index = drawn(weighted(label_kernel(bandwidth=1.0)), (X[:4], y))
+    np.testing.assert_array_equal(index, [[0, 3, 2, 1]])
+
+
+def test_a_score_that_is_not_a_number_is_a_weight_of_0():
+    def affinity(batch):
+        return jnp.zeros((4, 4)).at[:, 1].set(jnp.nan).at[3].set(jnp.nan)
+
+    index = drawn(weighted(affinity), (X[:4], None), 100)
+    assert (index != 1).all()
+    assert (index[:, 3] == 3).all()
+    assert set(index[:, 0]) == {2, 3}
+
+
+@pytest.mark.parametrize("pairing", ["same_class", "other_class", "of_same_class"])
+def test_one_column_tells_no_classes(pairing):
+    binary = jnp.array([[0.0], [1.0], [0.0], [1.0]])
+    pairing = {
+        "same_class": mx.pairings.same_class,
+        "other_class": mx.pairings.other_class,
+        "of_same_class": weighted(of_same_class),
+    }[pairing]
+    with pytest.raises(
+        ValueError, match=r"2 classes.*\[4, 1\]. Give the ids as integers"
+    ):
+        pairing(jax.random.key(0), (X[:4], binary))
 
 
 def test_candidates_may_be_a_pool():
@@ -121,6 +201,11 @@ def test_on_each_share_nothing_is_sent():
     [
         (lambda: nearest(0), ValueError, "at least 1 neighbour; got 0"),
         (lambda: label_kernel(bandwidth=0.0), ValueError, "label_kernel: bandwidth"),
+        (
+            lambda: label_kernel(bandwidth=jnp.ones(40)),
+            ValueError,
+            r"label_kernel: bandwidth: expected a scalar; got shape \(40,\)",
+        ),
         (
             lambda: weighted(1.0),  # pyright: ignore[reportArgumentType]
             TypeError,

@@ -1,0 +1,167 @@
+"""On the devices of a mesh: what a mixer returned is what each device has of it."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mixup_jax as mx
+from tests import oracle
+
+KEY = jax.random.key(0)
+DEVICES, SHARE = 4, 4
+X = np.random.default_rng(0).normal(size=(DEVICES * SHARE, 3)).astype(np.float32)
+LABELS = np.arange(DEVICES * SHARE, dtype=np.int32) % 3
+SOFT = np.eye(3, dtype=np.float32)[LABELS]
+PER_PAIR = mx.ratios.per_pair(mx.ratios.uniform())
+MOVED = {
+    "neighbour": mx.mixup,
+    "roll": partial(mx.mixup, pairing=mx.pairings.roll),
+    "permutation": partial(mx.mixup, pairing=mx.pairings.permutation),
+}
+away = partial(mx.extrapolate, pairing=mx.pairings.neighbour)
+
+
+def after(key, batch):
+    """Mix, and do more to the inputs than the mix says."""
+    (x, y), mix = mx.mixup(key, batch)
+    return (x * x, y), mix
+
+
+def before(key, batch):
+    """Mix what was first made of the inputs."""
+    x, y = batch
+    return mx.mixup(key, (x * x, y))
+
+
+def turned(key, batch):
+    """Return the halves the other way round."""
+    (x, y), mix = mx.mixup(key, batch)
+    return (y, x), mix
+
+
+def two_mixes(key, batch):
+    """Return another mix than the one that was applied."""
+    mixed, _ = mx.mixup(key, batch)
+    return mixed, mx.mixup(jax.random.clone(key), batch, alpha=0.2)[1]
+
+
+ANY = {
+    "erm": (mx.erm, (X, LABELS)),
+    "extrapolate": (away, (X, LABELS)),
+    "extrapolate-some": (mx.with_probability(0.5, away), (X, LABELS)),
+    "gaussian": (partial(mx.gaussian, sigma=1.0), (X, LABELS)),
+    "after": (after, (X, SOFT)),
+    "before": (before, (X, SOFT)),
+    "turned": (turned, (X, SOFT)),
+    "two mixes": (two_mixes, (X, SOFT)),
+    "jitted": (jax.jit(mx.mixup), (X, SOFT)),
+    "by name": (
+        mx.on_keys(mx.mixup, inputs="x", targets="y"),
+        {"x": X, "y": SOFT, "id": LABELS},
+    ),
+}
+
+
+def divided(batch: Any) -> Any:
+    return jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch)
+
+
+def together(shares: Any) -> Any:
+    return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), shares)
+
+
+def on_shares(mixer: mx.Mixer, batch: Any) -> Any:
+    run = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+    mixed, mix = jax.jit(run)(KEY, divided(batch))
+    return together((mixed, mix))
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_each_device_has_what_the_mixer_returned_for_the_whole_batch(name):
+    mixer, batch = ANY[name]
+    mixed, mix = on_shares(mx.whole_batch(mixer, "data"), batch)
+    want, drawn = mixer(KEY, batch)
+    oracle.assert_close(mixed, jax.tree.map(np.asarray, want))
+    oracle.assert_close((mix.lam, mix.partner), (drawn.lam, drawn.partner))
+
+
+@pytest.mark.parametrize(
+    ("name", "gathers"),
+    [("by name", False), ("extrapolate", False), ("gaussian", True), ("after", True)],
+)
+def test_only_what_is_not_the_mix_applied_is_gathered(name, gathers):
+    mixer, batch = ANY[name]
+    mesh = jax.make_mesh((DEVICES,), ("data",), devices=jax.devices()[:DEVICES])
+    run = jax.jit(
+        jax.shard_map(
+            mx.whole_batch(mixer, "data"),
+            mesh=mesh,
+            in_specs=(jax.P(), jax.P("data")),
+            out_specs=jax.P("data"),
+        )
+    )
+    spread = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
+    text = run.lower(KEY, spread).compile().as_text() or ""
+    # The labels of gaussian stay; its inputs, noise and all, are those of the batch.
+    assert ("all-gather" in text) == gathers
+    mixed, _ = run(KEY, spread)
+    want, _ = mixer(KEY, batch)
+    oracle.assert_close(*jax.tree.map(np.asarray, (mixed, want)))
+
+
+def test_the_train_step_sees_the_noise_of_the_whole_batch():
+    def loss(params, batch, mix):
+        return params * jnp.mean(batch[0] ** 2), {}
+
+    state = mx.training.TrainState.create(jnp.ones(()), optax.sgd(0.0))
+    noise = partial(mx.gaussian, sigma=2.0)
+    step = mx.training.train_step(loss, noise)
+    run = mx.training.pmapped(step, mixing=mx.whole_batch)
+    batch = (np.zeros((16, 500), np.float32), np.arange(16))
+    _, metrics = run(state, KEY, batch)
+    assert abs(float(metrics["loss"]) - 4) < 0.4
+
+
+AROUND = {
+    "whole, some": lambda m: mx.with_probability(0.5, mx.whole_batch(m, "data")),
+    "device, some": lambda m: mx.with_probability(0.5, mx.per_device(m, "data")),
+    "whole, one of two": lambda m: mx.choose(
+        [mx.whole_batch(m, "data"), mx.whole_batch(MOVED["roll"], "data")], [0.5, 0.5]
+    ),
+    "device, one of two": lambda m: mx.choose(
+        [mx.per_device(m, "data"), mx.per_device(MOVED["roll"], "data")], [0.5, 0.5]
+    ),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("moved", MOVED)
+def test_around_mixers_of_devices_the_mix_says_what_was_mixed(moved, around):
+    mixer = AROUND[around](MOVED[moved])
+    if (moved, around) == ("neighbour", "whole, one of two"):
+        said = r"choose: expected mixers .* got the moves \[.*Flip.*Put whole_batch and"
+        with pytest.raises(ValueError, match=said):
+            on_shares(mixer, (X, SOFT))
+        return
+    (x, y), mix = on_shares(mixer, (X, SOFT))
+    assert 0 < np.mean(mix.lam < 1) <= 1
+    for got, given in ((x, X), (y, SOFT)):
+        oracle.assert_mixed(got, oracle.column(mix.lam, given), given, mix.partner)
+
+
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+def test_one_choice_for_each_pair_on_every_device(place):
+    lams = [0.25, 0.75]
+    mixers = [
+        place(partial(mx.mixup, ratio=mx.ratios.constant(lam)), "data") for lam in lams
+    ]
+    mixer = mx.choose(mixers, [0.5, 0.5], by=PER_PAIR)
+    shares = (np.zeros((DEVICES * 64, 1), np.float32), None)
+    _, mix = on_shares(mixer, shares)
+    np.testing.assert_array_equal(mix.lam[::2], mix.lam[1::2])
+    assert set(np.unique(mix.lam)) == set(lams)

@@ -40,7 +40,7 @@ def pair(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, dict):
         raise ValueError(
             f"batch: expected a pair (inputs, targets); got a dict with the keys "
-            f"{sorted(map(str, batch))}. Wrap the mixer, around choose and the like: "
+            f"{sorted(map(str, batch))}. Wrap the mixer, outside of choose and the like: "
             "mixup_jax.on_keys(mixer, inputs=..., targets=...)."
         )
     if not isinstance(batch, tuple | list) or len(batch) != 2:

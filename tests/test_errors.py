@@ -90,7 +90,7 @@ BAD = {
     "chosen by name": (
         lambda k, x, y: mx.choose([mx.on_keys(mx.mixup, inputs="x")], [1])(k, {"x": x}),
         ValueError,
-        ["batch: expected a pair", "Wrap the mixer, around choose and the like"],
+        ["batch: expected a pair", "Wrap the mixer, outside of choose and the like"],
     ),
     "integer images, chosen": (
         lambda k, x, y: mx.choose([mx.mixup, mx.cutmix], [0.5, 0.5])(

@@ -40,8 +40,8 @@ def pair(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, dict):
         raise ValueError(
             f"batch: expected a pair (inputs, targets); got a dict with the keys "
-            f"{sorted(map(str, batch))}. Wrap the mixer, outside of choose and the like: "
-            "mixup_jax.on_keys(mixer, inputs=..., targets=...)."
+            f"{sorted(map(str, batch))}. Wrap the mixer, outside "
+            "of choose and the like: mixup_jax.on_keys(mixer, inputs=..., targets=...)."
         )
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         length = f" of length {len(batch)}" if isinstance(batch, tuple | list) else ""

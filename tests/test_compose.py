@@ -414,5 +414,7 @@ def test_what_a_mixer_does_beyond_its_mix_is_lost_when_it_is_chosen():
 
 def test_names_go_outermost():
     mixer = mx.choose([mx.on_keys(mx.mixup, inputs="image")], [1.0])
-    with pytest.raises(ValueError, match=r"Wrap the mixer, outside of choose.*: mixup_jax\.on_keys"):
+    with pytest.raises(
+        ValueError, match=r"Wrap the mixer, outside of choose.*: mixup_jax\.on_keys"
+    ):
         mixer(KEY, {"image": IMAGE})

@@ -179,6 +179,9 @@ def ece(found: Reliability) -> Array:
 
     ``sum_m count[m] / n * |hits[m] / count[m] - confidence[m] / count[m]|``
 
+    Args:
+      found: from ``reliability``, whose bins ``m`` are, or a sum of several.
+
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> logits = jnp.log(jnp.array([[0.9, 0.1], [0.6, 0.4]]))

@@ -100,6 +100,21 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
         ``{"batch_stats": ...}``. Under ``pmapped`` floating changes are averaged over
         devices; others (counts, keys) have to be the same on each.
         An NNX model that changes itself is merged with ``nnx.merge(..., copy=True)``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> def loss(params, batch, mix, state, key):
+      ...     x, _ = batch
+      ...     mean = 0.9 * state.model_state + 0.1 * x.mean(axis=0)
+      ...     return jnp.mean((x - mean) @ params), ({}, {"model_state": mean})
+      >>> step = mx.training.train_step(mx.training.stateful(loss), mx.mixup)
+      >>> state = mx.training.TrainState.create(
+      ...     jnp.ones(3), optax.sgd(0.1), model_state=jnp.zeros(3)
+      ... )
+      >>> batch = (jnp.ones((4, 3)), None)
+      >>> state, _ = jax.jit(step)(state, jax.random.key(0), batch)
+      >>> state.model_state
+      Array([0.1, 0.1, 0.1], dtype=float32)
     """
     return Stateful(loss)
 
@@ -222,6 +237,18 @@ def pmapped(
 
     Raises:
       ValueError: (when called) the devices do not divide the batch.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> def loss(params, batch, mix):
+      ...     x, y = batch
+      ...     return jnp.mean((x @ params - y) ** 2), {}
+      >>> state = mx.training.TrainState.create(jnp.zeros(3), optax.sgd(0.1))
+      >>> run = mx.training.pmapped(mx.training.train_step(loss, mx.mixup))
+      >>> batch = (jnp.ones((16, 3)), jnp.ones(16))
+      >>> state, metrics = run(state, jax.random.key(0), batch)
+      >>> float(metrics["loss"])
+      1.0
     """
     mapped = jax.pmap(
         functools.partial(step, place=_devices.apart(axis_name, mixing)),
@@ -261,6 +288,19 @@ def sharded(
 
     Raises:
       ValueError: the mesh has no such axis; (when called) it does not divide the batch.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> def loss(params, batch, mix):
+      ...     x, y = batch
+      ...     return jnp.mean((x @ params - y) ** 2), {}
+      >>> state = mx.training.TrainState.create(jnp.zeros(3), optax.sgd(0.1))
+      >>> mesh = jax.make_mesh((jax.device_count(),), ("data",))
+      >>> run = mx.training.sharded(mx.training.train_step(loss, mx.mixup), mesh)
+      >>> batch = (jnp.ones((16, 3)), jnp.ones(16))
+      >>> state, metrics = run(state, jax.random.key(0), batch)
+      >>> float(metrics["loss"])
+      1.0
     """
     if axis_name not in mesh.axis_names:
         raise ValueError(

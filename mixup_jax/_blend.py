@@ -9,6 +9,7 @@ an example or one a position. Nothing here draws.
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from mixup_jax._moves import laid_like
 from mixup_jax._types import Move
@@ -64,8 +65,21 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
         return jax.lax.complex(
             blend(w, x.real, partner_x.real), blend(w, x.imag, partner_x.imag)
         )
-    if x.dtype.itemsize <= 2:
-        x, partner_x = x.astype(jnp.float32), partner_x.astype(jnp.float32)
+    x, partner_x = widened(x), widened(partner_x)
     w = w.astype(x.dtype)
     inner = w * x + (1 - w) * partner_x
     return jnp.where((w == 0) | (w == 1), jnp.where(w == 1, x, partner_x), inner)
+
+
+def widened(x: ArrayLike) -> Array:
+    """Return ``x`` in float32 if it is floating and narrower, else as it is.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from mixup_jax._blend import widened
+      >>> widened(jnp.ones(2, jnp.bfloat16)).dtype, widened(jnp.ones(2, jnp.int8)).dtype
+      (dtype('float32'), dtype('int8'))
+    """
+    x = jnp.asarray(x)
+    narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return x.astype(jnp.float32) if narrow else x

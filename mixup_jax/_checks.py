@@ -197,7 +197,10 @@ def array(value: Any) -> Any:
 def describe(value: Any) -> str:
     """Return the shape of an array, or the value of anything small, in words."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{type(value).__name__} {value.dtype}{list(value.shape)}"
+        kind = (
+            "array" if isinstance(value, np.ndarray | Array) else type(value).__name__
+        )
+        return f"{kind} {value.dtype}{list(value.shape)}"
     if isinstance(value, tuple | list | dict):
         return f"a {type(value).__name__}"
     return f"{value!r:.60} ({type(value).__name__})"

@@ -6,6 +6,7 @@ program sees one device's share, there are two ways to mix.
 """
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from mixup_jax import _checks
+from mixup_jax._blend import widened
 from mixup_jax._mix import Mix, Mixer, applications
 from mixup_jax._moves import Gather
 from mixup_jax._types import Batch, RowFunction
@@ -33,7 +36,10 @@ def own_key(key: Array, axis_name: str) -> Array:
       >>> bool(first == second)
       False
     """
-    return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
+    # if that was folded in before, could trade places.
+    keys = jax.random.split(key, jax.lax.axis_size(axis_name))
+    return keys[jax.lax.axis_index(axis_name)]
 
 
 def common_key(key: Array, axis_name: str) -> Array:
@@ -169,7 +175,7 @@ class Place(NamedTuple):
     Attributes:
       mixer: turns a mixer into one for this place.
       key: turns a key into one of this device's own.
-      average: the mean of a tree over the devices.
+      average: the mean of a tree over the devices, in float32 or wider.
     """
 
     mixer: Callable[[Mixer], Mixer]
@@ -190,7 +196,7 @@ def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) ->
     return Place(
         lambda mixer: mixing(mixer, axis_name),
         lambda key: own_key(key, axis_name),
-        lambda tree: jax.lax.pmean(tree, axis_name),
+        lambda tree: jax.lax.pmean(jax.tree.map(widened, tree), axis_name),
     )
 
 
@@ -249,6 +255,80 @@ def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
+
+
+class Returned:
+    """The state that a step with donation returned last, which may be donated again.
+
+    Any other state is looked at before it is donated: XLA ends the process where one
+    buffer is donated twice, or one that is gone.
+    """
+
+    def __init__(self):
+        self._leaves: list[weakref.ref] = []
+
+    def keep(self, state: Any) -> None:
+        """Remember ``state``, without keeping it alive."""
+        self._leaves = [weakref.ref(leaf) for leaf in jax.tree.leaves(state)]
+
+    def or_placed(self, state: Any, mesh: jax.sharding.Mesh, *, beside: Any) -> Any:
+        """Return ``state`` on the mesh, each buffer once and none of ``beside``.
+
+        Raises:
+          ValueError: If a leaf was donated before.
+        """
+        _not_donated(state)
+        leaves = jax.tree.leaves(state)
+        if len(leaves) == len(self._leaves) and all(
+            leaf is known() for leaf, known in zip(leaves, self._leaves)
+        ):
+            return state
+        return _each_once(on_mesh(state, mesh), beside)
+
+
+def _not_donated(state: Any) -> None:
+    if not any(_gone(leaf) for leaf in jax.tree.leaves(state)):
+        return
+    where = next(w for w, leaf in _checks.leaves(state, "state") if _gone(leaf))
+    raise ValueError(
+        f"{where}: expected an array that has its values; got one that was donated to "
+        "an earlier step, or deleted. Go on with the state that the step returned, or "
+        "copy the state before the step: jax.tree.map(jax.numpy.copy, state)."
+    )
+
+
+def _gone(leaf: Any) -> bool:
+    return (
+        isinstance(leaf, Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
+    )
+
+
+def _each_once(state: Any, beside: Any) -> Any:
+    """Return ``state``, copied where a buffer stands twice in it or in ``beside``."""
+    seen = {place for leaf in jax.tree.leaves(beside) for place in _buffers(leaf)}
+
+    def once(leaf: Array) -> Array:
+        places = _buffers(leaf)
+        if not seen.isdisjoint(places):
+            # With the sharding as it was written, so that the step is traced once.
+            leaf = jax.device_put(jnp.copy(leaf), leaf.sharding)
+        seen.update(places)
+        return leaf
+
+    return jax.tree.map(once, state)
+
+
+def _buffers(leaf: Any) -> list[Any]:
+    """Return where the values of an array lie, device by device."""
+    if not isinstance(leaf, Array) or isinstance(leaf, Tracer) or not leaf.size:
+        return []
+    try:
+        return [
+            (shard.device, shard.data.unsafe_buffer_pointer())
+            for shard in leaf.addressable_shards
+        ]
+    except Exception:  # not every backend tells; each has errors of its own
+        return [id(leaf)]
 
 
 def _divided(size: int, shares: int) -> int:

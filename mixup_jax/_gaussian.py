@@ -6,6 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
+from mixup_jax._blend import widened
 from mixup_jax._mix import Mix, unmixed
 from mixup_jax._moves import laid_like, normal_rows
 from mixup_jax._types import Batch
@@ -61,6 +62,6 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
 
 def _noisy(key: Array, x: Array, sigma: ArrayLike) -> Array:
     noise = laid_like(normal_rows(key, x.shape, x), x)
-    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    wide = widened(x)
     scale = jnp.asarray(sigma, jnp.float32)
-    return (x.astype(wide) + (scale * noise).astype(wide)).astype(x.dtype)
+    return (wide + (scale * noise).astype(wide.dtype)).astype(x.dtype)

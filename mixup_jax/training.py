@@ -13,6 +13,7 @@ of models and so serves NNX. The key is the same for the whole run: it is folded
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -20,17 +21,29 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from jax import Array
 
 from mixup_jax import _checks, _devices
+from mixup_jax._blend import widened
 from mixup_jax._compose import Scheduled
 from mixup_jax._mix import Mixer
 from mixup_jax._moves import shards
 
 Metrics = Mapping[str, Any]
 
+_STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
+_STEP_EXAMPLE = "mixup_jax.training.train_step(loss, mixer)"
+
 
 STATE = ("params", "step", "apply_gradients")
+
+_NOT_TRAINED = (nnx.BatchStat, nnx.RngState, nnx.Cache, nnx.Intermediate)
+_COLLECTIONS = ("batch_stats", "cache", "intermediates")  # Linen's, beside "params"
+_REST = (
+    "Keep them in the model_state that TrainState.create takes, and change them in a "
+    "loss marked mixup_jax.training.stateful"
+)
 
 
 class State(Protocol):
@@ -73,7 +86,31 @@ class TrainState(flax.struct.PyTreeNode):
     def create(
         cls, params: Any, tx: optax.GradientTransformation, *, model_state: Any = None
     ) -> "TrainState":
-        """Return the state before the first update."""
+        """Return the state before the first update.
+
+        Args:
+          params: a pytree of floating or complex arrays, all of which are trained.
+          tx: the gradient transformation.
+          model_state: what else the model carries, such as batch statistics.
+
+        Raises:
+          TypeError: If ``params`` holds anything that is not trained: batch statistics
+            (``nnx.BatchStat``, Linen's ``batch_stats``), streams of random numbers
+            (``nnx.RngState``), keys, integers, functions. Updates and weight decay
+            would change them, and nothing else would.
+
+        Example:
+          >>> import jax, optax, mixup_jax as mx
+          >>> from flax import nnx
+          >>> model = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+          >>> graph, params, rest = nnx.split(model, nnx.Param, ...)
+          >>> state = mx.training.TrainState.create(
+          ...     params, optax.adamw(1e-3), model_state=rest
+          ... )
+          >>> len(jax.tree.leaves(state.params)), len(jax.tree.leaves(rest))
+          (2, 2)
+        """
+        _trainable(params)
         return cls(jnp.zeros((), jnp.int32), params, tx.init(params), model_state, tx)
 
     def apply_gradients(self, *, grads: Any) -> "TrainState":
@@ -116,6 +153,13 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
       >>> state.model_state
       Array([0.1, 0.1, 0.1], dtype=float32)
     """
+    _checks.function(loss, "stateful: loss", _STATEFUL_EXAMPLE)
+    if not _takes(loss, 5):
+        raise TypeError(
+            "stateful: expected a loss of five arguments, (params, batch, mix, state, "
+            f"key); got {_called(loss)}. Take all five, or leave out stateful where "
+            "the loss needs neither the state nor a key."
+        )
     return Stateful(loss)
 
 
@@ -137,15 +181,18 @@ def train_step(
       micro_batches: into how many parts the batch is divided; gradients and metrics are
         averaged over them, and each is mixed within itself. Every part takes every
         ``micro_batches``-th example, so that the devices of a mesh keep their shares.
+        Sums over parts and devices are in float32 or wider, and rounded once.
 
     Returns:
       The step. ``metrics`` are those of the loss and its value, ``"loss"``. The keyword
       ``place`` is for drivers.
 
     Raises:
-      TypeError: ``mixer`` is no function; (when called) the state lacks a name.
-      ValueError: (when called) ``micro_batches`` does not divide each device's share of
-        the batch, or ``loss`` returns something else.
+      TypeError: If ``mixer`` or ``loss`` is not callable, or ``loss`` takes other
+        arguments. When called: if the state lacks a name, its ``params`` hold something
+        that is not trained, or the value of the loss is not floating.
+      ValueError: If ``micro_batches`` is less than 1. When called: if it does not
+        divide each device's share of the batch, or ``loss`` returns something else.
 
     Example:
       >>> from functools import partial
@@ -163,7 +210,7 @@ def train_step(
     if micro_batches < 1:
         raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
     _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
-    run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(loss)
+    run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(_checked(loss))
 
     def gradients(state, mix_batch, key, batch):
         key_mix, key_loss = key
@@ -188,8 +235,9 @@ def train_step(
                 f"state: expected one with {', '.join(STATE)}; got "
                 f"{type(state).__name__}, without {', '.join(missing)}. Make one with "
                 "mixup_jax.training.TrainState.create(params, tx); of an NNX model "
-                "params are what nnx.split returns."
+                "params are what nnx.split(model, nnx.Param, ...) returns second."
             )
+        _trainable(state.params)
         at_step = mixer(state.step) if isinstance(mixer, Scheduled) else mixer
         mix_batch = place.mixer(at_step)
         # One hash each, and none for what is not used.
@@ -201,18 +249,20 @@ def train_step(
             grads, metrics, changes = gradients(
                 state, mix_batch, (key_mix, key_loss), batch
             )
+            each = metrics
         else:
             keys = [jax.random.split(k, micro_batches) for k in (key_mix, key_loss)]
-            grads, metrics, changes = _accumulated(
+            grads, each, changes = _accumulated(
                 functools.partial(gradients, mix_batch=mix_batch),
                 state,
                 tuple(keys),
                 _strided(batch, micro_batches),
             )
+            metrics = jax.tree.map(lambda m: jnp.mean(widened(m), axis=0), each)
         grads, metrics = place.average((grads, metrics))
         if changes:
-            changes = _averaged(place, changes)
-            state = state.replace(**changes)  # type: ignore[attr-defined]
+            state = _changed(state, _averaged(place, changes))
+        grads, metrics = _narrowed(grads, state.params), _narrowed(metrics, each)
         return state.apply_gradients(grads=grads), metrics
 
     return step
@@ -236,7 +286,9 @@ def pmapped(
         devices.
 
     Raises:
-      ValueError: (when called) the devices do not divide the batch.
+      TypeError: If ``step`` is not callable, or takes no ``place``.
+      ValueError: When called: if the devices do not divide the batch, or the state was
+        donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -250,6 +302,13 @@ def pmapped(
       >>> float(metrics["loss"])
       1.0
     """
+    _checks.function(step, "pmapped: step", _STEP_EXAMPLE)
+    if not _takes(step, 3, place=_devices.TOGETHER):
+        raise TypeError(
+            "pmapped: expected a step (state, key, batch, *, place), which averages "
+            f"over the devices of its place; got {_called(step)}. Pass "
+            f"{_STEP_EXAMPLE}, or call jax.pmap yourself."
+        )
     mapped = jax.pmap(
         functools.partial(step, place=_devices.apart(axis_name, mixing)),
         axis_name=axis_name,
@@ -262,9 +321,13 @@ def pmapped(
         devices = jax.local_devices()
         batch = _devices.in_shares(batch, len(devices))
         # Where the step leaves the state; from elsewhere it would be compiled twice.
-        state = _devices.on_mesh(state, jax.sharding.Mesh(devices, (axis_name,)))
-        return mapped(state, key, batch)
+        mesh = jax.sharding.Mesh(devices, (axis_name,))
+        state = returned.or_placed(state, mesh, beside=(key, batch))
+        state, metrics = mapped(state, key, batch)
+        returned.keep(state)
+        return state, metrics
 
+    returned = _devices.Returned()
     return run
 
 
@@ -287,7 +350,9 @@ def sharded(
       axis_name: the mesh axis that the batch is divided over.
 
     Raises:
-      ValueError: the mesh has no such axis; (when called) it does not divide the batch.
+      TypeError: If ``step`` is not callable.
+      ValueError: If the mesh has no such axis. When called: if the axis does not divide
+        the batch, or the state was donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -302,6 +367,7 @@ def sharded(
       >>> float(metrics["loss"])
       1.0
     """
+    _checks.function(step, "sharded: step", _STEP_EXAMPLE)
     if axis_name not in mesh.axis_names:
         raise ValueError(
             f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
@@ -311,10 +377,14 @@ def sharded(
 
     def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
         batch = _devices.over_mesh(batch, mesh, axis_name)
-        state, key = _devices.on_mesh((state, key), mesh)
+        key = _devices.on_mesh(key, mesh)
+        state = returned.or_placed(state, mesh, beside=(key, batch))
         with jax.set_mesh(mesh):
-            return jitted(state, key, batch)
+            state, metrics = jitted(state, key, batch)
+        returned.keep(state)
+        return state, metrics
 
+    returned = _devices.Returned()
     return run
 
 
@@ -323,7 +393,7 @@ def _plain(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any]:
         del state, key
         found = loss(params, batch, mix)
         value, metrics = _pair(found, "(value, metrics)", "Return (value, {}) for none")
-        return value, (_metrics(metrics), {})
+        return _value(value), (_metrics(metrics), {})
 
     return run
 
@@ -334,7 +404,12 @@ def _stateful(loss: Callable[..., Any]) -> Callable[..., Any]:
         advice = "Return (value, ({}, {})) for none"
         value, rest = _pair(loss(params, batch, mix, state, key), wanted, advice)
         metrics, changes = _pair(rest, f"{wanted}, and so a pair in it", advice)
-        return value, (_metrics(metrics), changes)
+        if not isinstance(changes, Mapping):
+            raise ValueError(
+                f"changes: expected a dict; got {_checks.describe(changes)}. Name the "
+                'fields of the state that change: {"model_state": ...}.'
+            )
+        return _value(value), (_metrics(metrics), changes)
 
     return run
 
@@ -348,11 +423,27 @@ def _pair(found: Any, wanted: str, advice: str) -> tuple[Any, Any]:
     return first, second
 
 
+def _value(value: Any) -> Any:
+    found = _checks.array(value)
+    if found.shape != ():
+        raise ValueError(
+            "loss: expected one value, a mean over the examples; got "
+            f"{_checks.describe(value)}. Return jnp.mean of it."
+        )
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise TypeError(
+            "loss: expected a floating value, which has a gradient; got "
+            f"{_checks.describe(value)}. Return what is to be minimised."
+        )
+    return value
+
+
 def _metrics(metrics: Any) -> Metrics:
     if not isinstance(metrics, Mapping):
         raise ValueError(
             f"metrics: expected a dict; got {_checks.describe(metrics)}. Give each one "
-            "a name."
+            "a name; a loss that returns (value, (metrics, changes)) is marked "
+            "mixup_jax.training.stateful."
         )
     if "loss" in metrics:
         raise ValueError(
@@ -362,6 +453,113 @@ def _metrics(metrics: Any) -> Metrics:
     return metrics
 
 
+def _takes(function: Callable[..., Any], count: int, **keywords: Any) -> bool:
+    """Whether ``function`` can be called so, as far as can be told without a call."""
+    try:
+        inspect.signature(function).bind(*[None] * count, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # what is not written in Python need not have a signature
+        pass
+    return True
+
+
+def _called(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return f"{name}{inspect.signature(function)}"
+
+
+def _checked(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``loss``, a function of three arguments.
+
+    Raises:
+      TypeError: If it is anything else.
+    """
+    _checks.function(loss, "loss", "lambda params, batch, mix: (value, {})")
+    if _takes(loss, 3):
+        return loss
+    advice = "Take the mix as the third argument, even where it is not used"
+    if _takes(loss, 5):
+        advice = "One that takes the state and a key is marked: stateful(loss)"
+    raise TypeError(
+        "loss: expected a function of three arguments, (params, batch, mix); got "
+        f"{_called(loss)}. {advice}."
+    )
+
+
+def _trainable(params: Any) -> None:
+    """Raise TypeError unless every leaf of ``params`` is to be trained."""
+
+    def variable(part: Any) -> bool:
+        return isinstance(part, nnx.Variable)
+
+    found = jax.tree_util.tree_leaves_with_path(params, is_leaf=variable)
+    paths = [[_name_in(key) for key in path] for path, _ in found]
+    nodes = {tuple(path[:k]) for path in paths for k in range(len(path) + 1)}
+    wanted = "expected parameters to be trained, floating or complex arrays; got"
+    for names, (path, leaf) in zip(paths, found):
+        where = "params" + jax.tree_util.keystr(path)
+        if isinstance(leaf, _NOT_TRAINED):
+            raise TypeError(
+                f"{where}: {wanted} nnx.{type(leaf).__name__}. Split it off: graph, "
+                f"params, rest = nnx.split(model, nnx.Param, ...). {_REST}."
+            )
+        for k, name in enumerate(names):
+            beside = (*names[:k], "params") in nodes or name == "batch_stats"
+            if name in _COLLECTIONS and beside:
+                raise TypeError(
+                    f"{where}: {wanted} Linen's collection {name!r}. Split it off: "
+                    f'rest, params = flax.core.pop(variables, "params"). {_REST}.'
+                )
+        for value in jax.tree.leaves(leaf):
+            number = isinstance(value, int | float | complex)
+            if not number and not hasattr(value, "dtype"):
+                raise TypeError(
+                    f"{where}: {wanted} {_checks.describe(value)}. Leave it out: of an "
+                    "Equinox model params are what eqx.partition(model, "
+                    "eqx.is_inexact_array) returns first."
+                )
+            if not jnp.issubdtype(_checks.array(value).dtype, jnp.inexact):
+                raise TypeError(
+                    f"{where}: {wanted} {_checks.describe(value)}. Leave keys, counts "
+                    "and flags out (of an Equinox model with eqx.partition(model, "
+                    f"eqx.is_inexact_array)). {_REST}."
+                )
+
+
+def _name_in(key: Any) -> Any:
+    """Return the name in an entry of a path: of a dict, an attribute, or a place."""
+    return getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))
+
+
+def _changed(state: Any, changes: Metrics) -> Any:
+    """Return ``state`` with the fields that a stateful loss has changed."""
+    if not hasattr(state, "replace"):
+        raise TypeError(
+            "state: expected one with replace(**changes), since the loss changes "
+            f"{sorted(changes)}; got {type(state).__name__}. Derive it from "
+            "flax.struct.PyTreeNode, or use mixup_jax.training.TrainState."
+        )
+    unknown = [name for name in changes if not hasattr(state, name)]
+    if unknown:
+        raise ValueError(
+            f"changes: expected names of fields of the state; got {unknown}, which "
+            f"{type(state).__name__} does not have. Add them to the state, or put them "
+            "into its model_state."
+        )
+    return state.replace(**changes)
+
+
+def _narrowed(means: Any, like: Any) -> Any:
+    """Return ``means`` in the dtypes of ``like``, but for means of whole numbers."""
+
+    def narrowed(mean: Any, of: Any) -> Any:
+        dtype = jnp.result_type(of)
+        return mean.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else mean
+
+    return jax.tree.map(narrowed, means, like)
+
+
 def _averaged(place: _devices.Place, changes: Any) -> Any:
     """Return ``changes``, the floating ones averaged over the devices."""
 
@@ -369,25 +567,32 @@ def _averaged(place: _devices.Place, changes: Any) -> Any:
         return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
     means = place.average(jax.tree.map(lambda x: x if floating(x) else None, changes))
-    return jax.tree.map(lambda x, mean: mean if floating(x) else x, changes, means)
+    return jax.tree.map(
+        lambda x, mean: mean.astype(x.dtype) if floating(x) else x, changes, means
+    )
 
 
 def _accumulated(gradients, state, keys, batches):
-    """Return the mean gradients and metrics of the micro-batches, one after another."""
+    """Run the micro-batches one after another.
+
+    Returns the mean of the gradients, in float32 or wider, the metrics of each and the
+    last changes.
+    """
 
     def one(carry, key_and_batch):
         state, total = carry
         key, batch = key_and_batch
         grads, metrics, changes = gradients(state, key=key, batch=batch)
-        state = state.replace(**changes) if changes else state
-        return (state, jax.tree.map(jnp.add, total, grads)), (metrics, changes)
+        state = _changed(state, changes) if changes else state
+        total = jax.tree.map(lambda t, g: t + widened(g), total, grads)
+        return (state, total), (metrics, changes)
 
-    start = (state, jax.tree.map(jnp.zeros_like, state.params))
-    (_, total), (metrics, changes) = jax.lax.scan(one, start, (keys, batches))
+    zeros = jax.tree.map(lambda p: jnp.zeros_like(widened(p)), state.params)
+    (_, total), (metrics, changes) = jax.lax.scan(one, (state, zeros), (keys, batches))
     count = len(jax.tree.leaves(keys)[0])
     return (
         jax.tree.map(lambda g: g / count, total),
-        jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics),
+        metrics,
         jax.tree.map(lambda c: c[-1], changes),
     )
 

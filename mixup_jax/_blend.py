@@ -28,6 +28,9 @@ def mixed(w: Array, x: Array, move: Move, partner: Array) -> Array:
       partner: int32 ``[B]``.
     """
     w = laid_like(w, x)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        words = mixed(w[..., None], jax.random.key_data(x), move, partner)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
 
     def widened_first(x: Array, w: Array) -> Array:
         return widened_last(x.astype(jnp.float32), w)

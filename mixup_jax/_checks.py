@@ -4,7 +4,7 @@ A refusal says what was expected, what came and what to do, while the program is
 traced. Values are looked at only where they are concrete: a traced value has none yet.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,12 +14,30 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-_NOT_NUMBERS = "OSUMm"  # NumPy's kinds: objects, text, dates
+_AS_NUMBERS = {  # advice on NumPy's kinds that JAX does not take
+    "O": "Stack examples of one size with numpy.stack; pad or resize others first",
+    "S": "Encode it as numbers",
+    "U": "Encode it as numbers",
+    "T": "Encode it as numbers",
+    "M": 'Convert times to numbers: x.astype("float64")',
+    "m": 'Convert times to numbers: x.astype("float64")',
+    "V": "View raw bytes as numbers: x.view(dtype)",
+}
+
+_TOO_LONG = {
+    np.dtype(long): narrow
+    for long, narrow in ((np.longdouble, "float64"), (np.clongdouble, "complex128"))
+    if np.dtype(long) != np.dtype(narrow)
+}
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether ``value`` has numbers that can be looked at now."""
-    return not isinstance(value, Tracer)
+    """Whether ``value`` has numbers that can be looked at now, in this process."""
+    if isinstance(value, Tracer):
+        return False
+    if not isinstance(value, Array):
+        return True
+    return value.is_fully_addressable or value.is_fully_replicated
 
 
 def key(key: Any) -> None:
@@ -37,7 +55,7 @@ def key(key: Any) -> None:
 
 def pair(batch: Any) -> tuple[Any, Any]:
     """Return ``(inputs, targets)``, or raise ValueError if ``batch`` is no pair."""
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         raise ValueError(
             f"batch: expected a pair (inputs, targets); got a dict with the keys "
             f"{sorted(map(str, batch))}. Wrap the mixer, outside "
@@ -51,7 +69,30 @@ def pair(batch: Any) -> tuple[Any, Any]:
             "into one pytree: ((image, text), labels)."
         )
     inputs, targets = batch
+    no_list(inputs, "inputs")
+    no_list(targets, "targets")
     return inputs, targets
+
+
+def no_list(tree: Any, name: str) -> None:
+    """Raise TypeError if ``tree`` has a list of arrays in it.
+
+    A pytree could hold lists. But images that a loader did not stack would then be
+    taken for many inputs, and their rows for the examples.
+    """
+
+    def listed(part: Any) -> bool:
+        return isinstance(part, list)
+
+    for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=listed):
+        inside = jax.tree.leaves(part) if listed(part) else []
+        if any(getattr(leaf, "shape", ()) for leaf in inside):
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)}: expected an array, or a tuple or "
+                f"dict of arrays, with the examples on axis 0; got a list of "
+                f"{len(part)}. Stack examples, once they have one size, with "
+                "jax.numpy.stack; give several inputs as a tuple or a dict."
+            )
 
 
 def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -68,18 +109,8 @@ def examples(tree: Any, name: str = "batch") -> int:
     """
     size, first = None, ""
     for where, leaf in leaves(tree, name):
-        shape = getattr(leaf, "shape", None)
-        if shape is None:
-            raise TypeError(
-                f"{where}: expected an array with the examples on axis 0; got "
-                f"{describe(leaf)}. Convert it with jax.numpy.asarray, or keep it out "
-                "of the batch."
-            )
-        if getattr(leaf.dtype, "kind", "") in _NOT_NUMBERS:
-            raise TypeError(
-                f"{where}: expected an array of numbers; got {describe(leaf)}. Encode "
-                "it as numbers, or keep it out of the batch."
-            )
+        _array_of_numbers(leaf, where)
+        shape = leaf.shape
         if not shape:
             raise ValueError(
                 f"{where}: expected the examples on axis 0; got a scalar. "
@@ -105,6 +136,45 @@ def examples(tree: Any, name: str = "batch") -> int:
     return size
 
 
+def _array_of_numbers(leaf: Any, where: str) -> None:
+    """Raise TypeError unless JAX can take ``leaf`` for what it is."""
+    if isinstance(leaf, Array):
+        return
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not hasattr(leaf, "shape"):
+        raise TypeError(
+            f"{where}: expected an array with the examples on axis 0; got "
+            f"{describe(leaf)}. Make it an array with a value for each example, as "
+            "jax.numpy.asarray does of a list, or keep it out of the batch."
+        )
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise TypeError(
+            f"{where}: expected an array without a mask of its own; got "
+            f"{describe(leaf)}. Fill it with x.filled(value), and put x.mask beside it "
+            "if it is needed."
+        )
+    if not isinstance(dtype, np.dtype):
+        raise TypeError(
+            f"{where}: expected an array of NumPy or JAX; got {describe(leaf)}. "
+            "Convert it with numpy.asarray, or without a copy with "
+            "jax.numpy.from_dlpack."
+        )
+    if dtype in _TOO_LONG:
+        raise TypeError(
+            f"{where}: expected numbers of at most 64 bits, or 128 if complex; got "
+            f'{describe(leaf)}. Convert it with x.astype("{_TOO_LONG[dtype]}").'
+        )
+    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # NumPy says so
+    if not number and dtype != np.bool_:
+        advice = _AS_NUMBERS[dtype.kind]
+        if dtype.names:
+            advice = "Take its fields: {name: x[name] for name in x.dtype.names}"
+        raise TypeError(
+            f"{where}: expected an array of numbers; got {describe(leaf)}. {advice}, "
+            "or keep it out of the batch."
+        )
+
+
 def sized(tree: Any, size: int, name: str, advice: str) -> None:
     """Raise ValueError unless every leaf of ``tree`` holds ``size`` examples."""
     if jax.tree.leaves(tree) and examples(tree, name) != size:
@@ -123,8 +193,11 @@ def function(value: Any, name: str, example: str) -> None:
         )
 
 
-def blendable(tree: Any, name: str, advice: str) -> None:
-    """Raise TypeError unless every leaf is floating or complex."""
+def blendable(tree: Any, name: str, advice: str | Callable[[Any], str]) -> None:
+    """Raise TypeError unless every leaf is floating or complex.
+
+    ``advice`` on integers and bools may depend on the leaf.
+    """
     wanted = "a floating or complex dtype, so that values can be blended"
     _of_kind(tree, name, jnp.inexact, wanted, advice)
 
@@ -134,14 +207,27 @@ def floating(tree: Any, name: str, purpose: str, advice: str) -> None:
     _of_kind(tree, name, jnp.floating, f"a floating dtype, {purpose}", advice)
 
 
-def _of_kind(tree: Any, name: str, kind: Any, wanted: str, advice: str) -> None:
+def _of_kind(
+    tree: Any,
+    name: str,
+    kind: Any,
+    wanted: str,
+    advice: str | Callable[[Any], str],
+) -> None:
     for where, leaf in leaves(tree, name):
         leaf = array(leaf)
-        if not jnp.issubdtype(leaf.dtype, kind):
-            raise TypeError(
-                f"{where}: expected {wanted}; got {leaf.dtype}{list(leaf.shape)}. "
-                f"{advice}"
+        if jnp.issubdtype(leaf.dtype, kind):
+            continue
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            advice = "Take real and imaginary part, stacked on a last axis."
+        elif jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            advice = (
+                "Keep keys out of what is mixed: on_keys passes other entries through."
             )
+        raise TypeError(
+            f"{where}: expected {wanted}; got {leaf.dtype}{list(leaf.shape)}. "
+            f"{advice(leaf) if callable(advice) else advice}"
+        )
 
 
 def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
@@ -197,9 +283,7 @@ def array(value: Any) -> Any:
 def describe(value: Any) -> str:
     """Return the shape of an array, or the value of anything small, in words."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        kind = (
-            "array" if isinstance(value, np.ndarray | Array) else type(value).__name__
-        )
+        kind = "array" if isinstance(value, Array) else type(value).__name__
         return f"{kind} {value.dtype}{list(value.shape)}"
     if isinstance(value, tuple | list | dict):
         return f"a {type(value).__name__}"

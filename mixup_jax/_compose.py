@@ -1,5 +1,7 @@
 """Mixers made of mixers: what other libraries make a knob is here a function."""
 
+import collections
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -169,10 +171,11 @@ def on_keys(
     inputs: str | Sequence[str] = (),
     targets: str | Sequence[str] = (),
 ) -> Mixer:
-    """Return a mixer over dict batches that mixes the named entries.
+    """Return a mixer over batches with names that mixes the named entries.
 
-    Other entries pass through untouched. One name hands on the entry itself, several a
-    dict of them.
+    A batch is a dict or any other mapping, a dataclass (Flax's among them) or a named
+    tuple, and comes back as what it was, its keys in their order. Other entries pass
+    through untouched. One name hands on the entry itself, several a dict of them.
 
     Args:
       mixer: a mixer over pairs.
@@ -180,8 +183,10 @@ def on_keys(
       targets: the entries to be mixed as targets.
 
     Raises:
-      TypeError: ``mixer`` is no function.
-      ValueError: neither is given, a name stands in both, or a batch lacks one.
+      TypeError: If ``mixer`` is not callable. When called: if the type of the batch
+        cannot be made anew.
+      ValueError: If neither is given, or a name stands in both. When called: if the
+        batch lacks a name.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -200,27 +205,64 @@ def on_keys(
             'inputs="image".'
         )
 
-    def on_dict(key: Array, batch: Mapping[str, Any]) -> tuple[dict[str, Any], Mix]:
-        if not isinstance(batch, Mapping):
+    def on_names(key: Array, batch: Any) -> tuple[Any, Mix]:
+        entries = _entries(batch)
+        if entries is None:
             raise ValueError(
                 f"on_keys: expected a dict batch; got {_checks.describe(batch)}. Call "
                 "the mixer itself on a pair (inputs, targets)."
             )
-        missing = [name for name in names if name not in batch]
+        missing = [name for name in names if name not in entries]
         if missing:
             raise ValueError(
                 f"on_keys: expected a batch with the keys {names}; got "
-                f"{sorted(map(str, batch))}, without {missing}. Name only entries "
+                f"{sorted(map(str, entries))}, without {missing}. Name only entries "
                 "that are in the batch; the others pass through."
             )
-        pair = tuple(_picked(batch, wanted) for wanted in (inputs, targets))
+        pair = tuple(_picked(entries, wanted) for wanted in (inputs, targets))
         mixed, mix = mixer(key, pair)
         found = {}
         for wanted, half in zip((inputs, targets), mixed):
             found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
-        return {**batch, **found}, mix
+        return _with_entries(batch, {**entries, **found}), mix
 
-    return on_dict
+    return on_names
+
+
+def _entries(batch: Any) -> Mapping[str, Any] | None:
+    """Return what a batch has under which name, None where nothing has a name."""
+    if isinstance(batch, Mapping):
+        return batch
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return {each.name: getattr(batch, each.name) for each in _fields(batch)}
+    if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
+        return batch._asdict()  # type: ignore[attr-defined]
+    return None
+
+
+def _fields(batch: Any) -> list[dataclasses.Field]:
+    return [each for each in dataclasses.fields(batch) if each.init]
+
+
+def _with_entries(batch: Any, entries: Mapping[str, Any]) -> Any:
+    """Return a batch of the same type that has these ``entries``."""
+    if isinstance(batch, dict | collections.UserDict):
+        anew = copy.copy(batch)  # with whatever else it holds: a default, attributes
+        anew.update(entries)
+        return anew
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        given = {each.name: entries[each.name] for each in _fields(batch)}
+        return dataclasses.replace(batch, **given)
+    if isinstance(batch, tuple):
+        return batch._replace(**entries)  # type: ignore[attr-defined]
+    kind: Any = type(batch)
+    try:
+        return kind(dict(entries))
+    except Exception as error:
+        raise TypeError(
+            f"on_keys: expected a batch that is made anew by {kind.__name__}("
+            f"dict); got {error!r} from it. Hand in dict(batch)."
+        ) from error
 
 
 def _probability(p: ArrayLike, name: str) -> None:

@@ -75,7 +75,7 @@ class Mix:
           ValueError: a leaf has another batch size or other spatial sizes.
         """
 
-        def mixed(x: Array) -> Array:
+        def mixed(x: Array, _: str) -> Array:
             w = self.region.weights(lam, x)
             if w.dtype != jnp.bool_:
                 _checks.blendable(
@@ -96,15 +96,9 @@ class Mix:
           TypeError: a leaf is neither floating nor complex.
           ValueError: a leaf has another batch size.
         """
-        _checks.blendable(
-            tree,
-            "targets",
-            "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); "
-            "or leave them out of the batch and use "
-            "mixup_jax.losses.two_term(loss)(logits, labels, mix).",
-        )
 
-        def mixed(y: Array) -> Array:
+        def mixed(y: Array, where: str) -> Array:
+            _checks.blendable(y, where, _about_labels)
             return _blend.mixed(per_example(lam, y), y, self.move, partner)
 
         lam, partner = self._drawn()
@@ -113,7 +107,7 @@ class Mix:
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
         _, partner = self._drawn()
-        return self._map(Mix.partners, lambda x: moved(self.move, x, partner), tree)
+        return self._map(Mix.partners, lambda x, _: moved(self.move, x, partner), tree)
 
     def at(self, layer: int) -> "Mix":
         """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
@@ -145,21 +139,23 @@ class Mix:
         # Other moves know the partners, and looking at values waits for the device.
         if self.move == Gather():
             advice = "It is the share of the own content."
-            _in_range(self.lam, "mix: lam", 1, advice)
+            _checks.number(self.lam, "mix: lam", 0, 1, advice)
             advice = "Partners count from 0, in the batch that they were drawn for."
-            _in_range(self.partner, "mix: partner", len(partner) - 1, advice)
+            _checks.number(self.partner, "mix: partner", 0, len(partner) - 1, advice)
         return lam.astype(jnp.float32), partner.astype(jnp.int32)
 
     def _map(self, by, function, tree):
-        def applied(leaf: Any) -> Array:
-            made, notes = function(jnp.asarray(leaf)), _NOTES.get()
+        def applied(path: Any, leaf: Any) -> Array:
+            where = by.__name__ + jax.tree_util.keystr(path)
+            made, notes = function(jnp.asarray(leaf), where), _NOTES.get()
             if notes is not None:
                 notes[id(made)] = Applied(self, by, leaf, made)
             return made
 
+        _checks.no_list(tree, by.__name__)
         advice = "Apply a mix to the batch that it was drawn for."
         _checks.sized(tree, len(self.lam), by.__name__, advice)
-        return jax.tree.map(applied, tree)
+        return jax.tree.map_with_path(applied, tree)
 
 
 class Applied(NamedTuple):
@@ -306,7 +302,14 @@ def _for_examples(size: int, drawn: Any) -> Partners:
     return Partners(jnp.asarray(drawn.index, jnp.int32), drawn.move)
 
 
-def _in_range(value: Any, name: str, high: float, advice: str) -> None:
-    # Of an array that lies with several processes, none has all the values.
-    if _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True):
-        _checks.number(value, name, 0, high, advice)
+def _about_labels(leaf: Any) -> str:
+    """Say what to do with targets that cannot be blended."""
+    cast = "Cast labels of 0 and 1, one for each class, with labels.astype(float)"
+    if leaf.dtype == bool:
+        return f"{cast}."
+    one_hot = (
+        "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); or "
+        "leave them out of the batch and use "
+        "mixup_jax.losses.two_term(loss)(logits, labels, mix)"
+    )
+    return f"{one_hot}." if leaf.ndim == 1 else f"{cast}. {one_hot}."

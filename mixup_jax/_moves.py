@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
-from mixup_jax._checks import is_concrete
 from mixup_jax._types import Move, RowFunction
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
@@ -150,7 +150,10 @@ def _rows_by_index(x: Array, index: Array) -> Array:
 
 
 def moved(move: Move, x: Array, partner: Array) -> Array:
-    """Return ``x[partner]``."""
+    """Return ``x[partner]``, of any dtype, keys included."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        words = moved(move, jax.random.key_data(x), partner)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
     return move.map(lambda w, x, partner_x: partner_x, x, partner, x)
 
 
@@ -186,7 +189,7 @@ def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
     mesh = jax.typeof(x).sharding.mesh
     if not mesh.explicit_axes:
         return w
-    if is_concrete(x):  # outside jit there need be no mesh in the context
+    if not isinstance(x, Tracer):  # outside jit there need be no mesh in the context
         there = x.sharding
         assert isinstance(there, jax.NamedSharding)
         return jax.device_put(w, jax.NamedSharding(there.mesh, spec))

@@ -122,6 +122,7 @@ def _distance(size: ArrayLike, x: Array) -> Array:
 
 def _checked(x: Any, bounds: Bounds, **sizes: ArrayLike) -> Any:
     """Return ``x`` as JAX arrays, once all is as it must be."""
+    _checks.no_list(x, "x")
     advice = "Scale images to floats within the model's range first."
     _checks.floating(x, "x", "to be differentiated by", advice)
     shapes = [(), (_checks.examples(x, "x"),)]

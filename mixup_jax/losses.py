@@ -231,6 +231,8 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
 
     Source: Zhang et al., "mixup", section 3.7, arXiv:1710.09412, and its authors' code.
     """
+    _checks.no_list(real, "real")
+    _checks.no_list(fake, "fake")
     shapes = [jax.tree.map(jnp.shape, half) for half in (real, fake)]
     if shapes[0] != shapes[1]:
         raise ValueError(

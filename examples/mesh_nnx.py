@@ -40,7 +40,7 @@ class CNN(nnx.Module):
 def build(key, images, classes, tx):
     """Return a train state, and `predict(params, images) -> logits`."""
     model = CNN(images.shape[1:], classes, rngs=nnx.Rngs(key))
-    graph, params = nnx.split(model)
+    graph, params = nnx.split(model, nnx.Param)
 
     def predict(params, images):
         return nnx.merge(graph, params)(images)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples import train, two_processes
+from examples import batch_norm_linen, batch_norm_nnx, train, two_processes
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -129,9 +129,59 @@ def without_marked_lines(lines: list[str]) -> list[str]:
             marked = False
         elif line.startswith("# --- "):
             marked = True
-        elif not marked and not line.endswith("  # model"):
+        elif not marked and not line.endswith(("  # model", "  # drivers")):
             kept.append(line)
     return kept
+
+
+# BatchNorm and Dropout; test_batch_norm.py has the values.
+
+
+@pytest.mark.parametrize(
+    ("example", "driver"),
+    [("batch_norm_nnx", "explicit"), ("batch_norm_linen", "pmap")],
+)
+def test_batch_norm(example, driver):
+    said = output(example, "--devices", 4, "--driver", driver, "--epochs", 2)
+    assert f"digits on 4 devices, {driver}" in said
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", said)]
+    accuracies = [float(share) for share in re.findall(r"accuracy ([\d.]+)%", said)]
+    assert losses[1] < losses[0]
+    assert accuracies[1] > 80
+
+
+def test_the_two_with_batch_norm_differ_in_marked_lines_alone():
+    names = "batch_norm_nnx", "batch_norm_linen"
+    programs = [(ROOT / "examples" / f"{n}.py").read_text().splitlines() for n in names]
+    nnx, linen = (without_marked_lines(lines) for lines in programs)
+    assert nnx == linen
+    assert len(nnx) > len(programs[0]) / 2
+    assert all(not re.search("nnx|linen|[a-z]mesh|pmapped", line) for line in nnx)
+
+
+def test_linen_says_why_it_has_no_explicit_driver(capsys):
+    assert [*batch_norm_nnx.DRIVERS] == [*batch_norm_linen.DRIVERS, "explicit"]
+    with pytest.raises(SystemExit) as exit_:
+        batch_norm_linen.main(["--driver", "explicit"])
+    assert exit_.value.code == 2
+    assert "Linen's Dropout does not lay out its masks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--driver", "tpu"], "invalid choice: 'tpu'"),
+        (["--devices", "0"], "--devices: expected at least 1; got 0"),
+        (["--epochs", "-1"], "--epochs: expected at least 1; got -1"),
+        (["--batch-size", "0"], "--batch-size: expected at least 1; got 0"),
+        (["--batch-size", "12"], "expected a multiple of the 8 devices, at most 1437"),
+        (["--batch-size", "1440"], "expected a multiple of the 8 devices, at most 143"),
+    ],
+)
+def test_batch_norm_with_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        batch_norm_nnx.main(arguments)
+    assert message in f"{exit_.value} {capsys.readouterr().err}"
 
 
 # The figure, and the two processes.

@@ -1,0 +1,169 @@
+"""BatchNorm and Dropout in a train step on several devices, with Linen.
+
+    python -m examples.batch_norm_linen --devices 4 --driver pmap
+
+`batch_norm_nnx.py` is the same program but for the lines marked "model" and
+"drivers".
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any  # model
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn  # model
+from flax.training import train_state  # model
+from jax.sharding import AxisType
+from rich.console import Console
+from rich.progress import track
+
+import mixup_jax as mx
+from examples.datasets import DATASETS
+
+
+# --- model
+class CNN(nn.Module):
+    classes: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x, train):
+        for features, strides in ((16, 1), (32, 2)):
+            x = nn.Conv(features, (3, 3), strides=strides, use_bias=False)(x)
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            x = nn.relu(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.classes)(x.reshape(x.shape[0], -1))
+
+
+class TrainState(train_state.TrainState):
+    batch_stats: Any
+
+
+def build(key, images, classes, tx, dropout=0.25):
+    """Return a train state, the model to train, and the model to judge."""
+    model = CNN(classes, dropout)
+    variables = model.init(key, images, train=False)
+
+    def forward(params, state, images, key):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        # What is mutable comes back too: {"batch_stats": ...}, a field of the state.
+        options = {"mutable": ["batch_stats"], "rngs": {"dropout": key}}
+        return model.apply(variables, images, train=True, **options)
+
+    def predict(state, images):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        return model.apply(variables, images, train=False)
+
+    # Running statistics are no parameters: among those they would never be updated, and
+    # weight decay would erode them.
+    state = TrainState.create(apply_fn=model.apply, tx=tx, **variables)
+    return state, forward, predict
+
+
+# --- end of model
+
+
+# --- drivers
+def on_mesh(kind, step):
+    """Return the step on a mesh of all devices, over which the batch is divided."""
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), (kind,))
+    return mx.training.sharded(step, mesh)
+
+
+# Over a mesh BatchNorm normalizes with the statistics of the whole batch. Under pmap it
+# does with those of each device's share, and the running ones follow their mean over
+# the devices; given `axis_name="data"`, it takes those of the whole batch there too.
+DRIVERS: dict[str, Callable] = {
+    "pmap": mx.training.pmapped,
+    "auto": partial(on_mesh, AxisType.Auto),
+}
+NO_EXPLICIT = (
+    "--driver explicit: Linen's Dropout does not lay out its masks as Explicit axes "
+    "demand. Use --driver auto, or NNX: examples.batch_norm_nnx."
+)
+
+
+# --- end of drivers
+
+
+def loss_of(forward):
+    """Return the loss for the train step, `forward` being the model to train."""
+    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+
+    @mx.training.stateful
+    def loss(params, batch, mix, state, key):
+        # The key is of this step, micro-batch and (under pmap) device alone.
+        logits, changes = forward(params, state, batch["image"], key)
+        return jnp.mean(entropy(logits, batch["label"], mix)), ({}, changes)
+
+    return loss
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.devices:
+        jax.config.update("jax_num_cpu_devices", args.devices)
+    devices = jax.device_count()
+    data = DATASETS[args.data](args.data_dir)
+    images = data.train_images.astype(np.float32) / 255
+    tests = data.test_images.astype(np.float32) / 255
+    steps = len(images) // args.batch_size
+    if not steps or args.batch_size % devices:
+        raise SystemExit(
+            f"--batch-size: expected a multiple of the {devices} devices, at most "
+            f"{len(images)}; got {args.batch_size}."
+        )
+    key_init, key = jax.random.split(jax.random.key(args.seed))
+    tx = optax.adamw(5e-3, weight_decay=0.1)
+    state, forward, predict = build(key_init, images[:1], len(data.classes), tx)
+    predict = jax.jit(predict)
+    mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
+    train_step = DRIVERS[args.driver](mx.training.train_step(loss_of(forward), mixer))
+    shuffle = np.random.default_rng(args.seed)
+    bar = Console(stderr=True)
+    print(f"{args.data} on {devices} devices, {args.driver}")
+    for epoch in range(1, args.epochs + 1):
+        order = shuffle.permutation(len(images))
+        losses = []
+        for i in track(range(steps), f"epoch {epoch}", console=bar, transient=True):
+            rows = order[i * args.batch_size : (i + 1) * args.batch_size]
+            batch = {"image": images[rows], "label": data.train_labels[rows]}
+            state, metrics = train_step(state, key, batch)
+            losses.append(metrics["loss"])
+        accuracy = np.mean(predict(state, tests).argmax(-1) == data.test_labels)
+        print(f"epoch {epoch}: loss {np.mean(losses):.4f}, accuracy {accuracy:.2%}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="BatchNorm and Dropout in a train step on several devices."
+    )
+    add = parser.add_argument
+    add("--driver", choices=[*DRIVERS, "explicit"], default="auto")  # drivers
+    add("--data", choices=DATASETS, default="digits")
+    add("--data-dir", type=Path, help="the original files")
+    add("--devices", type=positive, help="on a CPU: make it this many")
+    add("--epochs", type=positive, default=10)
+    add("--batch-size", type=positive, default=64)
+    add("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.driver not in DRIVERS:  # drivers
+        parser.error(NO_EXPLICIT)  # drivers
+    return args
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1; got {text}.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""BatchNorm and Dropout in a train step on several devices, with NNX.
+
+    python -m examples.batch_norm_nnx --devices 4 --driver pmap
+
+`batch_norm_linen.py` is the same program but for the lines marked "model" and
+"drivers".
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx  # model
+from jax.sharding import AxisType
+from rich.console import Console
+from rich.progress import track
+
+import mixup_jax as mx
+from examples.datasets import DATASETS
+
+
+# --- model
+class CNN(nnx.Module):
+    def __init__(self, shape, classes, dropout, *, rngs):
+        height, width, channels = shape
+        positions = -(-height // 2) * -(-width // 2)
+        self.conv1 = nnx.Conv(channels, 16, (3, 3), use_bias=False, rngs=rngs)
+        self.norm1 = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
+        self.conv2 = nnx.Conv(16, 32, (3, 3), strides=2, use_bias=False, rngs=rngs)
+        self.norm2 = nnx.BatchNorm(32, momentum=0.9, rngs=rngs)
+        # No `rngs`: a stream of keys would be part of the model state, so the same on
+        # each device of a pmap, and all would drop the same.
+        self.dropout = nnx.Dropout(dropout)
+        self.dense = nnx.Linear(positions * 32, classes, rngs=rngs)
+
+    def __call__(self, x, key=None):
+        x = nnx.relu(self.norm1(self.conv1(x)))
+        x = nnx.relu(self.norm2(self.conv2(x)))
+        x = self.dropout(x.reshape(x.shape[0], -1), rngs=key)
+        return self.dense(x)
+
+
+def build(key, images, classes, tx, dropout=0.25):
+    """Return a train state, the model to train, and the model to judge."""
+    model = CNN(images.shape[1:], classes, dropout, rngs=nnx.Rngs(key))
+    # Running statistics are no parameters: among those they would never be updated, and
+    # weight decay would erode them. Variables of a third kind would be refused here.
+    graph, params, statistics = nnx.split(model, nnx.Param, nnx.BatchStat)
+
+    def forward(params, state, images, key):
+        model = nnx.merge(graph, params, state.model_state, copy=True)
+        logits = model(images, key)
+        # The whole of the model state, for it takes the place of the old one.
+        return logits, {"model_state": nnx.state(model, nnx.BatchStat)}
+
+    def predict(state, images):
+        model = nnx.merge(graph, state.params, state.model_state)
+        model.eval()  # the running statistics, and no dropout
+        return model(images)
+
+    state = mx.training.TrainState.create(params, tx, model_state=statistics)
+    return state, forward, predict
+
+
+# --- end of model
+
+
+# --- drivers
+def on_mesh(kind, step):
+    """Return the step on a mesh of all devices, over which the batch is divided."""
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), (kind,))
+    return mx.training.sharded(step, mesh)
+
+
+# Over a mesh BatchNorm normalizes with the statistics of the whole batch. Under pmap it
+# does with those of each device's share, and the running ones follow their mean over
+# the devices; given `axis_name="data"`, it takes those of the whole batch there too.
+DRIVERS: dict[str, Callable] = {
+    "pmap": mx.training.pmapped,
+    "auto": partial(on_mesh, AxisType.Auto),
+    "explicit": partial(on_mesh, AxisType.Explicit),
+}
+
+
+# --- end of drivers
+
+
+def loss_of(forward):
+    """Return the loss for the train step, `forward` being the model to train."""
+    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+
+    @mx.training.stateful
+    def loss(params, batch, mix, state, key):
+        # The key is of this step, micro-batch and (under pmap) device alone.
+        logits, changes = forward(params, state, batch["image"], key)
+        return jnp.mean(entropy(logits, batch["label"], mix)), ({}, changes)
+
+    return loss
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.devices:
+        jax.config.update("jax_num_cpu_devices", args.devices)
+    devices = jax.device_count()
+    data = DATASETS[args.data](args.data_dir)
+    images = data.train_images.astype(np.float32) / 255
+    tests = data.test_images.astype(np.float32) / 255
+    steps = len(images) // args.batch_size
+    if not steps or args.batch_size % devices:
+        raise SystemExit(
+            f"--batch-size: expected a multiple of the {devices} devices, at most "
+            f"{len(images)}; got {args.batch_size}."
+        )
+    key_init, key = jax.random.split(jax.random.key(args.seed))
+    tx = optax.adamw(5e-3, weight_decay=0.1)
+    state, forward, predict = build(key_init, images[:1], len(data.classes), tx)
+    predict = jax.jit(predict)
+    mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
+    train_step = DRIVERS[args.driver](mx.training.train_step(loss_of(forward), mixer))
+    shuffle = np.random.default_rng(args.seed)
+    bar = Console(stderr=True)
+    print(f"{args.data} on {devices} devices, {args.driver}")
+    for epoch in range(1, args.epochs + 1):
+        order = shuffle.permutation(len(images))
+        losses = []
+        for i in track(range(steps), f"epoch {epoch}", console=bar, transient=True):
+            rows = order[i * args.batch_size : (i + 1) * args.batch_size]
+            batch = {"image": images[rows], "label": data.train_labels[rows]}
+            state, metrics = train_step(state, key, batch)
+            losses.append(metrics["loss"])
+        accuracy = np.mean(predict(state, tests).argmax(-1) == data.test_labels)
+        print(f"epoch {epoch}: loss {np.mean(losses):.4f}, accuracy {accuracy:.2%}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="BatchNorm and Dropout in a train step on several devices."
+    )
+    add = parser.add_argument
+    add("--driver", choices=DRIVERS, default="auto")  # drivers
+    add("--data", choices=DATASETS, default="digits")
+    add("--data-dir", type=Path, help="the original files")
+    add("--devices", type=positive, help="on a CPU: make it this many")
+    add("--epochs", type=positive, default=10)
+    add("--batch-size", type=positive, default=64)
+    add("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    return args
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1; got {text}.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

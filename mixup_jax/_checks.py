@@ -145,14 +145,64 @@ def _of_kind(tree: Any, name: str, kind: Any, wanted: str, advice: str) -> None:
 
 
 def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
-    """Return ``labels`` as int32, or raise TypeError unless they are integers."""
-    # A narrower dtype would wrap what it is compared with: classes beyond its range.
-    ids = jnp.asarray(labels)
+    """Return integer ``labels`` as they are, in 32 bits or more.
+
+    Raises TypeError unless they are integers, and ValueError where JAX would wrap them.
+    """
+    ids = array(labels)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(
             f"{name}: expected integer class ids; got {describe(ids)}. {advice}"
         )
-    return ids.astype(jnp.int32)
+    number_them = (
+        "Number the classes of the data set from 0, as "
+        "numpy.unique(labels, return_inverse=True)[1] does"
+    )
+    return integers(ids, name, number_them)
+
+
+def integers(values: Any, name: str, advice: str) -> Array:
+    """Return an array of integers as JAX's, as they are, in 32 bits or more.
+
+    Raises ValueError where no dtype that JAX has at hand holds them: without 64-bit
+    types it would wrap them, silently.
+    """
+    dtype = holding(values)
+    if dtype is None:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(values.dtype))
+        host = np.asarray(values)
+        wrong = host[(host < limits.min) | (host > limits.max)].flat[0]
+        raise ValueError(
+            f"{name}: expected integers that {limits.dtype} holds; got {wrong}. "
+            f'{advice}, or enable wider types: jax.config.update("jax_enable_x64", '
+            "True)."
+        )
+    if _is_native(values):
+        return values.astype(dtype)
+    return jnp.asarray(np.asarray(values).astype(dtype))
+
+
+def holding(values: Any) -> Any:
+    """Return the dtype, of 32 bits or more, in which JAX holds integers as they are.
+
+    None where there is none.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+    narrow = dtype if jnp.iinfo(dtype).bits >= 32 else np.dtype(np.int32)
+    if dtype == values.dtype or not is_concrete(values):
+        return narrow
+    host = np.asarray(values)
+    if not host.size:
+        return narrow
+    least, most = int(host.min()), int(host.max())
+    limits = ((t, jnp.iinfo(t)) for t in (narrow, np.dtype(np.uint32)))
+    return next((t for t, at in limits if at.min <= least and most <= at.max), None)
+
+
+def _is_native(values: Any) -> bool:
+    """Whether this is an array of JAX, of a dtype that JAX has at hand."""
+    own = isinstance(values, Array)
+    return own and jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype
 
 
 def number(
@@ -191,7 +241,10 @@ def shaped(
 
 def array(value: Any) -> Any:
     """Return ``value`` if it has a dtype and a shape, else as a NumPy array."""
-    return value if hasattr(value, "dtype") else np.asarray(value)
+    if hasattr(value, "dtype"):
+        return value
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+    return jnp.asarray(value) if traced else np.asarray(value)
 
 
 def describe(value: Any) -> str:

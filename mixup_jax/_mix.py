@@ -130,7 +130,7 @@ class Mix:
 
     def _drawn(self) -> tuple[Array, Array]:
         """Return lam and partner, which may have been given, in their own dtypes."""
-        lam, partner = jnp.asarray(self.lam), jnp.asarray(self.partner)
+        lam, partner = jnp.asarray(self.lam), _checks.array(self.partner)
         if lam.ndim != 1 or lam.shape != partner.shape:
             raise ValueError(
                 f"mix: expected lam [B] and partner [B]; got shapes {lam.shape} and "
@@ -147,8 +147,8 @@ class Mix:
             advice = "It is the share of the own content."
             _in_range(self.lam, "mix: lam", 1, advice)
             advice = "Partners count from 0, in the batch that they were drawn for."
-            _in_range(self.partner, "mix: partner", len(partner) - 1, advice)
-        return lam.astype(jnp.float32), partner.astype(jnp.int32)
+            _in_range(partner, "mix: partner", len(partner) - 1, advice)
+        return lam.astype(jnp.float32), jnp.asarray(partner, jnp.int32)
 
     def _map(self, by, function, tree):
         def applied(leaf: Any) -> Array:
@@ -298,12 +298,16 @@ def _for_examples(size: int, drawn: Any) -> Partners:
         )
     advice = "Draw one partner for each example of the batch that is given."
     _checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
-    if not jnp.issubdtype(_checks.array(drawn.index).dtype, jnp.integer):
+    index = _checks.array(drawn.index)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
         raise TypeError(
             "pairing: expected integer partners, indices of examples; got "
             f"{_checks.describe(drawn.index)}. Cast them with index.astype(int)."
         )
-    return Partners(jnp.asarray(drawn.index, jnp.int32), drawn.move)
+    if index.dtype != jnp.int32:  # else it may be wrapped into the range
+        advice = "Partners count from 0, in the batch that is given."
+        _in_range(index, "pairing: index", size - 1, advice)
+    return Partners(jnp.asarray(index, jnp.int32), drawn.move)
 
 
 def _in_range(value: Any, name: str, high: float, advice: str) -> None:

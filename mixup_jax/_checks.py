@@ -177,7 +177,7 @@ def integers(values: Any, name: str, advice: str) -> Array:
             f'{advice}, or enable wider types: jax.config.update("jax_enable_x64", '
             "True)."
         )
-    if _is_native(values):
+    if is_native(values):
         return values.astype(dtype)
     return jnp.asarray(np.asarray(values).astype(dtype))
 
@@ -199,8 +199,8 @@ def holding(values: Any) -> Any:
     return next((t for t, at in limits if at.min <= least and most <= at.max), None)
 
 
-def _is_native(values: Any) -> bool:
-    """Whether this is an array of JAX, of a dtype that JAX has at hand."""
+def is_native(values: Any) -> bool:
+    """Whether this is an array of JAX's, of a dtype that JAX has at hand."""
     own = isinstance(values, Array)
     return own and jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype
 

@@ -90,10 +90,11 @@ def _refuse_unknown(labels: Any, ignored: Any, count: int, name: str) -> None:
         values = values.astype(np.int32)
     wrong = values[((values < 0) | (values >= count)) & ~np.asarray(ignored)]
     if wrong.size:
+        such = "< 0" if wrong[0] < 0 else f">= {count}"
         raise ValueError(
             f"{name}: expected a number in [0, {count - 1}], a class; got {wrong[0]}. "
             "Drop or mask such examples, or tell which labels to ignore: "
-            f"ignored=lambda labels: labels == {wrong[0]}."
+            f"ignored=lambda labels: labels {such}."
         )
 
 

@@ -112,7 +112,8 @@ def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
 
     Args:
       loss: ``(logits, labels) -> [B, ...]``, such as
-        ``optax.losses.softmax_cross_entropy_with_integer_labels``.
+        ``optax.losses.softmax_cross_entropy_with_integer_labels``. Labels reach it as
+        they are, in 32 bits or more.
       ignored: tells from the labels, ``[B, ...]``, which to ignore, before ``loss`` is
         asked; such as ``negative``. None ignores nothing.
 

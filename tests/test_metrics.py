@@ -246,7 +246,7 @@ def scores_by_hand(logits, labels):
     p = softmax(logits)
     ignored = int(labels[-1])
 
-    def each(of_class, nothing=0.0):
+    def each(of_class, nothing: object = 0.0):
         ids = [int(label) for label in labels]
         known = [0 <= k < COUNT for k in ids]
         value = [of_class(q, k) if ok else np.nan for q, k, ok in zip(p, ids, known)]

@@ -238,8 +238,8 @@ def integers(dtype):
     """Return nine integers of five values: the ends, and such as lie close to them."""
     limits = jnp.iinfo(dtype)
     low, high = int(limits.min), int(limits.max)
-    # The third is 1 modulo 2^32 if there is room.
-    values = [low, low + 1, high // 2**32 * 2**32 + 1 if limits.bits == 64 else 1]
+    # Those in the middle agree modulo 2^32 if there is room.
+    values = [low, low + 1, high // 2**32 * 2**32 + 1 if limits.bits == 64 else 2]
     values += [high - 1, high]
     ids = [values[k] for k in (0, 4, 2, 1, 0, 3, 4, 2, 0)]
     return np.array(ids, np.uint64 if low == 0 else np.int64).astype(dtype)
@@ -259,8 +259,9 @@ def runs(dtype, wide):
 def test_classes_are_told_apart_whatever_their_width(dtype, wide):
     ids = integers(dtype)
     # The same classes in the same order, numbered from 0.
-    small = np.unique([int(k) for k in ids], return_inverse=True)[1].astype(np.int32)
-    assert len(np.unique(small)) == 5
+    values = sorted({int(k) for k in ids})
+    assert len(values) == 5
+    small = np.array([values.index(int(k)) for k in ids], np.int32)
     key, x = jax.random.key(3), X[:9]
     with jax.enable_x64(wide):
         for pairing in (mx.pairings.same_class, mx.pairings.other_class):
@@ -289,6 +290,8 @@ def test_candidates_of_another_width_are_told_apart(dtype, wide):
         with jax.enable_x64(wide):
             scores = of_same_class((None, own), (None, pool))
             np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
+            if other not in ("int8", "uint32", "int64"):
+                continue
             if wide or "64" not in dtype + other:
                 scores = jax.jit(of_same_class)((None, own), (None, pool))
                 np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
@@ -368,7 +371,7 @@ def test_distances_are_rounded_once(dtype, near, wide):
 
         # Of a product the error is that of the distances from the mean.
         product = features > 1 and not mx.pairings._MOST_DIFFERENCES
-        error = {"atol": 1e-5 * want.max()} if product else {"rtol": 1e-6}
+        rtol, atol = (0, 1e-5 * want.max()) if product else (1e-6, 0)
         with jax.enable_x64(wide):
             ways = [scores]
             if wide or "64" not in dtype:
@@ -376,7 +379,8 @@ def test_distances_are_rounded_once(dtype, near, wide):
             for run in ways:
                 found = run(own, others)
                 assert found.dtype == jnp.float32
-                np.testing.assert_allclose(-2 * np.asarray(found), want, **error)
+                found = -2 * np.asarray(found)
+                np.testing.assert_allclose(found, want, rtol=rtol, atol=atol)
 
 
 @pytest.mark.usefixtures("distances")

@@ -154,48 +154,42 @@ def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
         raise TypeError(
             f"{name}: expected integer class ids; got {describe(ids)}. {advice}"
         )
-    number_them = (
-        "Number the classes of the data set from 0, as "
-        "numpy.unique(labels, return_inverse=True)[1] does"
-    )
-    return integers(ids, name, number_them)
+    ids = exact(ids, name)
+    return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
 
 
-def integers(values: Any, name: str, advice: str) -> Array:
-    """Return an array of integers as JAX's, as they are, in 32 bits or more.
+def exact(values: Any, name: str) -> Array:
+    """Return an array as JAX's, its integers as they are.
 
     Raises ValueError where no dtype that JAX has at hand holds them: without 64-bit
     types it would wrap them, silently.
     """
+    if is_native(values) or not jnp.issubdtype(values.dtype, jnp.integer):
+        return jnp.asarray(values)
     dtype = holding(values)
     if dtype is None:
         limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(values.dtype))
         host = np.asarray(values)
-        wrong = host[(host < limits.min) | (host > limits.max)].flat[0]
+        wrong = host[(host < limits.min) | (host > limits.max)][0]
         raise ValueError(
-            f"{name}: expected integers that {limits.dtype} holds; got {wrong}. "
-            f'{advice}, or enable wider types: jax.config.update("jax_enable_x64", '
-            "True)."
+            f"{name}: expected integers that {limits.dtype} holds; got {wrong}. Number "
+            "the classes of the data set from 0, as "
+            "numpy.unique(labels, return_inverse=True)[1] does, or enable wider types: "
+            'jax.config.update("jax_enable_x64", True).'
         )
-    if is_native(values):
-        return values.astype(dtype)
     return jnp.asarray(np.asarray(values).astype(dtype))
 
 
 def holding(values: Any) -> Any:
-    """Return the dtype, of 32 bits or more, in which JAX holds integers as they are.
-
-    None where there is none.
-    """
+    """Return the dtype in which JAX holds integers as they are, None if it has none."""
     dtype = jax.dtypes.canonicalize_dtype(values.dtype)
-    narrow = dtype if jnp.iinfo(dtype).bits >= 32 else np.dtype(np.int32)
     if dtype == values.dtype or not is_concrete(values):
-        return narrow
+        return dtype
     host = np.asarray(values)
     if not host.size:
-        return narrow
+        return dtype
     least, most = int(host.min()), int(host.max())
-    limits = ((t, jnp.iinfo(t)) for t in (narrow, np.dtype(np.uint32)))
+    limits = ((t, jnp.iinfo(t)) for t in (dtype, np.dtype(np.uint32)))
     return next((t for t, at in limits if at.min <= least and most <= at.max), None)
 
 

@@ -603,7 +603,7 @@ def _ordered(ids: Any) -> Array:
     """Return integers ``[B]`` in the order of ``ids``, equal where those are."""
     if _checks.holding(ids) is None:
         ids = np.unique(np.asarray(ids), return_inverse=True)[1]
-    ids = _checks.integers(ids, "labels", "Number the classes from 0")
+    ids = _checks.class_ids(ids, "labels", "Number the classes.")
     # Sorting needs to see all of them.
     return laid_out(ids, ids, jax.P())
 

@@ -152,7 +152,7 @@ class Mix:
 
     def _map(self, by, function, tree):
         def applied(leaf: Any) -> Array:
-            made, notes = function(jnp.asarray(leaf)), _NOTES.get()
+            made, notes = function(_checks.exact(leaf, by.__name__)), _NOTES.get()
             if notes is not None:
                 notes[id(made)] = Applied(self, by, leaf, made)
             return made

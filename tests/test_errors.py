@@ -594,6 +594,15 @@ BAD = {
         ValueError,
         ["mix: partner: expected a number in [0, 3]", "got 4", "count from 0"],
     ),
+    "ids that would wrap": (
+        lambda k, x, y: own(4).partners({"id": LABELS + 2**40}),
+        ValueError,
+        [
+            "partners: expected integers that int32 holds",
+            "got 1099511627776.",
+            "unique",
+        ],
+    ),
     "partners that would wrap": (
         lambda k, x, y: mx.Mix(np.ones(4), [1, 0, 2**32 + 3, 2]).partners(y),
         ValueError,

@@ -164,7 +164,8 @@ def exact(values: Any, name: str) -> Array:
     Raises ValueError where no dtype that JAX has at hand holds them: without 64-bit
     types it would wrap them, silently.
     """
-    if is_native(values) or not jnp.issubdtype(values.dtype, jnp.integer):
+    whole = jnp.issubdtype(values.dtype, jnp.integer)
+    if not whole or is_native(values) or not is_concrete(values):
         return jnp.asarray(values)
     dtype = holding(values)
     if dtype is None:
@@ -173,8 +174,8 @@ def exact(values: Any, name: str) -> Array:
         wrong = host[(host < limits.min) | (host > limits.max)][0]
         raise ValueError(
             f"{name}: expected integers that {limits.dtype} holds; got {wrong}. Number "
-            "the classes of the data set from 0, as "
-            "numpy.unique(labels, return_inverse=True)[1] does, or enable wider types: "
+            "what they stand for from 0, once for the whole data set, as "
+            "numpy.unique(labels, return_inverse=True)[1] does; or enable wider types: "
             'jax.config.update("jax_enable_x64", True).'
         )
     return jnp.asarray(np.asarray(values).astype(dtype))

@@ -20,7 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_out
+from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_like, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
 _MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
@@ -538,7 +538,10 @@ def _differences(a: list[Array], b: list[Array]) -> Array:
 
 
 def _difference(a: list[Array], b: list[Array]) -> Array:
-    """Return ``a - b``, float32, rounded as if it were taken exactly."""
+    """Return ``a - b``, float32, as precise as float32 is.
+
+    But for 2^-47 of a float64 in three parts, whose differences may be rounded.
+    """
     # In this order a sum that had to be rounded outweighs all that is to come.
     parts = [x - y for x, y in zip(a, b)]
     return functools.reduce(jnp.add, parts).astype(jnp.float32)
@@ -587,10 +590,9 @@ def _class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> A
                 f"{_checks.describe(ids)}. Give the ids as integers [B]."
             )
         weights = jnp.asarray(ids)
-        weights = laid_out(weights, weights, jax.P())
         largest = jnp.argmax(weights, axis=1).astype(jnp.int32)
-        unknown = jnp.any(jnp.isnan(weights), axis=1)
-        return jnp.where(unknown, nobody - _positions(size), largest)
+        own = laid_like(nobody - _positions(size), largest)
+        return jnp.where(jnp.any(jnp.isnan(weights), axis=1), own, largest)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             "labels: expected integer class ids [B] or floating class weights [B, K]; "

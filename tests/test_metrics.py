@@ -430,3 +430,26 @@ def test_no_examples_are_no_error():
     for metric in (mx.metrics.accuracy, mx.metrics.nll, mx.metrics.brier):
         assert metric(logits, labels).shape == (0,)
     assert mx.metrics.reliability(logits, labels).count.sum() == 0
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_ignored_labels_on_a_mesh(explicit):
+    kinds = jax.sharding.AxisType
+    kind = kinds.Explicit if explicit else kinds.Auto
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    labels = labels_of("int32")
+    logits, _ = predictions(8, COUNT)
+    found = jax.jit(partial(mx.metrics.reliability, ignored=ignores(labels)))
+
+    @jax.jit
+    def run(logits, y):
+        bins = mx.metrics.reliability(logits, y, ignored=ignores(labels))
+        return scores(logits, y, ignores(labels)), bins
+
+    with jax.set_mesh(mesh):
+        each, bins = run(*jax.device_put((logits, jnp.asarray(labels)), rows))
+    scored(each, scores_by_hand(logits, labels))
+    for got, want in zip(jax.tree.leaves(bins), jax.tree.leaves(found(logits, labels))):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert bins.count.sum() == 7

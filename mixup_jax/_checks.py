@@ -231,14 +231,67 @@ def _of_kind(
 
 
 def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
-    """Return ``labels`` as int32, or raise TypeError unless they are integers."""
-    # A narrower dtype would wrap what it is compared with: classes beyond its range.
-    ids = jnp.asarray(labels)
+    """Return integer ``labels`` as they are, in 32 bits or more.
+
+    Raises TypeError unless they are integers, and ValueError where JAX would wrap them.
+    """
+    ids = array(labels)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise TypeError(
             f"{name}: expected integer class ids; got {describe(ids)}. {advice}"
         )
-    return ids.astype(jnp.int32)
+    ids = exact(ids, name)
+    return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
+
+
+def exact(values: Any, name: str) -> Array:
+    """Return an array as JAX's, its integers as they are.
+
+    Raises ValueError as ``fitting`` does.
+    """
+    return jnp.asarray(fitting(values, name))
+
+
+def fitting(values: Any, name: str) -> Any:
+    """Return an array, of JAX or NumPy, its integers in a dtype that JAX has at hand.
+
+    Raises ValueError where none holds them: without 64-bit types JAX would wrap them,
+    silently.
+    """
+    whole = jnp.issubdtype(values.dtype, jnp.integer)
+    if not whole or is_native(values) or not is_concrete(values):
+        return values
+    dtype = holding(values)
+    if dtype is None:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(values.dtype))
+        host = np.asarray(values)
+        wrong = host[(host < limits.min) | (host > limits.max)][0]
+        raise ValueError(
+            f"{name}: expected integers that {limits.dtype} holds; got {wrong}. Number "
+            "what they stand for from 0, once for the whole data set, as "
+            "numpy.unique(labels, return_inverse=True)[1] does; or enable wider types: "
+            'jax.config.update("jax_enable_x64", True).'
+        )
+    return np.asarray(values).astype(dtype)
+
+
+def holding(values: Any) -> Any:
+    """Return the dtype in which JAX holds integers as they are, None if it has none."""
+    dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+    if dtype == values.dtype or not is_concrete(values):
+        return dtype
+    host = np.asarray(values)
+    if not host.size:
+        return dtype
+    least, most = int(host.min()), int(host.max())
+    limits = ((t, jnp.iinfo(t)) for t in (dtype, np.dtype(np.uint32)))
+    return next((t for t, at in limits if at.min <= least and most <= at.max), None)
+
+
+def is_native(values: Any) -> bool:
+    """Whether this is an array of JAX's, of a dtype that JAX has at hand."""
+    own = isinstance(values, Array)
+    return own and jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype
 
 
 def number(
@@ -277,7 +330,10 @@ def shaped(
 
 def array(value: Any) -> Any:
     """Return ``value`` if it has a dtype and a shape, else as a NumPy array."""
-    return value if hasattr(value, "dtype") else np.asarray(value)
+    if hasattr(value, "dtype"):
+        return value
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+    return jnp.asarray(value) if traced else np.asarray(value)
 
 
 def describe(value: Any) -> str:

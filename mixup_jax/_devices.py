@@ -204,9 +204,10 @@ def in_shares(batch: Any, shares: int) -> Any:
     """Return ``batch`` with axis 0 split into ``[shares, B / shares]``.
 
     Raises:
-      ValueError: the batch does not divide.
+      ValueError: If the batch does not divide, or holds integers that JAX would wrap.
     """
     share = _divided(_checks.examples(batch), shares)
+    batch = _fitting(batch)
     return jax.tree.map(lambda x: x.reshape(shares, share, *x.shape[1:]), batch)
 
 
@@ -217,9 +218,11 @@ def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
     the processes.
 
     Raises:
-      ValueError: the global batch does not divide.
+      ValueError: If the global batch does not divide, or holds integers that JAX would
+        wrap.
     """
     _divided(_checks.examples(batch) * jax.process_count(), mesh.shape[axis_name])
+    batch = _fitting(batch)
     sharding = jax.NamedSharding(mesh, jax.P(axis_name))
 
     def put(x: Any) -> Array:
@@ -230,6 +233,15 @@ def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(put, batch)
+
+
+def _fitting(batch: Any) -> Any:
+    """Return ``batch``, its integers in dtypes that JAX has at hand."""
+
+    def fitting(path: Any, x: Any) -> Any:
+        return _checks.fitting(x, "batch" + jax.tree_util.keystr(path))
+
+    return jax.tree.map_with_path(fitting, batch)
 
 
 def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:

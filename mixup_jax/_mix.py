@@ -124,7 +124,7 @@ class Mix:
 
     def _drawn(self) -> tuple[Array, Array]:
         """Return lam and partner, which may have been given, in their own dtypes."""
-        lam, partner = jnp.asarray(self.lam), jnp.asarray(self.partner)
+        lam, partner = jnp.asarray(self.lam), _checks.array(self.partner)
         if lam.ndim != 1 or lam.shape != partner.shape:
             raise ValueError(
                 f"mix: expected lam [B] and partner [B]; got shapes {lam.shape} and "
@@ -141,13 +141,13 @@ class Mix:
             advice = "It is the share of the own content."
             _checks.number(self.lam, "mix: lam", 0, 1, advice)
             advice = "Partners count from 0, in the batch that they were drawn for."
-            _checks.number(self.partner, "mix: partner", 0, len(partner) - 1, advice)
-        return lam.astype(jnp.float32), partner.astype(jnp.int32)
+            _checks.number(partner, "mix: partner", 0, len(partner) - 1, advice)
+        return lam.astype(jnp.float32), jnp.asarray(partner, jnp.int32)
 
     def _map(self, by, function, tree):
         def applied(path: Any, leaf: Any) -> Array:
             where = by.__name__ + jax.tree_util.keystr(path)
-            made, notes = function(jnp.asarray(leaf), where), _NOTES.get()
+            made, notes = function(_checks.exact(leaf, where), where), _NOTES.get()
             if notes is not None:
                 notes[id(made)] = Applied(self, by, leaf, made)
             return made
@@ -294,12 +294,16 @@ def _for_examples(size: int, drawn: Any) -> Partners:
         )
     advice = "Draw one partner for each example of the batch that is given."
     _checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
-    if not jnp.issubdtype(_checks.array(drawn.index).dtype, jnp.integer):
+    index = _checks.array(drawn.index)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
         raise TypeError(
             "pairing: expected integer partners, indices of examples; got "
             f"{_checks.describe(drawn.index)}. Cast them with index.astype(int)."
         )
-    return Partners(jnp.asarray(drawn.index, jnp.int32), drawn.move)
+    if index.dtype != jnp.int32:  # else it may be wrapped into the range
+        advice = "Partners count from 0, in the batch that is given."
+        _checks.number(index, "pairing: index", 0, size - 1, advice)
+    return Partners(jnp.asarray(index, jnp.int32), drawn.move)
 
 
 def _about_labels(leaf: Any) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from mixup_jax import _checks
+from mixup_jax import _checks, _labels
 from mixup_jax._blend import blend
+from mixup_jax._labels import Ignored
 from mixup_jax._mix import Mix
 from mixup_jax._moves import per_example
 from mixup_jax._types import Batch
@@ -31,6 +33,7 @@ def one_hot(
     *,
     smoothing: ArrayLike = 0.0,
     dtype: DTypeLike = jnp.float32,
+    ignored: Ignored | None = None,
 ) -> Array:
     """Return soft targets for integer labels, ready to be mixed.
 
@@ -41,13 +44,19 @@ def one_hot(
       num_classes: K.
       smoothing: in [0, 1], may be traced.
       dtype: floating dtype of the targets.
+      ignored: tells from the labels which to ignore, such as ``negative``; None
+        ignores nothing.
 
     Returns:
-      ``[B, ..., K]``.
+      ``[B, ..., K]``. The row of an ignored label is 0, without smoothing: a loss that
+      is linear in the target drops the term. A traced label outside of [0, K) gives a
+      row of NaN.
 
     Raises:
-      TypeError: ``labels`` are not integers, or ``dtype`` is not floating.
-      ValueError: a concrete label or ``smoothing`` is out of range.
+      TypeError: If ``labels`` or ``num_classes`` are not integers, or ``dtype`` is not
+        floating.
+      ValueError: If ``smoothing``, or a concrete label that is not ignored, is out of
+        range.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -55,39 +64,69 @@ def one_hot(
       Array([[0.625, 0.125, 0.125, 0.125],
              [0.125, 0.125, 0.625, 0.125]], dtype=float32)
     """
-    soft = "Floating targets are soft already: mix them."
-    ids = _checks.class_ids(labels, "labels", soft)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
             f"dtype: expected a floating dtype, which can hold shares; got "
             f"{jnp.dtype(dtype)}. Cast what is not to be mixed afterwards."
         )
-    _checks.number(num_classes, "num_classes", 1, advice="Count the classes.")
-    _checks.number(labels, "labels", 0, num_classes - 1, "Drop or mask such examples.")
+    if not isinstance(num_classes, int | np.integer):
+        raise TypeError(
+            f"num_classes: expected an integer; got {_checks.describe(num_classes)}. "
+            "Count the classes."
+        )
+    count = int(num_classes)
+    _checks.number(count, "num_classes", 1, advice="Count the classes.")
+    soft = "Floating targets are soft already: mix them."
+    classes = _labels.classes_of(labels, count, "labels", soft, ignored)
     _checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
     smoothing = jnp.asarray(smoothing, dtype)
-    hot = jax.nn.one_hot(ids, num_classes, dtype=dtype)
-    return (1 - smoothing) * hot + smoothing / num_classes
+    hot = jax.nn.one_hot(classes.ids, count, dtype=dtype)
+    return classes.worth((1 - smoothing) * hot + smoothing / count)
 
 
-def two_term(loss: ExampleLoss) -> ExampleLoss:
+def negative(labels: Array) -> Array:
+    """Return which labels are below 0: those that ``two_term_mean`` ignores.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mx.losses.one_hot(jnp.array([1, -1]), 2, ignored=mx.losses.negative)
+      Array([[0., 1.],
+             [0., 0.]], dtype=float32)
+    """
+    return labels < 0
+
+
+def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLoss:
     """Return ``loss`` on mixed integer labels: the two-term loss of each example.
 
     ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y[partner[i]])``
 
     Equal to the loss on mixed dense targets, where the loss is linear in the target,
-    and made without them. A term of weight 0 adds 0 to the value and to the gradient.
+    and made without them. A term of weight 0 adds 0 to the value and to the gradient,
+    whatever its label.
+
+    How many classes there are, ``loss`` knows alone, and what a label outside of them
+    is worth: ``metrics.nll`` refuses it or gives NaN; Optax's integer cross-entropy
+    counts -1 as the last class, -2 as the one before, and gives NaN from K on. With
+    ``ignored`` it never sees such labels.
 
     Args:
       loss: ``(logits, labels) -> [B, ...]``, such as
-        ``optax.losses.softmax_cross_entropy_with_integer_labels``.
+        ``optax.losses.softmax_cross_entropy_with_integer_labels``. Labels reach it as
+        they are, in 32 bits or more.
+      ignored: tells from the labels, ``[B, ...]``, which to ignore, before ``loss`` is
+        asked; such as ``negative``. None ignores nothing.
 
     Returns:
-      ``(logits, labels, mix) -> [B, ...]``, float32 or wider; take its mean.
+      ``(logits, labels, mix) -> [B, ...]``, float32 or wider; take its mean. The term
+      of an ignored label adds 0 to the value and to the gradient, and the other one
+      keeps its weight; ``two_term_mean`` divides by the weight left.
 
     Raises:
-      TypeError: ``labels`` are not integers.
-      ValueError: the mix was drawn for another batch size, or ``loss`` takes a mean.
+      TypeError: If ``labels`` are not integers, or ``ignored`` is no function that
+        returns bools.
+      ValueError: If the mix was drawn for another batch size, or ``loss`` takes a mean
+        (with ``ignored``, a mean or a sum of an example's labels).
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -99,15 +138,18 @@ def two_term(loss: ExampleLoss) -> ExampleLoss:
     """
 
     def mixed(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
-        labels = _checks.class_ids(labels, "labels", _SOFT)
-        lam = jnp.asarray(mix.lam, jnp.float32)
-        return _blended(loss, logits, labels, mix.partners(labels), lam)
+        y = _checks.class_ids(labels, "labels", _SOFT)
+        if ignored is None:
+            lam = jnp.asarray(mix.lam, jnp.float32)
+            return _blended(loss, logits, y, mix.partners(y), lam)
+        each, left = _of_kept(loss, logits, y, mix, _kept(y, ignored))
+        return left * each
 
     return mixed
 
 
 def two_term_mean(
-    loss: ExampleLoss, *, ignored: Callable[[Array], Array] = lambda labels: labels < 0
+    loss: ExampleLoss, *, ignored: Ignored | None = negative
 ) -> Callable[..., Array]:
     """Return the mean two-term loss over the labels that are not ignored.
 
@@ -121,8 +163,9 @@ def two_term_mean(
     some are left, the loss at class 0 stands in for the others, and must be finite.
 
     Args:
-      loss: as in ``two_term``.
-      ignored: tells from the labels which to ignore; negative ones by default.
+      loss: as in ``two_term``, which says what becomes of labels that no class has.
+      ignored: tells from the labels which to ignore, before ``loss`` is asked; negative
+        ones by default. None ignores nothing.
 
     Returns:
       ``(logits, labels, mix, weights=None) -> scalar``, float32 or wider; 0 where no
@@ -130,7 +173,8 @@ def two_term_mean(
       count; they are mixed as targets are.
 
     Raises:
-      TypeError, ValueError: as for ``two_term``; ``weights`` for another batch size.
+      TypeError, ValueError: As for ``two_term``; if ``weights`` are for another batch
+        size.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
@@ -145,23 +189,13 @@ def two_term_mean(
         logits: Array, labels: ArrayLike, mix: Mix, weights: ArrayLike | None = None
     ) -> Array:
         y = _checks.class_ids(labels, "labels", _SOFT)
-        drop = ignored(jnp.asarray(labels))
-        kept = jnp.where(drop, 0.0, jnp.ones(y.shape, jnp.float32))
+        kept = _kept(y, ignored)
         if weights is not None:
             weights = jnp.asarray(weights, jnp.float32)
             _checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
             kept = kept * per_example(weights, kept)
-        # An ignored label is no class, and its term is taken at the other one's. Where
-        # both are ignored the loss may be infinite, and 0 times its gradient NaN.
-        y = jnp.where(drop, 0, y)
-        lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
-        w, v = lam * kept, (1 - lam) * mix.partners(kept)
-        share = jnp.where(w + v > 0, w / _or_one(w + v), 0)
-        counts = jnp.any(w + v > 0, axis=tuple(range(1, y.ndim)))
-        each = _blended(loss, _felt(logits, counts), y, mix.partners(y), share)
-        left = (w + v).astype(each.dtype)
-        total = jnp.sum(left * jnp.where(left > 0, each, 0))
-        return total / _or_one(jnp.sum(left))
+        each, left = _of_kept(loss, logits, y, mix, kept)
+        return jnp.sum(left * each) / _or_one(jnp.sum(left))
 
     return mean
 
@@ -253,13 +287,46 @@ def _blended(
     share = per_example(w, own)
     y, z = jnp.where(share == 0, partner, own), jnp.where(share == 1, own, partner)
     own_loss, partner_loss = loss(logits, y), loss(logits, z)
-    if own_loss.shape[:1] != own.shape[:1]:
+    if own_loss.shape[: w.ndim] != w.shape:
         got = f"shape {own_loss.shape}" if own_loss.shape else "a scalar"
+        each = "an example" if w.ndim == 1 else "a label, some of which are ignored"
         raise ValueError(
-            f"loss: expected one loss an example, [{own.shape[0]}, ...]; got {got}. "
-            "Leave out the mean."
+            f"loss: expected one loss {each}, [{', '.join(map(str, w.shape))}, ...]; "
+            f"got {got}. Leave out the mean or the sum."
         )
     return blend(per_example(w, own_loss), own_loss, partner_loss)
+
+
+def _kept(y: Array, ignored: Ignored | None) -> Array:
+    """Return 0 for the labels that are ignored, 1 for others, float32."""
+    if ignored is None:
+        return jnp.ones_like(y, jnp.float32)
+    return (~_labels.ignored_among(y, ignored)).astype(jnp.float32)
+
+
+def _of_kept(
+    loss: ExampleLoss, logits: Array, y: Array, mix: Mix, kept: Array
+) -> tuple[Array, Array]:
+    """Return the mean loss of the terms that are left of each label, and their weight.
+
+    Args:
+      loss: as in ``two_term``.
+      logits: what ``loss`` takes.
+      y: integer ``[B, ...]``.
+      mix: what the batch was mixed by.
+      kept: float32, like ``y``: what each label counts, 0 for an ignored one.
+    """
+    lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
+    w, v = lam * kept, (1 - lam) * mix.partners(kept)
+    some = w + v > 0
+    share = jnp.where(some, w / _or_one(w + v), 0)
+    # A term of weight 0 is taken at the other one's label. Where both have none the
+    # loss may be infinite, and 0 times its gradient NaN.
+    own, partner = (jnp.where(some, each, 0) for each in (y, mix.partners(y)))
+    counts = jnp.any(some, axis=tuple(range(1, y.ndim)))
+    each = _blended(loss, _felt(logits, counts), own, partner, share)
+    left = (w + v).astype(each.dtype)
+    return jnp.where(left > 0, each, 0), left
 
 
 def _or_one(weight: Array) -> Array:

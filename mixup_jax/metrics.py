@@ -1,4 +1,11 @@
-"""What to watch while training on mixed targets."""
+"""What to watch while training on mixed targets.
+
+A label outside of [0, K), which no class has, is refused where it is concrete, and
+makes the value of its example NaN where it is traced. ``ignored`` is asked first which
+labels do not count (``losses.negative``, or ``lambda labels: labels == 255``): they are
+worth 0, in value and gradient. For the mean over the others divide by their number, as
+``losses.two_term_mean(nll)`` does.
+"""
 
 import dataclasses
 
@@ -7,63 +14,85 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import _checks
+from mixup_jax import _checks, _labels
+from mixup_jax._labels import Classes, Ignored
 from mixup_jax._mix import Mix
 from mixup_jax.losses import two_term
 
 
-def accuracy(logits: Array, targets: ArrayLike) -> Array:
+def accuracy(
+    logits: Array, targets: ArrayLike, *, ignored: Ignored | None = None
+) -> Array:
     """Return what share of its target each prediction hits.
 
     ``targets[argmax(logits)]`` for soft targets, 1 or 0 for integer labels. Against
     mixed targets 1 is out of reach: who always names the heavier label has
-    ``max(lam, 1 - lam)``.
+    ``max(lam, 1 - lam)``. Logits with a NaN, or without a number above -inf, predict no
+    class: a miss.
 
     Args:
-      logits: ``[B, K]``.
-      targets: floating ``[B, K]``, mixed or not, or integer labels ``[B]``.
+      logits: ``[B, ..., K]``.
+      targets: floating ``[B, ..., K]``, mixed or not, or integer labels ``[B, ...]`` in
+        [0, K).
+      ignored: tells from integer labels which to ignore; None ignores nothing.
 
     Returns:
-      float32 ``[B]``.
+      float32 ``[B, ...]``; 0 for an ignored label, NaN for a traced one outside of
+      [0, K).
 
     Raises:
-      TypeError: targets are neither floating nor integers.
-      ValueError: the shapes do not fit.
+      TypeError: If targets are neither floating nor integers, or ``ignored`` is given
+        for floating ones.
+      ValueError: If the shapes do not fit, or a concrete label that is not ignored is
+        outside of [0, K).
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> mx.metrics.accuracy(jnp.eye(3)[:2], jnp.array([[0.7, 0.3, 0], [1.0, 0, 0]]))
       Array([0.7, 0. ], dtype=float32)
     """
-    targets = jnp.asarray(targets)
-    dense = jnp.issubdtype(targets.dtype, jnp.floating)
+    _count(logits, "accuracy")
+    given = _checks.array(targets)
+    dense = jnp.issubdtype(given.dtype, jnp.floating)
     expected = logits.shape if dense else logits.shape[:-1]
-    if targets.shape != expected:
+    if given.shape != expected:
         raise ValueError(
-            f"accuracy: expected {targets.dtype} targets of shape {expected} for "
-            f"logits {logits.shape}; got {targets.shape}. Give floating targets one "
+            f"accuracy: expected {given.dtype} targets of shape {expected} for "
+            f"logits {logits.shape}; got {given.shape}. Give floating targets one "
             "value a class, and integer labels none."
         )
-    if dense:
-        return _at(_predicted(logits), targets).astype(jnp.float32)
-    advice = "Give the classes by their numbers."
-    ids = _checks.class_ids(targets, "accuracy: targets", advice)
-    return (_predicted(logits) == ids).astype(jnp.float32)
+    if not dense:
+        return _hits(logits, targets, "accuracy: targets", ignored)
+    if ignored is not None:
+        raise TypeError(
+            "accuracy: expected integer targets, to ask `ignored` of; got "
+            f"{_checks.describe(given)}. Leave ignored out: against a target of zeros "
+            "the accuracy is 0."
+        )
+    return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
 
 
-def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
+def two_term_accuracy(
+    logits: Array, labels: ArrayLike, mix: Mix, *, ignored: Ignored | None = None
+) -> Array:
     """Return ``accuracy`` on the mixed targets of integer labels, without making them.
 
     ``lam[i]`` if the prediction is the own label, plus ``1 - lam[i]`` if it is the
     partner's.
 
     Args:
-      logits: ``[B, K]``.
-      labels: integer ``[B]``.
+      logits: ``[B, ..., K]``.
+      labels: integer ``[B, ...]`` in [0, K).
       mix: what the batch was mixed by.
+      ignored: tells from the labels which to ignore; None ignores nothing.
 
     Returns:
-      float32 ``[B]``.
+      float32 ``[B, ...]``. An ignored label adds 0, and the other one keeps its weight;
+      a traced label outside of [0, K) with a weight above 0 gives NaN.
+
+    Raises:
+      TypeError, ValueError: As for ``accuracy``; if the mix was drawn for another batch
+        size.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -71,34 +100,40 @@ def two_term_accuracy(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
       >>> mx.metrics.two_term_accuracy(jnp.eye(2)[::-1], jnp.array([0, 1]), mix)
       Array([0.25, 0.  ], dtype=float32)
     """
-    return two_term(accuracy)(logits, labels, mix)
+
+    def hits(logits: Array, labels: ArrayLike) -> Array:
+        return _hits(logits, labels, "two_term_accuracy: labels", None)
+
+    return two_term(hits, ignored=ignored)(logits, labels, mix)
 
 
-def nll(logits: Array, labels: ArrayLike) -> Array:
+def nll(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> Array:
     """Return the negative log likelihood of each label, in nats.
 
     Args:
       logits: ``[B, K]``.
-      labels: integer ``[B]``.
+      labels: integer ``[B]`` in [0, K).
+      ignored: tells from the labels which to ignore; None ignores nothing.
 
     Returns:
-      float32 ``[B]``.
+      float32 ``[B]``; 0 for an ignored label, NaN for a traced one outside of [0, K).
 
     Raises:
-      TypeError: labels are not integers.
-      ValueError: the shapes do not fit.
+      TypeError: If labels are not integers.
+      ValueError: If the shapes do not fit, or a concrete label that is not ignored is
+        outside of [0, K).
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> mx.metrics.nll(jnp.zeros((1, 4)), jnp.array([2])).round(4)
       Array([1.3863], dtype=float32)
     """
-    labels = _labels(logits, labels, "nll")
-    log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    return -_at(labels, log_p)
+    logits, classes = _classes(logits, labels, "nll", ignored)
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    return classes.worth(-_at(classes.ids, log_p))
 
 
-def brier(logits: Array, labels: ArrayLike) -> Array:
+def brier(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> Array:
     """Return each prediction's Brier score, in [0, 2].
 
     ``sum_k (p[k] - [k == label])^2``
@@ -106,7 +141,7 @@ def brier(logits: Array, labels: ArrayLike) -> Array:
     Arguments and errors: as ``nll``.
 
     Returns:
-      float32 ``[B]``.
+      float32 ``[B]``; 0 for an ignored label, NaN for a traced one outside of [0, K).
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -115,10 +150,10 @@ def brier(logits: Array, labels: ArrayLike) -> Array:
 
     Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
-    labels = _labels(logits, labels, "brier")
-    p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-    hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
-    return jnp.sum((p - hot) ** 2, axis=-1)
+    logits, classes = _classes(logits, labels, "brier", ignored)
+    p = jax.nn.softmax(logits, axis=-1)
+    hot = jax.nn.one_hot(classes.ids, logits.shape[-1], dtype=jnp.float32)
+    return classes.worth(jnp.sum((p - hot) ** 2, axis=-1))
 
 
 @jax.tree_util.register_dataclass
@@ -130,8 +165,10 @@ class Reliability:
 
     Attributes:
       count: float32 ``[bins]``, the predictions whose confidence fell into the bin.
-      confidence: float32 ``[bins]``, the sum of their confidences.
-      hits: float32 ``[bins]``, how many of them were right.
+      confidence: float32 ``[bins]``, the sum of their confidences; NaN if one of them
+        had none.
+      hits: float32 ``[bins]``, how many of them were right; NaN if that is not known
+        of one of them.
     """
 
     count: Array
@@ -139,19 +176,32 @@ class Reliability:
     hits: Array
 
 
-def reliability(logits: Array, labels: ArrayLike, *, bins: int = 15) -> Reliability:
+def reliability(
+    logits: Array,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    ignored: Ignored | None = None,
+) -> Reliability:
     """Sort predictions into ``bins`` of equal width by their largest probability.
 
     Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``.
 
+    What is not known makes its own bin NaN, and with it ``ece``; the other bins stay as
+    they are. Of a traced label outside of [0, K) that is whether the prediction hit. A
+    prediction whose probabilities are NaN has no confidence: it counts in the first
+    bin, and as a miss if the logits have a NaN.
+
     Args:
       logits: ``[B, K]``.
-      labels: integer ``[B]``.
+      labels: integer ``[B]`` in [0, K).
       bins: how many, at least 1.
+      ignored: tells from the labels which predictions not to count; None counts all.
 
     Raises:
-      TypeError: labels are not integers.
-      ValueError: the shapes do not fit, or there are no bins.
+      TypeError: If labels are not integers.
+      ValueError: If the shapes do not fit, a concrete label that is not ignored is
+        outside of [0, K), or there are no bins.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -160,24 +210,31 @@ def reliability(logits: Array, labels: ArrayLike, *, bins: int = 15) -> Reliabil
       >>> mx.metrics.reliability(logits, labels, bins=2).hits
       Array([0., 1.], dtype=float32)
     """
-    labels = _labels(logits, labels, "reliability")
     if bins < 1:
         raise ValueError(
             f"reliability: expected at least 1 bin; got {bins}. Usual: 15."
         )
-    p = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-    sure = jnp.max(p, axis=-1)
-    place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
-    within = jax.nn.one_hot(place, bins, axis=0, dtype=jnp.float32)
-    hit = (_predicted(logits) == labels).astype(jnp.float32)
-    confidence, hits = (jnp.sum(within * each[None], axis=1) for each in (sure, hit))
-    return Reliability(jnp.sum(within, axis=1), confidence, hits)
+    logits, classes = _classes(logits, labels, "reliability", ignored)
+    sure = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+    bin_ = jnp.ceil(jnp.where(jnp.isnan(sure), 0, sure) * bins).astype(jnp.int32) - 1
+    place = jnp.clip(bin_, 0, bins - 1)
+    hit = classes.worth(_equal(_predicted(logits), classes))
+    one = classes.counted(jnp.ones_like(sure))
+    within = jax.nn.one_hot(place, bins, axis=0, dtype=bool)
+    # 0 times NaN would be NaN in every bin.
+    sums = (
+        jnp.sum(jnp.where(within, each[None], 0), axis=1)
+        for each in (one, classes.counted(sure), hit)
+    )
+    return Reliability(*sums)
 
 
 def ece(found: Reliability) -> Array:
     """Return the expected calibration error, a float32 scalar in [0, 1].
 
     ``sum_m count[m] / n * |hits[m] / count[m] - confidence[m] / count[m]|``
+
+    NaN if a sum is, which ``reliability`` explains; 0 of no predictions.
 
     Args:
       found: from ``reliability``, whose bins ``m`` are, or a sum of several.
@@ -197,22 +254,60 @@ def ece(found: Reliability) -> Array:
 
 
 def _predicted(logits: Array) -> Array:
-    """Return the class of the largest logit, int32 with 64-bit types too."""
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    """Return the class of the largest logit, int32; -1 if none is a number above -inf.
+
+    With a NaN among them there is no largest.
+    """
+    largest = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        return largest
+    return jnp.where(jnp.max(logits, axis=-1) > -jnp.inf, largest, -1)
+
+
+def _count(logits: Array, name: str) -> int:
+    """Return how many classes there are, or raise ValueError if there are none."""
+    if not logits.shape or logits.shape[-1] == 0:
+        raise ValueError(
+            f"{name}: expected logits of at least one class, [B, ..., K]; got shape "
+            f"{tuple(logits.shape)}. Put the classes on the last axis."
+        )
+    return logits.shape[-1]
+
+
+def _equal(predicted: Array, classes: Classes) -> Array:
+    return (predicted == classes.ids).astype(jnp.float32)
+
+
+def _hits(
+    logits: Array, labels: ArrayLike, name: str, ignored: Ignored | None
+) -> Array:
+    """Return 1 where the prediction is the label, 0 elsewhere, float32 ``[B, ...]``."""
+    advice = "Give the classes by their numbers."
+    count = _count(logits, name.partition(":")[0])
+    classes = _labels.classes_of(labels, count, name, advice, ignored)
+    return classes.worth(_equal(_predicted(logits), classes))
 
 
 def _at(classes: Array, values: Array) -> Array:
-    """Return ``values[i, classes[i]]``, without a gather."""
+    """Return ``values[i, classes[i]]`` without a gather; 0 where the class is -1."""
     hit = jax.nn.one_hot(classes, values.shape[-1], dtype=bool)
     return jnp.sum(jnp.where(hit, values, 0), axis=-1)
 
 
-def _labels(logits: Array, labels: ArrayLike, name: str) -> Array:
+def _classes(
+    logits: Array, labels: ArrayLike, name: str, ignored: Ignored | None
+) -> tuple[Array, Classes]:
+    """Return logits in float32, 0 for ignored labels, and what the labels name."""
     unmixed = "Measure on data that are not mixed."
-    labels = _checks.class_ids(labels, f"{name}: labels", unmixed)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+    given = _checks.array(labels)
+    if jnp.issubdtype(given.dtype, jnp.integer) and (
+        logits.ndim != 2 or given.shape != logits.shape[:1]
+    ):
         raise ValueError(
             f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "
-            f"and {tuple(labels.shape)}. Put all but the classes on axis 0."
+            f"and {tuple(given.shape)}. Put all but the classes on axis 0."
         )
-    return labels
+    count = _count(logits, name)
+    classes = _labels.classes_of(labels, count, f"{name}: labels", unmixed, ignored)
+    # Else 0 times a gradient of NaN would be one.
+    return classes.counted(logits.astype(jnp.float32)), classes

@@ -9,6 +9,7 @@ The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loade
 shuffles: pairs are then random, and cost nothing to draw.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_out
+from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_like, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
 _MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
@@ -200,12 +201,13 @@ def same_class(
     Args:
       key: PRNG key.
       batch: the batch; its targets give the classes unless ``labels`` does.
-      labels: ``[B]`` integer class ids or ``[B, K]`` floats (the largest counts), K
+      labels: ``[B]`` integer class ids of any size and sign, or ``[B, K]`` floats (the
+        largest counts; with a NaN among them the example is of a class of its own), K
         at least 2.
 
     Raises:
-      ValueError: neither ``labels`` nor a single array of targets to take them from,
-        or an array of another shape.
+      ValueError: If there are neither ``labels`` nor a single array of targets to take
+        them from, or if they have another shape.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -214,7 +216,7 @@ def same_class(
       >>> mx.pairings.same_class(jax.random.key(0), batch).index
       Array([2, 4, 0, 3, 1], dtype=int32)
     """
-    start, stop, order, rank = _classes(_class_ids(batch, labels))
+    start, stop, order, rank = _classes(_ordered(_class_ids(batch, labels)))
     others = stop - start - 1
     step = 1 + _pick(key, others)
     position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
@@ -239,7 +241,7 @@ def other_class(
       >>> labels[partners.index]
       Array([1, 1, 1, 0], dtype=int32)
     """
-    start, stop, order, rank = _classes(_class_ids(batch, labels))
+    start, stop, order, rank = _classes(_ordered(_class_ids(batch, labels)))
     size = order.shape[0]
     others = size - (stop - start)
     position = (stop + _pick(key, others)) % size
@@ -326,14 +328,15 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 
     ``affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)``
 
-    Who holds a NaN or an infinity is infinitely far from everybody: -inf.
+    Who holds a NaN or an infinity is infinitely far from everybody: -inf. Integers and
+    float64 are subtracted as they are, and only the difference is rounded to float32.
 
     Args:
       bandwidth: scalar above 0, in the units of the targets, may be traced.
 
     Raises:
-      ValueError: ``bandwidth`` is no scalar, or a concrete one not above 0; (when
-        called) no targets.
+      ValueError: If ``bandwidth`` is no scalar, or a concrete one not above 0; (when
+        called) if there are no targets.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -360,9 +363,9 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
 
-    By Euclidean distance over all leaves, in float32. Nobody is its own neighbour; who
-    is as far as the k-th counts too. Who holds a NaN or an infinity is nobody's
-    neighbour, and has none.
+    By Euclidean distance over all leaves, in float32; integers and float64 are
+    subtracted as they are. Nobody is its own neighbour; who is as far as the k-th
+    counts too. Who holds a NaN or an infinity is nobody's neighbour, and has none.
 
     Of a large leaf, more than 2^24 numbers to be subtracted (examples x candidates x
     features), distances come from a matrix product. Its error is that of the squared
@@ -374,7 +377,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
       among: only candidates to which this gives a weight: ``of_same_class``.
 
     Raises:
-      ValueError: ``k`` is less than 1.
+      ValueError: If ``k`` is less than 1.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -410,8 +413,8 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
 def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
     """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
 
-    Targets tell the class, as for ``same_class``. To be added to another affinity, or
-    handed to ``nearest``.
+    Targets tell the class, as for ``same_class``, those of the candidates in any dtype.
+    To be added to another affinity, or handed to ``nearest``.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -419,8 +422,11 @@ def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
       >>> mx.pairings.of_same_class(batch)[0]
       Array([  0., -inf,   0.], dtype=float32)
     """
-    own, other = (_class_ids(each, None) for each in (batch, candidates or batch))
-    return _log(own[:, None] == other[None])
+    own = other = _class_ids(batch, None)
+    if candidates is not None:
+        other = _class_ids(candidates, None, nobody=-1 - own.shape[0])
+    a, b = _aligned(_parts(own), _parts(other))
+    return _log(_differences(a, b)[:, :, 0] == 0)
 
 
 def _log(allowed: Array) -> Array:
@@ -435,16 +441,9 @@ def _squared_distances(own: Any, others: Any, name: str) -> Array:
     """
     size, count = _checks.examples(own, name), _checks.examples(others, name)
 
-    def rows(leaf: Any, size: int) -> Array:
-        leaf = jnp.asarray(leaf)
-        flat = jnp.reshape(laid_out(leaf, leaf, jax.P()), (size, -1))
-        if jnp.issubdtype(flat.dtype, jnp.complexfloating):
-            flat = jnp.concatenate([flat.real, flat.imag], axis=1)
-        return flat.astype(jnp.float32)
-
     def between(a: Any, b: Any) -> Array:
-        a, b = rows(a, size), rows(b, count)
-        features = a.shape[1]
+        a, b = _aligned(_parts(a), _parts(b))
+        features = a[0].shape[1]
         few = features == 1 or size * count * features <= _MOST_DIFFERENCES
         squares = _by_differences(a, b) if few else _by_product(a, b)
         return jnp.where(jnp.isnan(squares), jnp.inf, squares)
@@ -452,21 +451,100 @@ def _squared_distances(own: Any, others: Any, name: str) -> Array:
     return jax.tree.reduce(jnp.add, jax.tree.map(between, own, others))
 
 
-def _by_differences(a: Array, b: Array) -> Array:
+def _by_differences(a: list[Array], b: list[Array]) -> Array:
     """Return ``|a[i] - b[j]|^2``, as exact as the numbers are."""
-    return jnp.sum((a[:, None] - b[None]) ** 2, axis=2)
+    return jnp.sum(_differences(a, b) ** 2, axis=2)
 
 
-def _by_product(a: Array, b: Array) -> Array:
+def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
     """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``, whose work a matrix unit does."""
+    a, b = _near_zero(a_parts, b_parts)
     # Of numbers far from 0 the products would cancel badly.
-    finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
-    total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
-    centre = total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1)
+    centre, _ = _mean(b)
     a, b = a - centre, b - centre
     both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
     return jnp.maximum(squares - 2 * both, 0)
+
+
+def _near_zero(a: list[Array], b: list[Array]) -> tuple[Array, Array]:
+    """Return both less one number for each feature, float32, as exact as they are."""
+    if len(b) == 1 and b[0].dtype == jnp.float32:
+        return a[0], b[0]
+    rounded = _difference(b, [jnp.zeros_like(part) for part in b])
+    mean, finite = _mean(rounded)
+    # One of the numbers: the mean itself need not be exact in parts.
+    away = jnp.where(finite, jnp.abs(rounded - mean), jnp.inf)
+    nearest = jnp.argmin(away, axis=0).astype(jnp.int32)
+    chosen = _positions(rounded.shape[0])[:, None] == nearest[None]
+    origin = [jnp.sum(jnp.where(chosen, p, 0), axis=0, keepdims=True) for p in b]
+    return _difference(a, origin), _difference(b, origin)
+
+
+def _mean(rows: Array) -> tuple[Array, Array]:
+    """Return the mean ``[1, F]`` of the finite rows, and which are, bool ``[B, 1]``."""
+    finite = jnp.all(jnp.isfinite(rows), axis=1, keepdims=True)
+    total = jnp.sum(jnp.where(finite, rows, 0), axis=0, keepdims=True)
+    return total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1), finite
+
+
+def _parts(leaf: Any) -> list[Array]:
+    """Return arrays ``[B, F]``, the largest numbers first, that add up to the leaf.
+
+    Together they are exact. In float32, but for a float64 where JAX has those.
+    """
+    native = _checks.is_native(leaf)
+    flat: Any = laid_out(leaf, leaf, jax.P()) if native else np.asarray(leaf)
+    flat = flat.reshape(leaf.shape[0], -1)
+    if jnp.issubdtype(flat.dtype, jnp.complexfloating):
+        along = jnp.concatenate if native else np.concatenate
+        flat = along([flat.real, flat.imag], axis=1)
+    if jnp.issubdtype(flat.dtype, jnp.integer):
+        bits = jnp.iinfo(flat.dtype).bits
+        # Digits of 16 bits, whose differences are exact too; the first has the sign.
+        digits = (
+            (flat >> at if at + 16 >= bits else (flat >> at) & 0xFFFF, at)
+            for at in reversed(range(0, bits, 16))
+        )
+        return [jnp.asarray(d.astype(np.float32)) * 2.0**at for d, at in digits]
+    if flat.dtype != np.float64:
+        return [jnp.asarray(flat).astype(jnp.float32)]
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        return [jnp.asarray(flat)]
+    parts = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(3):
+            parts.append(flat.astype(np.float32))
+            flat = flat - parts[-1]
+    return [jnp.asarray(part) for part in parts]
+
+
+def _aligned(a: list[Array], b: list[Array]) -> tuple[list[Array], list[Array]]:
+    """Return both with as many parts, and those in one dtype."""
+    count = max(len(a), len(b))
+    wide = any(part.dtype == jnp.float64 for part in a + b)
+    dtype = jnp.float64 if wide else jnp.float32
+
+    def padded(parts: list[Array]) -> list[Array]:
+        zeros = [jnp.zeros_like(parts[0])] * (count - len(parts))
+        return [part.astype(dtype) for part in zeros + parts]
+
+    return padded(a), padded(b)
+
+
+def _differences(a: list[Array], b: list[Array]) -> Array:
+    """Return ``a[i] - b[j]``, float32 ``[A, B, F]``."""
+    return _difference([part[:, None] for part in a], [part[None] for part in b])
+
+
+def _difference(a: list[Array], b: list[Array]) -> Array:
+    """Return ``a - b``, float32, as precise as float32 is.
+
+    But for 2^-47 of a float64 in three parts, whose differences may be rounded.
+    """
+    # In this order a sum that had to be rounded outweighs all that is to come.
+    parts = [x - y for x, y in zip(a, b)]
+    return functools.reduce(jnp.add, parts).astype(jnp.float32)
 
 
 def _positions(size: int) -> Array:
@@ -490,7 +568,11 @@ def _reversed_blocks(size: int, block: int) -> np.ndarray:
     return index
 
 
-def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
+def _class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> Any:
+    """Return integers ``[B]`` that tell the classes, of JAX or NumPy, as they came.
+
+    Of floats ``[B, K]`` with a NaN a class of its own: ``nobody`` and below.
+    """
     size = _checks.examples(batch)
     found: list[Any] = jax.tree.leaves(batch[1]) if labels is None else [labels]
     if len(found) != 1:
@@ -499,7 +581,7 @@ def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
             "arrays of targets. Pass partial(pairing, labels=...), or a single array "
             "of targets."
         )
-    ids = jnp.asarray(found[0])
+    ids = _checks.array(found[0])
     _checks.sized(ids, size, "labels", "Pass the labels of this batch.")
     if jnp.issubdtype(ids.dtype, jnp.floating) and ids.ndim == 2:
         if ids.shape[1] == 1:  # the largest of one is always the same
@@ -507,14 +589,25 @@ def _class_ids(batch: Batch, labels: ArrayLike | None) -> Array:
                 "labels: expected weights of at least 2 classes, floating [B, K]; got "
                 f"{_checks.describe(ids)}. Give the ids as integers [B]."
             )
-        ids = jnp.argmax(ids, axis=1)
+        weights = jnp.asarray(ids)
+        largest = jnp.argmax(weights, axis=1).astype(jnp.int32)
+        own = laid_like(nobody - _positions(size), largest)
+        return jnp.where(jnp.any(jnp.isnan(weights), axis=1), own, largest)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             "labels: expected integer class ids [B] or floating class weights [B, K]; "
             f"got {_checks.describe(ids)}. Bin real-valued targets into classes first."
         )
+    return ids
+
+
+def _ordered(ids: Any) -> Array:
+    """Return integers ``[B]`` in the order of ``ids``, equal where those are."""
+    if _checks.holding(ids) is None:
+        ids = np.unique(np.asarray(ids), return_inverse=True)[1]
+    ids = _checks.class_ids(ids, "labels", "Number the classes.")
     # Sorting needs to see all of them.
-    return laid_out(ids.astype(jnp.int32), ids, jax.P())
+    return laid_out(ids, ids, jax.P())
 
 
 def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:

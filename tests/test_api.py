@@ -33,7 +33,7 @@ ROWS = [
     {"_checks"},
     {"_types"},
     {"_moves"},
-    {"ratios", "pairings", "regions", "_blend"},
+    {"ratios", "pairings", "regions", "_blend", "_labels"},
     {"_mix"},
     {"attacks", "losses"},
     {"metrics"},

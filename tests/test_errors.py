@@ -309,6 +309,20 @@ BAD = {
         TypeError,
         ["pairing: expected integer partners", "got ndarray float64[4]", "astype(int)"],
     ),
+    "a pairing of partners that are not there": (
+        lambda k, x, y: mx.mixup(
+            k, (x, y), pairing=lambda k, b: mx.Partners(2**32 + LABELS, own(4).move)
+        ),
+        ValueError,
+        ["pairing: index: expected a number in [0, 3]", "got 4.29", "count from 0"],
+    ),
+    "given partners that would wrap": (
+        lambda k, x, y: mx.mixup(
+            k, (x, y), pairing=mx.pairings.given([2**32 + 1, 0, 3, 2])
+        ),
+        ValueError,
+        ["given: expected a number in [0, 3]", "got 4.29", "count from 0"],
+    ),
     "same_class without labels": (
         lambda k, x, y: paired(mx.pairings.same_class)(k, (x, None)),
         ValueError,
@@ -580,6 +594,20 @@ BAD = {
         ValueError,
         ["mix: partner: expected a number in [0, 3]", "got 4", "count from 0"],
     ),
+    "ids that would wrap": (
+        lambda k, x, y: own(4).partners({"id": LABELS + 2**40}),
+        ValueError,
+        [
+            "partners['id']: expected integers that int32 holds",
+            "got 1099511627776.",
+            "unique",
+        ],
+    ),
+    "partners that would wrap": (
+        lambda k, x, y: mx.Mix(np.ones(4), [1, 0, 2**32 + 3, 2]).partners(y),
+        ValueError,
+        ["mix: partner: expected a number in [0, 3]", "got 4.29", "count from 0"],
+    ),
     "partners counted from behind": (
         lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, -1, 2])).partners(y),
         ValueError,
@@ -611,7 +639,83 @@ BAD = {
     "a label over the classes": (
         lambda k, x, y: mx.losses.one_hot(LABELS, 3),
         ValueError,
-        ["labels: expected a number in [0, 2]", "got 3", "Drop or mask"],
+        ["labels: expected a number in [0, 2]", "got 3.", "Drop or mask", "ignored="],
+    ),
+    "a label below the classes": (
+        lambda k, x, y: mx.losses.one_hot(LABELS - 1, 4),
+        ValueError,
+        ["labels: expected a number in [0, 3]", "got -1.", "lambda labels: labels < 0"],
+    ),
+    "a number of classes that is none": (
+        lambda k, x, y: mx.losses.one_hot(LABELS, 4.5),
+        TypeError,
+        ["num_classes: expected an integer", "got 4.5 (float)", "Count the classes"],
+    ),
+    "accuracy of no class": (
+        lambda k, x, y: mx.metrics.accuracy(y, LABELS + 1),
+        ValueError,
+        ["accuracy: targets: expected a number in [0, 3]", "got 4.", "labels >= 4"],
+    ),
+    "nll of no class": (
+        lambda k, x, y: mx.metrics.nll(y, [0, 2**40, 1, -1]),
+        ValueError,
+        ["nll: labels: expected a number in [0, 3]", "got 1099511627776.", "ignored="],
+    ),
+    "brier of no class": (
+        lambda k, x, y: mx.metrics.brier(y, LABELS.astype(np.uint64) + 2**63),
+        ValueError,
+        ["brier: labels: expected a number in [0, 3]", "got 9223372036854775808."],
+    ),
+    "reliability of no class": (
+        lambda k, x, y: mx.metrics.reliability(y, np.array([0, 1, 2, 255], np.uint8)),
+        ValueError,
+        ["reliability: labels: expected a number in [0, 3]", "got 255.", "labels >= 4"],
+    ),
+    "labels that JAX would wrap": (
+        lambda k, x, y: mx.losses.two_term(mx.metrics.nll)(y, LABELS + 2**32, own(4)),
+        ValueError,
+        [
+            "labels: expected integers that int32 holds",
+            "got 4294967296.",
+            "numpy.unique(labels, return_inverse=True)[1]",
+            "jax_enable_x64",
+        ],
+    ),
+    "labels of two signs that JAX would wrap": (
+        lambda k, x, y: mx.losses.two_term_mean(mx.metrics.nll)(
+            y, np.array([-1, 2**31, 0, 1]), own(4)
+        ),
+        ValueError,
+        ["labels: expected integers that int32 holds", "got 2147483648.", "Number"],
+    ),
+    "a label for a function": (
+        lambda k, x, y: mx.metrics.nll(y, LABELS, ignored=255),
+        TypeError,
+        ["ignored: expected a function", "got 255 (int)", "labels == 255"],
+    ),
+    "weights for what is ignored": (
+        lambda k, x, y: mx.losses.two_term(mx.metrics.nll, ignored=jnp.sign)(
+            y, LABELS, own(4)
+        ),
+        TypeError,
+        ["ignored: expected a function from labels to bools", "int32[4]", "labels =="],
+    ),
+    "ignored, of soft targets": (
+        lambda k, x, y: mx.metrics.accuracy(y, y, ignored=mx.losses.negative),
+        TypeError,
+        ["accuracy: expected integer targets", "float32[4, 4]", "Leave ignored out"],
+    ),
+    "metrics of no classes": (
+        lambda k, x, y: mx.metrics.brier(y[:, :0], LABELS),
+        ValueError,
+        ["brier: expected logits of at least one class", "(4, 0)", "on the last axis"],
+    ),
+    "a sum of labels of which some are ignored": (
+        lambda k, x, y: mx.losses.two_term_mean(
+            lambda logits, labels: logits.sum(axis=1)
+        )(y, np.zeros((4, 2), np.int32), own(4)),
+        ValueError,
+        ["loss: expected one loss a label", "[4, 2, ...]", "shape (4,)", "the sum"],
     ),
     "no classes": (
         lambda k, x, y: mx.losses.one_hot(LABELS, 0),

@@ -247,6 +247,183 @@ def test_a_loss_that_leaves_less_than_one_value_an_example(wrap, reduced, got):
         two(LOGITS, LABELS, MIX)
 
 
+IGNORED = 200  # no class, and none from behind
+
+
+def two_terms_by_hand(losses, labels, lam, partner, ignored):
+    """Return the two-term loss without the terms ignored, one by one, in float64."""
+    found = np.zeros(len(lam))
+    for i, j in enumerate(partner):
+        for share, k in ((lam[i], i), (1 - lam[i], j)):
+            if share and labels[k] != ignored:
+                found[i] += share * losses[i, labels[k]]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide"),
+    [
+        ("uint8", False),
+        ("int16", False),
+        ("int32", False),
+        ("uint32", False),
+        ("int64", False),
+        ("int32", True),
+        ("int64", True),
+        ("uint64", True),
+    ],
+)
+@pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_terms_of_ignored_labels_are_dropped(run, dtype, wide):
+    lam, partner = np.array([0.75, 0.5, 1.0, 0.125]), np.array([1, 0, 3, 2])
+    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner, jnp.int32))
+    losses = -np.asarray(jax.nn.log_softmax(LOGITS), np.float64)
+    uniform = np.exp(-losses)
+
+    def total(logits, y):
+        two = mx.losses.two_term(entropy, ignored=lambda y: y == IGNORED)
+        each = two(logits, y, mix)
+        return jnp.sum(each), each
+
+    both = run(jax.value_and_grad(total, has_aux=True))
+    for ids in ([0, 2, 1, 1], [0, IGNORED, 1, IGNORED], [IGNORED, 2, 0, IGNORED]):
+        with jax.enable_x64(wide):
+            (_, each), gradient = both(LOGITS, np.array(ids, dtype))
+        assert each.dtype == jnp.float32
+        expected = two_terms_by_hand(losses, ids, lam, partner, IGNORED)
+        np.testing.assert_allclose(each, expected, rtol=1e-6, atol=1e-7)
+        # The gradient of each term: the probabilities less the target.
+        slopes = np.zeros((4, 3))
+        for i, j in enumerate(partner):
+            for share, k in ((lam[i], i), (1 - lam[i], j)):
+                if ids[k] != IGNORED:
+                    slopes[i] += share * (uniform[i] - np.eye(3)[ids[k]])
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_never_sees_what_is_ignored():
+    seen = []
+
+    def loss(logits, labels):
+        seen.append(np.asarray(labels))
+        return jnp.where(labels == 1, jnp.inf, entropy(logits, labels))
+
+    labels = jnp.array([IGNORED, 2, IGNORED, IGNORED])
+    mix = mx.Mix(jnp.array([0.75, 0.5, 1.0, 0.5]), jnp.array([1, 0, 3, 2]))
+    each = mx.losses.two_term(loss, ignored=lambda y: y == IGNORED)(LOGITS, labels, mix)
+    mean = mx.losses.two_term_mean(loss, ignored=lambda y: y == IGNORED)
+    assert np.isfinite(mean(LOGITS, labels, mix))
+    assert len(seen) == 4
+    assert set(np.concatenate(seen)) <= {0, 2}
+    np.testing.assert_array_equal(each[2:], np.zeros(2))
+
+
+@pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_label_of_weight_0_may_be_no_class(run):
+    # Of the last two neither counts: by its weight, and as the partner of lam 1.
+    labels = jnp.array([1, 7, 0, -3])
+    mix = mx.Mix(jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([1, 0, 3, 2]))
+    weights = jnp.array([1.0, 1.0, 1.0, 0.0])
+    found = run(mx.losses.two_term_mean(mx.metrics.nll, ignored=None))(
+        LOGITS, labels, mix, weights
+    )
+    p = np.exp(np.asarray(LOGITS, np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    expected = -np.log([p[0, 1], p[1, 1], p[2, 0]]).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    hits = run(mx.metrics.two_term_accuracy)(LOGITS[:3], labels[:3], first(mix, 3))
+    np.testing.assert_array_equal(hits, [0, 0, 1])
+
+
+def first(mix, size):
+    return mx.Mix(mix.lam[:size], jnp.minimum(mix.partner[:size], size - 1))
+
+
+def test_what_optax_takes_labels_for_that_no_class_has():
+    # As two_term says.
+    labels = jnp.array([-1, -2, 3, -4])
+    found = mx.losses.two_term(entropy)(
+        LOGITS, labels, mx.Mix(jnp.ones(4), MIX.partner)
+    )
+    last = entropy(LOGITS[:2], jnp.array([2, 1]))
+    np.testing.assert_allclose(found, [*last, np.nan, np.nan], rtol=1e-6)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_ids_that_agree_modulo_2_to_the_32_are_other_classes(wide):
+    ids = np.array([2**32 + 1, 1, 2**33])
+    with jax.enable_x64(wide):
+        with pytest.raises(ValueError, match=r"in \[0, 3\], a class; got 4294967297\."):
+            mx.losses.one_hot(ids, 4)
+        if not wide:
+            for call in (
+                lambda: mx.losses.one_hot(ids, 4, ignored=mx.losses.negative),
+                lambda: mx.losses.two_term(entropy)(LOGITS[:3], ids, first(MIX, 3)),
+                lambda: mx.losses.two_term_mean(entropy)(
+                    LOGITS[:3], ids.tolist(), first(MIX, 3)
+                ),
+            ):
+                with pytest.raises(ValueError, match=r"int32 holds; got 4294967297\."):
+                    call()
+            return
+        rows = jax.jit(lambda y: mx.losses.one_hot(y, 4))(ids)
+        np.testing.assert_array_equal(rows[1], [0, 1, 0, 0])
+        assert np.all(np.isnan(rows[np.array([0, 2])]))
+
+        def given(logits, labels):
+            # What it is given is exact.
+            return (labels == 2**32 + 1).astype(jnp.float32)
+
+        alone = mx.Mix(jnp.full(3, 0.5), jnp.array([1, 0, 2], jnp.int32))
+        for run in (lambda f: f, jax.jit):
+            found = run(mx.losses.two_term(given))(LOGITS[:3], ids, alone)
+            np.testing.assert_array_equal(found, [0.5, 0.5, 0])
+
+
+def test_an_ignored_row_drops_the_term_of_a_linear_loss():
+    labels = jnp.array([0, 255, 1, 255])
+    rows = mx.losses.one_hot(labels, 3, smoothing=0.1, ignored=lambda y: y == 255)
+    two = mx.losses.two_term(smoothed, ignored=lambda y: y == 255)
+    dense = soft_entropy(LOGITS, MIX.targets(rows))
+    np.testing.assert_allclose(two(LOGITS, labels, MIX), dense, rtol=1e-5, atol=1e-7)
+    assert np.all(rows[1] == 0)
+
+
+@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+def test_labels_that_are_added_up_cannot_be_ignored(wrap):
+    # As many labels as examples: broadcasting would not complain.
+    def of_sequence(logits, labels):
+        return jnp.sum(entropy(logits, labels), axis=1)
+
+    logits, labels = LOGITS.reshape(2, 2, 3), LABELS.reshape(2, 2)
+    mix = mx.Mix(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+    with pytest.raises(
+        ValueError, match=r"one loss a label.*\[2, 2, ...\]; got shape \(2,\).*the sum"
+    ):
+        wrap(of_sequence, ignored=mx.losses.negative)(logits, labels, mix)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "kind", "said"),
+    [
+        (255, TypeError, "ignored: expected a function; got 255"),
+        (lambda y: jnp.minimum(y, 1), TypeError, "from labels to bools; got .*int32"),
+        (lambda y: True, TypeError, "from labels to bools; got .*True"),
+        (lambda y: y[:1] > 0, ValueError, r"ignored: expected shape \(4,\); got .*1"),
+    ],
+)
+def test_ignored_tells_of_each_label(ignored, kind, said):
+    for call in (
+        lambda: mx.losses.one_hot(LABELS, 3, ignored=ignored),
+        lambda: mx.losses.two_term(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
+        lambda: mx.losses.two_term_mean(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
+        lambda: mx.metrics.nll(LOGITS, LABELS, ignored=ignored),
+        lambda: mx.metrics.accuracy(LOGITS, LABELS, ignored=ignored),
+    ):
+        with pytest.raises(kind, match=said):
+            call()
+
+
 def test_segmentation_labels():
     # A label for each pixel, one of them ignored, and logits for each pixel.
     logits = jnp.stack([jnp.tile(LOGITS[:2, None], (1, 2, 1))] * 3, axis=1)

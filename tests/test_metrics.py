@@ -1,5 +1,7 @@
 """Accuracy on mixed targets: the share of the label that a prediction names."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,3 +192,265 @@ def test_calibration_is_measured_on_labels(metric):
 def test_there_are_bins():
     with pytest.raises(ValueError, match="at least 1 bin; got 0"):
         mx.metrics.reliability(LOGITS, LABELS, bins=0)
+
+
+# Labels that no class has, and labels to ignore: against float64, one label at a time.
+
+COUNT = 5
+DTYPES = ["int4", "int8", "uint8", "int16", "uint16"]
+DTYPES += ["int32", "uint32", "int64", "uint64"]
+# With 64-bit types as well, where they make a difference.
+CASES = [(dtype, False) for dtype in DTYPES]
+CASES += [("int32", True), ("int64", True), ("uint64", True)]
+ALONE = mx.Mix(jnp.ones(8), jnp.arange(8))
+
+
+def labels_of(dtype, wide=True):
+    """Return eight labels: classes, none of the five, and the last one to be ignored.
+
+    Those of 64 bits are a class if they are cut to 32.
+    """
+    limits = jnp.iinfo(dtype)
+    others = [COUNT, COUNT + 1, -1 if limits.min < 0 else COUNT]
+    if wide and limits.bits == 64:
+        others = [2**32 + 1, limits.max - 1, limits.min or 2**33]
+    last = int(limits.max) if wide or limits.bits < 64 else 7
+    widest = np.uint64 if limits.min == 0 else np.int64
+    return np.array([0, COUNT - 1, 2, 1, *others, last], widest).astype(dtype)
+
+
+def ignores(labels):
+    def ignored(traced):
+        assert traced.dtype.itemsize >= 4
+        return traced == traced.dtype.type(int(labels[-1]))
+
+    return ignored
+
+
+def scores(logits, labels, ignored):
+    """Return what each function gives for each label."""
+    metrics, losses = mx.metrics, mx.losses
+    two_term = losses.two_term(metrics.nll, ignored=ignored)
+    smooth = partial(losses.one_hot, num_classes=COUNT, smoothing=0.25)
+    return {
+        "accuracy": metrics.accuracy(logits, labels, ignored=ignored),
+        "two_term_accuracy": metrics.two_term_accuracy(
+            logits, labels, ALONE, ignored=ignored
+        ),
+        "nll": metrics.nll(logits, labels, ignored=ignored),
+        "two_term": two_term(logits, labels, ALONE),
+        "brier": metrics.brier(logits, labels, ignored=ignored),
+        "one_hot": smooth(labels, ignored=ignored),
+    }
+
+
+def scores_by_hand(logits, labels):
+    """Return the same in float64, the last label ignored."""
+    p = softmax(logits)
+    ignored = int(labels[-1])
+
+    def each(of_class, nothing: object = 0.0):
+        ids = [int(label) for label in labels]
+        known = [0 <= k < COUNT for k in ids]
+        value = [of_class(q, k) if ok else np.nan for q, k, ok in zip(p, ids, known)]
+        return [nothing if k == ignored else v for k, v in zip(ids, value)]
+
+    def row(q, k):
+        return 0.75 * np.eye(COUNT)[k] + 0.25 / COUNT
+
+    hits = each(lambda q, k: float(q.argmax() == k))
+    entropy = each(lambda q, k: -np.log(q[k]))
+    rows = each(row, np.zeros(COUNT))
+    return {
+        "accuracy": hits,
+        "two_term_accuracy": hits,
+        "nll": entropy,
+        "two_term": entropy,
+        "brier": each(lambda q, k: ((q - np.eye(COUNT)[k]) ** 2).sum()),
+        "one_hot": [r if np.ndim(r) else np.full(COUNT, r) for r in rows],
+    }
+
+
+def scored(found, by_hand):
+    assert found.keys() == by_hand.keys()
+    for name, value in found.items():
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(
+            value, by_hand[name], rtol=1e-5, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(("dtype", "wide"), CASES)
+def test_a_traced_label_that_no_class_has_is_worth_nan(dtype, wide):
+    # Without 64-bit types JAX itself cuts what is handed to a jitted function.
+    labels = labels_of(dtype, wide)
+    logits, _ = predictions(8, COUNT)
+    by_hand = scores_by_hand(logits, labels)
+    assert np.isnan(by_hand["nll"]).sum() == 3
+    with jax.enable_x64(wide):
+        run = jax.jit(lambda logits, y: scores(logits, y, ignores(labels)))
+        scored(run(logits, labels), by_hand)
+
+
+@pytest.mark.parametrize(("dtype", "wide"), CASES)
+def test_a_concrete_label_that_no_class_has_is_refused(dtype, wide):
+    labels = labels_of(dtype)
+    logits, _ = predictions(8, COUNT)
+    with jax.enable_x64(wide):
+        for bad in labels[4:]:
+            given = np.array([*labels[:4], bad, *labels[:3]])
+            for call in (
+                lambda y: mx.metrics.accuracy(logits, y),
+                lambda y: mx.metrics.nll(logits, y),
+                lambda y: mx.metrics.brier(logits, y),
+                lambda y: mx.metrics.reliability(logits, y),
+                lambda y: mx.losses.one_hot(y, COUNT),
+            ):
+                said = rf"(labels|targets): expected a number in \[0, 4\].*got {bad}\."
+                with pytest.raises(ValueError, match=said):
+                    call(given)
+            two = rf"labels: expected .*(in \[0, 4\]|that u?int32 holds).*got {bad}\."
+            with pytest.raises(ValueError, match=two):
+                mx.metrics.two_term_accuracy(logits, given, ALONE)
+        if wide or jnp.iinfo(dtype).bits < 64:
+            kept = np.array([*labels[:4], *labels[:3], labels[-1]])
+            found = scores(logits, kept, ignores(labels))
+            scored(found, scores_by_hand(logits, kept))
+
+
+def test_as_many_classes_as_a_byte_tells():
+    logits, _ = predictions(2, 256)
+    labels = np.array([255, 0], np.uint8)
+    np.testing.assert_allclose(
+        mx.metrics.nll(logits, labels),
+        -np.log(softmax(logits)[[0, 1], [255, 0]]),
+        rtol=1e-5,
+    )
+    assert mx.losses.one_hot(labels, 256)[0, 255] == 1
+    ignored = mx.metrics.nll(logits, labels, ignored=lambda y: y == 255)
+    np.testing.assert_array_equal(ignored == 0, [True, False])
+
+
+@pytest.mark.parametrize("metric", [mx.metrics.nll, mx.metrics.brier])
+def test_an_ignored_label_reaches_no_gradient(metric):
+    logits, labels = predictions(4)
+    bad = logits.at[1].set(jnp.nan).at[2].set(-jnp.inf)
+    given = labels.at[1:3].set(-1)
+
+    def total(logits, labels):
+        return jnp.sum(metric(logits, labels, ignored=mx.losses.negative))
+
+    value, gradient = jax.value_and_grad(total)(bad, given)
+    kept = jnp.array([0, 3])
+    expected = jax.value_and_grad(total)(logits[kept], labels[kept])
+    np.testing.assert_allclose(value, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient[kept], expected[1], rtol=1e-6)
+    np.testing.assert_array_equal(gradient[1:3], np.zeros((2, 4)))
+
+
+def test_the_ignored_are_not_counted_in_the_bins():
+    logits, labels = predictions(60)
+    given = labels.at[::3].set(255)
+    kept = np.arange(60) % 3 > 0
+    found = jax.jit(partial(mx.metrics.reliability, ignored=lambda y: y == 255))(
+        logits.at[0].set(jnp.nan), given
+    )
+    expected = mx.metrics.reliability(logits[kept], labels[kept])
+    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert found.count.sum() == 40
+
+
+def test_what_is_not_known_makes_its_own_bin_nan():
+    logits, labels = predictions(60)
+    sure = softmax(logits).max(axis=1)
+    place = np.ceil(sure * 15).astype(int) - 1
+    clean = mx.metrics.reliability(logits, labels)
+
+    # A label that no class has: the confidence is known, the hit is not.
+    found = jax.jit(mx.metrics.reliability)(logits, labels.at[7].set(4))
+    np.testing.assert_array_equal(found.count, clean.count)
+    np.testing.assert_allclose(found.confidence, clean.confidence, rtol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.hits)), place[7])
+    others = np.arange(15) != place[7]
+    np.testing.assert_array_equal(found.hits[others], clean.hits[others])
+    assert np.isnan(mx.metrics.ece(found))
+
+    # Logits that are none: a miss in the first bin, whose confidence is not known.
+    found = mx.metrics.reliability(logits.at[7, 1].set(jnp.nan), labels)
+    rest = np.arange(60) != 7
+    alone = mx.metrics.reliability(logits[rest], labels[rest])
+    first = np.eye(15)[0]
+    np.testing.assert_array_equal(found.count, alone.count + first)
+    np.testing.assert_array_equal(found.hits, alone.hits)
+    np.testing.assert_array_equal(np.isnan(found.confidence), first > 0)
+    np.testing.assert_allclose(found.confidence[1:], alone.confidence[1:], rtol=1e-6)
+    assert np.isnan(mx.metrics.ece(found))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_logits_that_are_none_predict_no_class(dtype):
+    nan, least, most = np.nan, -np.inf, np.inf
+    rows = [[nan, 1, 2], [5, nan, 0], [nan] * 3, [least] * 3, [0, most, 1]]
+    logits = jnp.array(rows).astype(dtype)
+    labels = jnp.array([0, 0, 0, 0, 1])
+    expected = [0, 0, 0, 0, 1]
+    soft = jnp.full((5, 3), 0.5)
+    mix = mx.Mix(jnp.full(5, 0.5), jnp.array([1, 2, 3, 0, 4]))
+    for run in (lambda f: f, jax.jit):
+        accuracy = run(mx.metrics.accuracy)
+        np.testing.assert_array_equal(accuracy(logits, labels), expected)
+        halves = [0.5 * hit for hit in expected]
+        np.testing.assert_array_equal(accuracy(logits, soft), halves)
+        two = run(mx.metrics.two_term_accuracy)(logits, labels, mix)
+        np.testing.assert_array_equal(two, expected)
+    # Votes are counted in integers.
+    votes = mx.metrics.accuracy(jnp.array([[0, 3, 1]]), jnp.array([1]))
+    np.testing.assert_array_equal(votes, [1])
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_there_are_classes(traced):
+    logits, labels = jnp.zeros((4, 0)), jnp.zeros(4, jnp.int32)
+    alone = mx.Mix(jnp.ones(4), jnp.arange(4))
+    for call in (
+        mx.metrics.accuracy,
+        lambda logits, _: mx.metrics.accuracy(logits, logits),
+        mx.metrics.nll,
+        mx.metrics.brier,
+        mx.metrics.reliability,
+        lambda logits, y: mx.metrics.two_term_accuracy(logits, y, alone),
+    ):
+        run = partial(jax.eval_shape, call) if traced else call
+        with pytest.raises(ValueError, match=r"at least one class.*got shape \(4, 0\)"):
+            run(logits, labels)
+
+
+def test_no_examples_are_no_error():
+    logits, labels = jnp.zeros((0, 3)), np.zeros(0, np.int64)
+    for metric in (mx.metrics.accuracy, mx.metrics.nll, mx.metrics.brier):
+        assert metric(logits, labels).shape == (0,)
+    assert mx.metrics.reliability(logits, labels).count.sum() == 0
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_ignored_labels_on_a_mesh(explicit):
+    kinds = jax.sharding.AxisType
+    kind = kinds.Explicit if explicit else kinds.Auto
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    labels = labels_of("int32")
+    logits, _ = predictions(8, COUNT)
+    found = jax.jit(partial(mx.metrics.reliability, ignored=ignores(labels)))
+
+    @jax.jit
+    def run(logits, y):
+        bins = mx.metrics.reliability(logits, y, ignored=ignores(labels))
+        return scores(logits, y, ignores(labels)), bins
+
+    with jax.set_mesh(mesh):
+        each, bins = run(*jax.device_put((logits, jnp.asarray(labels)), rows))
+    scored(each, scores_by_hand(logits, labels))
+    for got, want in zip(jax.tree.leaves(bins), jax.tree.leaves(found(logits, labels))):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert bins.count.sum() == 7

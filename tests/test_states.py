@@ -430,3 +430,22 @@ def test_buffers_are_looked_at_when_a_state_arrives(driver, monkeypatch):
     assert len(looks) == 1
     state, _ = run(state.replace(params=state.params + 1), jax.random.key(0), (X, Y))
     assert len(looks) == 2
+
+
+@pytest.mark.parametrize("driver", donation.DRIVERS)
+def test_ids_that_a_driver_would_wrap(driver):
+    # Without 64-bit types JAX would cut them to 32, for the labels of other classes.
+    def loss(params, batch, mix):
+        label = batch["label"].astype(jnp.float32)
+        return jnp.mean(batch["x"] @ params), {"square": jnp.mean(label**2)}
+
+    mixer = mx.on_keys(mx.erm, inputs="x")
+    run = donation.DRIVERS[driver](mx.training.train_step(loss, mixer))
+    ids = np.arange(8) % 4 + 2**32
+    with pytest.raises(ValueError, match=r"batch\['label'\]: .* got 4294967296\. Numb"):
+        run(create(jnp.ones(3)), jax.random.key(0), {"x": X, "label": ids})
+    numbered = np.unique(ids, return_inverse=True)[1]
+    assert numbered.dtype == np.int64
+    batch = {"x": X, "label": numbered}
+    _, metrics = run(create(jnp.ones(3)), jax.random.key(0), batch)
+    assert float(metrics["square"]) == np.mean(np.arange(4) ** 2)

@@ -226,3 +226,203 @@ def test_on_each_share_nothing_is_sent():
 def test_bad_input_is_refused(call, kind, said):
     with pytest.raises(kind, match=said):
         call()
+
+
+# Ids and targets of any width: what float32 or int32 would merge stays apart.
+
+WIDTHS = ["int4", "int8", "uint8", "int16", "uint16"]
+WIDTHS += ["int32", "uint32", "int64", "uint64"]
+# With 64-bit types as well, where they make a difference.
+CASES = [(dtype, False) for dtype in WIDTHS]
+CASES += [("int32", True), ("int64", True), ("uint64", True)]
+
+
+def integers(dtype):
+    """Return nine integers of five values: the ends, and such as lie close to them."""
+    limits = jnp.iinfo(dtype)
+    low, high = int(limits.min), int(limits.max)
+    # Those in the middle agree modulo 2^32 if there is room.
+    values = [low, low + 1, high // 2**32 * 2**32 + 1 if limits.bits == 64 else 2]
+    values += [high - 1, high]
+    ids = [values[k] for k in (0, 4, 2, 1, 0, 3, 4, 2, 0)]
+    return np.array(ids, np.uint64 if low == 0 else np.int64).astype(dtype)
+
+
+def runs(dtype, wide):
+    """Yield ways to call a function of an array of integers."""
+    yield lambda f, y: f(y)
+    # Without 64-bit types JAX itself cuts what it is handed.
+    if wide or jnp.iinfo(dtype).bits < 64:
+        yield lambda f, y: f(jnp.asarray(y))
+        yield lambda f, y: jax.jit(f)(y)
+
+
+@pytest.mark.parametrize(("dtype", "wide"), CASES)
+def test_classes_are_told_apart_whatever_their_width(dtype, wide):
+    ids = integers(dtype)
+    # The same classes in the same order, numbered from 0.
+    values = sorted({int(k) for k in ids})
+    assert len(values) == 5
+    small = np.array([values.index(int(k)) for k in ids], np.int32)
+    key, x = jax.random.key(3), X[:9]
+    with jax.enable_x64(wide):
+        for pairing in (mx.pairings.same_class, mx.pairings.other_class):
+
+            def index(ids, pairing=pairing):
+                # Of the targets, and given.
+                found = pairing(key, (x, ids)).index
+                again = pairing(key, (x, None), labels=ids).index
+                return found, again
+
+            want = index(small)[0]
+            for run in runs(dtype, wide):
+                for found in run(index, ids):
+                    assert found.dtype == jnp.int32
+                    np.testing.assert_array_equal(found, want)
+        assert len(set(small[np.asarray(want)] == small)) == 1
+
+
+@pytest.mark.parametrize(("dtype", "wide"), CASES)
+def test_candidates_of_another_width_are_told_apart(dtype, wide):
+    own = integers(dtype)
+    for other in WIDTHS:
+        pool = integers(other)[:7]
+        want = np.array([[int(a) == int(b) for b in pool] for a in own])
+        with jax.enable_x64(wide):
+            scores = of_same_class((None, own), (None, pool))
+            np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
+            if other not in ("int8", "uint32", "int64"):
+                continue
+            if wide or "64" not in dtype + other:
+                scores = jax.jit(of_same_class)((None, own), (None, pool))
+                np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
+            elif "64" not in other:
+                # One half is traced, the other one is not.
+                scores = jax.jit(lambda pool: of_same_class((None, own), (None, pool)))
+                scores = scores(pool)
+                np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
+
+
+def test_what_was_made_with_64_bits_is_right_without_them():
+    ids = np.array([2**32 + 1, 1, 2**32 + 1, 1])
+    with jax.enable_x64(True):
+        given = jnp.asarray(ids)
+    index = mx.pairings.same_class(jax.random.key(0), (X[:4], given)).index
+    np.testing.assert_array_equal(index, [2, 3, 0, 1])
+    scores = of_same_class((None, given))
+    same = ids[:, None] == ids[None]
+    np.testing.assert_array_equal(scores, np.where(same, 0, -np.inf))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_weight_that_is_not_a_number_makes_a_class_of_its_own(dtype):
+    hot = np.eye(3)[[0, 1, 0, 1, 0]]
+    hot[[2, 3], [1, 0]] = np.nan
+    hot = jnp.asarray(hot.astype(jnp.dtype(dtype)))
+    for key in jax.random.split(jax.random.key(0), 5):
+        index = mx.pairings.same_class(key, (X[:5], hot)).index
+        np.testing.assert_array_equal(index, [4, 1, 2, 3, 0])
+    scores = of_same_class((None, hot), (None, hot))
+    want = np.zeros((5, 5), bool)
+    want[np.ix_([0, 4], [0, 4])] = want[1, 1] = True
+    np.testing.assert_array_equal(scores == 0, want)
+
+
+def distances_by_hand(own, others):
+    """Return squared distances of whole or floating numbers, without rounding."""
+    number = int if own.dtype.kind != "f" else float
+    rows = [[[number(v) for v in np.ravel(row)] for row in y] for y in (own, others)]
+    return np.array(
+        [
+            [float(sum((p - q) ** 2 for p, q in zip(a, b))) for b in rows[1]]
+            for a in rows[0]
+        ]
+    )
+
+
+def targets(dtype, features, near):
+    """Return targets far from 0: near to each other, or anywhere."""
+    rng = np.random.default_rng(5)
+    if dtype == "float64":  # seconds since 1970
+        return 1.7e9 + rng.normal(size=(12, features)) * (1 if near else 1e8)
+    limits = jnp.iinfo(dtype)
+    low, high = int(limits.min), int(limits.max)
+    if near:
+        # Around a place where the upper digits change.
+        centre = high // 3 * 2 if limits.bits < 32 else high // 2 >> 16 << 16
+        low, high = max(low, centre - 40), min(high, centre + 40)
+    elif limits.bits == 64:  # their squares are too large for float32
+        low, high = low // 2**9, high // 2**9
+    widest = np.uint64 if low >= 0 else np.int64
+    return rng.integers(low, high, (12, features), widest, True).astype(dtype)
+
+
+@pytest.mark.usefixtures("distances")
+@pytest.mark.parametrize("near", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "wide"), [*CASES, ("float64", False), ("float64", True)]
+)
+def test_distances_are_rounded_once(dtype, near, wide):
+    for features in (1, 3):
+        y = targets(dtype, features, near)
+        own, others = y[:5], y[3:]
+        want = distances_by_hand(own, others)
+
+        def scores(own, others):
+            return label_kernel(bandwidth=1.0)((None, own), (None, others))
+
+        # Of a product the error is that of the distances from the mean.
+        product = features > 1 and not mx.pairings._MOST_DIFFERENCES
+        rtol, atol = (0, 1e-5 * want.max()) if product else (1e-6, 0)
+        with jax.enable_x64(wide):
+            ways = [scores]
+            if wide or "64" not in dtype:
+                ways.append(jax.jit(scores))
+            for run in ways:
+                found = run(own, others)
+                assert found.dtype == jnp.float32
+                found = -2 * np.asarray(found)
+                np.testing.assert_allclose(found, want, rtol=rtol, atol=atol)
+
+
+@pytest.mark.usefixtures("distances")
+@pytest.mark.parametrize("wide", [False, True])
+def test_neighbours_of_whole_numbers_far_from_0(wide):
+    # One of them is far from all others, which are near to each other.
+    x = targets("int64", 3, True) + 2**40
+    x[4] = 7
+    want = distances_by_hand(x, x)
+    np.fill_diagonal(want, np.inf)
+    with jax.enable_x64(wide):
+        found = np.asarray(nearest(2)((x, None))) == 0
+    others = np.arange(12) != 4
+    if mx.pairings._MOST_DIFFERENCES:
+        kth = np.sort(want, axis=1)[:, 1:2]
+        np.testing.assert_array_equal(found[others], (want <= kth)[others])
+    assert not found[others, 4].any()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_halves_of_different_kinds_are_compared(wide):
+    y = np.arange(6)
+    for own in ("int8", "uint32", "int64", "float32", "float64", "bfloat16"):
+        for other in ("uint8", "int32", "uint64", "float32", "float64", "float16"):
+            with jax.enable_x64(wide):
+                found = label_kernel(bandwidth=1.0)(
+                    (None, y.astype(jnp.dtype(own))), (None, y.astype(other))
+                )
+            np.testing.assert_array_equal(
+                -2 * found, distances_by_hand(y, y), err_msg=f"{own} {other}"
+            )
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_float64_that_is_not_finite_is_infinitely_far(wide):
+    y = np.array([1.0, np.nan, np.inf, 1e300, 3.0])
+    with jax.enable_x64(wide):
+        scores = np.asarray(label_kernel(bandwidth=1.0)((None, y)))
+    want = np.full((5, 5), -np.inf)
+    want[np.ix_([0, 4], [0, 4])] = [[0, -2], [-2, 0]]
+    if wide:  # where it is subtracted as it is
+        want[3, 3] = 0
+    np.testing.assert_array_equal(scores, want)

@@ -8,7 +8,6 @@
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,8 @@ from rich.console import Console
 from rich.progress import track
 
 import mixup_jax as mx
-from examples.datasets import DATASETS
+from examples import _command_line
+from examples.datasets import DATASETS, Images
 
 
 # --- model
@@ -54,13 +54,10 @@ def drive(step):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
-    if args.devices:
-        jax.config.update("jax_num_cpu_devices", args.devices)
-    data = DATASETS[args.data](args.data_dir)
+    args, data = parse(argv)
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
-    key_init, key = jax.random.split(jax.random.key(args.seed))
+    key_init, key = jax.random.split(_command_line.key(args.seed))
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
@@ -75,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_step = drive(mx.training.train_step(loss, mixer))
     shuffle = np.random.default_rng(args.seed)
     steps = len(images) // args.batch_size
-    if not steps:
-        raise SystemExit(f"--batch-size: expected at most {len(images)} images")
     bar = Console(stderr=True)
     print(f"{args.data} on {jax.device_count()} devices")
     for epoch in range(1, args.epochs + 1):
@@ -91,18 +86,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"epoch {epoch}: loss {np.mean(losses):.4f}, test error {error:.2%}")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
+    """Return the arguments and the data, with as many devices as were asked for."""
     parser = argparse.ArgumentParser(
         description="Mixup in a train step on several devices."
     )
-    parser.add_argument("--data", choices=DATASETS, default="digits")
-    parser.add_argument("--data-dir", type=Path, help="the original files")
-    parser.add_argument("--devices", type=int, help="on a CPU: make it this many")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(argv)
+    add, size = parser.add_argument, _command_line.positive_int
+    add("--data", choices=DATASETS, default="digits")
+    add("--data-dir", type=_command_line.folder, help="the original files")
+    add("--devices", type=_command_line.devices, help="on a CPU: make it this many")
+    add("--epochs", type=size, default=10)
+    add("--batch-size", type=size, default=64)
+    add("--seed", type=_command_line.seed, default=0)
+    args = parser.parse_args(argv)
+    try:
+        data = DATASETS[args.data](args.data_dir)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if args.devices:
+        jax.config.update("jax_num_cpu_devices", args.devices)
+    count, examples = jax.device_count(), len(data.train_labels)
+    if args.batch_size > examples or args.batch_size % count:
+        parser.error(
+            f"--batch-size: expected a multiple of the {count} devices, at most the "
+            f"{examples} examples to train on; got {args.batch_size}."
+        )
+    return args, data
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -34,7 +34,8 @@ FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
 LONG = 0.2  # seconds, beside which threads that come to rest do not matter
 
 Seconds = NDArray[np.float64]
-Case, Found = TypeVar("Case"), TypeVar("Found")
+Case = TypeVar("Case")
+Found = TypeVar("Found")
 
 
 class Contender(NamedTuple):

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -313,7 +312,7 @@ def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> 
 def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, Any]:
     """Return the row of a topology, a model and a mixer, or an empty one."""
     keys = ("topology", "model", "mixing")
-    return next((row for row in rows if tuple(row[k] for k in keys) == wanted), {})
+    return next((row for row in rows if tuple(map(row.get, keys)) == wanted), {})
 
 
 def _worker(

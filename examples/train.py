@@ -311,7 +311,13 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
         data = DATASETS[args.data](args.data_dir)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    data = Images(*(part[: args.limit] for part in data[:4]), classes=data.classes)
+    data = Images(
+        data.train_images[: args.limit],
+        data.train_labels[: args.limit],
+        data.test_images[: args.limit],
+        data.test_labels[: args.limit],
+        data.classes,
+    )
     given = {k: v for k, v in vars(args).items() if v is not None}
     recipe = RECIPES[args.data]
     recipe = recipe._replace(**{k: v for k, v in given.items() if k in recipe._fields})

@@ -38,9 +38,12 @@ def output(example: str, *arguments: object) -> str:
 
 
 def test_quickstart():
-    found = re.fullmatch(r"test accuracy ([\d.]+)%\n", output("quickstart"))
-    assert found
-    assert float(found[1]) > 85
+    rows = re.findall(r"(\w+) +([\d.]+) ± ([\d.]+)\n", output("quickstart"))
+    assert [name for name, *_ in rows] == ["ERM", "Mixup", "saved"]
+    (erm, _), (mixed, _), (saved, error) = ((float(m), float(e)) for _, m, e in rows)
+    assert erm - mixed == pytest.approx(saved, abs=0.02)
+    # It shows a gain only as long as it is one.
+    assert saved > 2 * error > 0
 
 
 # The main job.
@@ -50,12 +53,13 @@ def test_train(tmp_path):
     methods = ("erm", "mixture")
     small = ("--epochs", 2, "--seeds", 2, "--limit", 256, "--out", tmp_path)
     said = output("train", *small, "--methods", *methods)
-    assert "256 examples to train on, 360 to test with" in said
+    assert "256 examples to train on, 256 to test with" in said
     for name in methods:
         assert re.search(rf"{name} +│ +[\d.]+ ± [\d.]+ % │( +[\d.]+){{2}}", said)
     assert (tmp_path / "train_digits.png").read_bytes().startswith(PNG)
     results = json.loads((tmp_path / "train_digits.json").read_text())
     assert results["epochs"] == 2
+    assert (results["interrupted"], results["epochs_missing"]) == (False, {})
     errors = np.array([results["test_error"][name] for name in methods])
     assert errors.shape == (2, 2, 2), "methods, seeds, epochs"
     assert np.all((errors > 0) & (errors < 0.95))
@@ -67,10 +71,10 @@ def test_train(tmp_path):
     [
         (["--data", "imagenet"], "invalid choice: 'imagenet'"),
         (["--methods", "cutout"], "invalid choice: 'cutout'"),
-        (["--epochs", "0"], "--epochs: expected more than 0; got 0"),
-        (["--seeds", "-1"], "--seeds: expected more than 0; got -1"),
-        (["--learning-rate", "nan"], "--learning-rate: expected more than 0; got nan"),
-        (["--alpha", "-1"], "--alpha: expected at least 0; got -1"),
+        (["--epochs", "0"], "--epochs: expected a whole number, from 1 to"),
+        (["--epochs", "100000000"], "--epochs: expected at most 97612893, which is"),
+        (["--learning-rate", "nan"], "--learning-rate: expected a finite number, abov"),
+        (["--alpha", "-1"], "--alpha: expected a finite number, 0 or more; got -1"),
         (["--limit", "8"], "expected at most the 8 examples to train on; got 64"),
         (["--data", "cifar10", "--data-dir", "nowhere"], "nowhere: expected a folder"),
     ],
@@ -172,10 +176,12 @@ def test_two_processes_that_differ_are_told(monkeypatch, capsys):
     [
         (["--devices", "3"], "--devices: expected an even number; got 3"),
         (["--batch-size", "6"], "a multiple of the 4 devices; got 6"),
-        (["--steps", "0"], "--steps: expected at least 1; got 0"),
+        (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
+        (["--process", "1"], "what this program itself starts"),
     ],
 )
 def test_two_processes_with_bad_arguments(arguments, message, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as exit_:
         two_processes.main(arguments)
+    assert exit_.value.code == 2
     assert message in capsys.readouterr().err

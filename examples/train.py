@@ -339,7 +339,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
 def main(argv: Sequence[str] | None = None) -> None:
     args, data, recipe = parse(argv)
     examples, tests = len(data.train_labels), len(data.test_labels)
-    print(f"{args.data}: {examples} examples to train on, {tests} to test with")
+    said = f"{args.data}: {examples} examples to train on, {tests} to test with"
+    print(said, flush=True)
     available = methods(args.alpha)
     mixers = {name: available[name] for name in args.methods}
     with _command_line.Interruption() as interruption:

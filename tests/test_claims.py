@@ -368,9 +368,10 @@ def test_fewer_than_two_seeds_have_no_interval(seeds, capsys):
     assert "expected a whole number, from 2 to" in capsys.readouterr().err
 
 
-def test_a_table_of_ones_own_leaves_the_report_alone():
+def test_a_table_of_ones_own_leaves_the_report_alone(tmp_path):
+    (tmp_path / "mine.csv").touch()
     parser = runner._arguments()
-    args = parser.parse_args(["uci", "--table", "mine.csv"])
+    args = parser.parse_args(["uci", "--table", str(tmp_path / "mine.csv")])
     assert runner._place(args) == "tables/mine"
 
 

@@ -302,7 +302,7 @@ def test_workers_do_not_outlive_an_interrupted_parent(monkeypatch):
 
 
 def interrupted(program: str, *arguments: object, when: str) -> tuple[int, str, str]:
-    """Send a real SIGINT once stderr shows `when`; return the code and what was said."""
+    """Send a real SIGINT once stderr shows `when`; return code, stdout and stderr."""
     ours, theirs = pty.openpty()  # bars move on a terminal alone
     words = [sys.executable, "-W", "error", "-m", program, *map(str, arguments)]
     process = subprocess.Popen(

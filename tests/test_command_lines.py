@@ -325,9 +325,12 @@ def interrupted(program: str, *arguments: object, when: str) -> tuple[int, str, 
             if not is_sent and re.search(when, said):
                 process.send_signal(signal.SIGINT)
                 is_sent = True
-    printed, _ = process.communicate(timeout=60)
-    os.close(ours)
-    assert is_sent, said
+    try:
+        assert is_sent, said
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(ours)
     return process.returncode, printed, said
 
 

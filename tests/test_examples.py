@@ -175,7 +175,7 @@ def test_two_processes_that_differ_are_told(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["--devices", "3"], "--devices: expected an even number; got 3"),
-        (["--batch-size", "6"], "a multiple of the 4 devices; got 6"),
+        (["--batch-size", "6"], "a multiple of the 4 devices, at most"),
         (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
         (["--process", "1"], "what this program itself starts"),
     ],

@@ -12,9 +12,9 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 # PyTorch may have to fit beside JAX on a GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -27,11 +27,15 @@ import rich.table
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from examples import _command_line
+
 RESULTS = Path(__file__).parent / "results"
 FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
 LONG = 0.2  # seconds, beside which threads that come to rest do not matter
 
 Seconds = NDArray[np.float64]
+Case = TypeVar("Case")
+Found = TypeVar("Found")
 
 
 class Contender(NamedTuple):
@@ -200,16 +204,43 @@ def folder() -> Path:
     return RESULTS / re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def arguments(question: str | None) -> argparse.ArgumentParser:
+def arguments(name: str, question: str | None) -> argparse.ArgumentParser:
     """Return a parser of the arguments that every script takes."""
     parser = argparse.ArgumentParser(
-        description=question, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m benchmarks.{name}",
+        description=question,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="small, within a minute")
     parser.add_argument(
         "--out", type=Path, help="folder for results (default: that of the device)"
     )
     return parser
+
+
+def check_out(parser: argparse.ArgumentParser, name: str, args: Any) -> None:
+    """Exit with code 2 where the results could not be written in the end."""
+    out = _out(args)
+    _command_line.check_writable(parser, out / f"{name}.json", out / f"{name}.png")
+
+
+def measured(
+    interruption: _command_line.Interruption,
+    what: str,
+    cases: Mapping[str, Case],
+    measure: Callable[[Case], Found],
+) -> dict[str, Found]:
+    """Return what ``measure`` finds of each of ``cases``, up to SIGINT."""
+
+    def found() -> Iterator[tuple[str, Found]]:
+        with progress(what) as bar:
+            task = bar.add_task("", total=len(cases))
+            for name, case in cases.items():
+                bar.update(task, description=name)
+                yield name, measure(case)
+                bar.advance(task)
+
+    return dict(interruption.until(found()))
 
 
 def progress(what: str) -> rich.progress.Progress:
@@ -245,23 +276,40 @@ def _out(args: Any) -> Path:
 
 
 def known(name: str, args: Any) -> dict[str, Any]:
-    """Return what a run before this one wrote into the same folder, or nothing."""
+    """Return what a run before this one wrote into the same folder, or nothing.
+
+    Raises ValueError where that cannot be read.
+    """
     file = _out(args) / f"{name}.json"
     if not file.exists():
         return {}
-    found = json.loads(file.read_text())
-    for rows in found.values():
-        for row in rows if isinstance(rows, list) else ():
-            row.update({k: Ratio(*v) for k, v in row.items() if isinstance(v, list)})
+    try:
+        found = dict(json.loads(file.read_text()))
+        for rows in found.values():
+            for row in rows if isinstance(rows, list) else ():
+                if isinstance(row, dict):
+                    lists = {k: v for k, v in row.items() if isinstance(v, list)}
+                    row.update({k: Ratio(*v) for k, v in lists.items()})
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{file}: expected what this benchmark wrote before, got something else "
+            f"({error}). Delete the file, or give another folder (--out)."
+        ) from error
     return found
 
 
 def write(
-    name: str, question: str | None, args: Any, found: Mapping[str, Any], figure: Any
+    name: str,
+    question: str | None,
+    args: Any,
+    found: Mapping[str, Any],
+    figure: Any,
+    missing: Collection[str] = (),
 ) -> Path:
     """Write what was found as JSON and as a picture, and return the folder.
 
-    Raises SystemExit, with advice, where the folder cannot be written.
+    ``missing`` names what an interrupted run did not come to. Raises SystemExit, with
+    advice, where the folder cannot be written.
     """
     out = _out(args)
     record = {
@@ -269,6 +317,8 @@ def write(
         "command": f"python -m benchmarks.{name}" + " --quick" * args.quick,
         "date": datetime.date.today().isoformat(),
         "device": device(),
+        "interrupted": bool(missing),
+        "missing": list(missing),
         **found,
     }
     try:

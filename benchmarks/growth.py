@@ -9,6 +9,7 @@ since memory is slower than caches.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ import matplotlib.pyplot as plt
 
 import mixup_jax as mx
 from benchmarks import _measure
+from examples import _command_line
 
 BATCH, SIDE, CLASSES = 512, 32, 10
 GROWTH: dict[str, tuple[int, ...]] = {
@@ -94,35 +96,46 @@ def picture(rows: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def main() -> None:
-    args = _measure.arguments(__doc__).parse_args()
+def grown(case: tuple[str, int], **options: Any) -> list[dict[str, Any]]:
+    """Return a row for each contender where one thing has grown to a size."""
+    what, size = case
+    who, count = contenders(what, size)
+    times = _measure.interleaved(who, **options)
+    return [
+        {
+            "grows": what,
+            "to": size,
+            "bytes": count,
+            "who": name,
+            "ps a byte": _measure.median(taken / count * 1e12),
+            "x copy": _measure.ratio(taken, times["copy"]),
+        }
+        for name, taken in times.items()
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _measure.arguments("growth", __doc__)
+    args = parser.parse_args(argv)
+    _measure.check_out(parser, "growth", args)
     options: dict[str, Any] = {"rounds": 25, "seconds": 15.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 1.0, "sample": 0.002}
-    growth = QUICK if args.quick else GROWTH
-    rows: list[dict[str, Any]] = []
-    with _measure.progress("growth") as bar:
-        task = bar.add_task("", total=sum(map(len, growth.values())))
-        for what, sizes in growth.items():
-            for size in sizes:
-                bar.update(task, description=f"{what} {size}")
-                who, count = contenders(what, size)
-                times = _measure.interleaved(who, **options)
-                rows += [
-                    {
-                        "grows": what,
-                        "to": size,
-                        "bytes": count,
-                        "who": name,
-                        "ps a byte": _measure.median(taken / count * 1e12),
-                        "x copy": _measure.ratio(taken, times["copy"]),
-                    }
-                    for name, taken in times.items()
-                ]
-                bar.advance(task)
-    _measure.show("Time for each byte", rows)
-    _measure.write("growth", __doc__, args, {"rows": rows}, picture(rows))
+    cases = {
+        f"{what} {size}": (what, size)
+        for what, sizes in (QUICK if args.quick else GROWTH).items()
+        for size in sizes
+    }
+    with _command_line.Interruption() as interruption:
+        measure = functools.partial(grown, **options)
+        found = _measure.measured(interruption, "growth", cases, measure)
+        rows = [row for each in found.values() for row in each]
+        if rows:
+            _measure.show("Time for each byte", rows)
+            missing = [case for case in cases if case not in found]
+            record = {"rows": rows}
+            _measure.write("growth", __doc__, args, record, picture(rows), missing)
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

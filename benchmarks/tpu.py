@@ -1,5 +1,7 @@
 """What does mixing add to a sharded train step, as the TPU's compiler sees it?
 
+    python -m benchmarks.tpu [--quick] [--out DIR] [--run]
+
 Compiles the step of ResNet-50 and ViT-S/16 (1000 classes, bfloat16, 128 images of
 224x224 a chip) for TPUs that are not there, with libtpu: no mixing, ours, what people
 paste, big_vision's. On a machine with TPUs, `--run` compiles for them and times the
@@ -7,15 +9,15 @@ steps as well.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,8 +33,8 @@ import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks._programs import facts, more
 from benchmarks.models import CNN, KEY, MODELS, Model, dense, initial_state, loss_of
+from examples import _command_line
 
-RUN = "--run" in sys.argv
 # libtpu then compiles without asking for a TPU or for its neighbours.
 ABSENT = {
     "JAX_PLATFORMS": "cpu",
@@ -112,8 +114,9 @@ MIXERS: dict[str, Callable] = {
 }
 FEW = ("no mixing", "mixup, a share", "mixup, jit")
 SOME = (*FEW, "mixup, permuted, a share", "pasted, jit")
-QUICK = [("v5e:2x2", "cnn", FEW)]
-FULL = [
+Work = list[tuple[str, str, tuple[str, ...]]]  # topology, model, mixers
+QUICK: Work = [("v5e:2x2", "cnn", FEW)]
+FULL: Work = [
     ("v5e:2x2", "vit_s16", SOME),
     ("v6e:2x2", "vit_s16", FEW),
     ("v5e:16x16", "vit_s16", FEW),
@@ -148,9 +151,9 @@ def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
         )
 
 
-def compile_for(topology: str, name: str, names: list[str]) -> None:
+def compile_for(topology: str, name: str, names: list[str], *, run: bool) -> None:
     """Print a line of JSON for each mixer in ``names``, on the step of one model."""
-    if RUN:
+    if run:
         devices = jax.devices("tpu")
     else:
         devices = topologies.get_topology_desc(topology, "tpu").devices
@@ -180,7 +183,7 @@ def compile_for(topology: str, name: str, names: list[str]) -> None:
         }
         print(json.dumps(row), flush=True)
         programs[mixer] = program
-    if RUN:
+    if run:
         for mixer, overhead in _timed(programs, model, mesh).items():
             row = {"topology": topology, "model": name, "mixing": mixer}
             print(json.dumps(row | {"time": overhead._asdict()}), flush=True)
@@ -240,60 +243,85 @@ def picture(rows: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Compile every step in a process of its own, and write down what came out."""
-    parser = _measure.arguments(__doc__)
+    parser = _measure.arguments("tpu", __doc__)
     parser.add_argument("--run", action="store_true", help="on TPUs: time it too")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.worker:
         topology, model, *names = args.worker
-        return compile_for(topology, model, names)
+        return compile_for(topology, model, names, run=args.run)
 
-    if not RUN:
+    if not args.run:
         jax.config.update("jax_platforms", "cpu")
-    if args.out is None and not RUN:
+        if importlib.util.find_spec("libtpu") is None:
+            parser.error(
+                "libtpu is not installed. It is for x86-64 Linux: pip install '.[tpu]'."
+            )
+    if args.out is None and not args.run:
         args.out = _measure.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
-    rows = _known(args.out)
+    _measure.check_out(parser, "tpu", args)
+    try:
+        rows = _measure.known("tpu", args).get("rows", [])
+    except ValueError as error:
+        parser.error(str(error))
+    work = QUICK if args.quick else FULL
+    with _command_line.Interruption() as interruption:
+        for _ in interruption.until(_compiled(rows, work, run=args.run)):
+            _write(args, rows, work)
+        if rows:
+            title = "The train step for TPUs, and what mixing adds to it"
+            _measure.show(title, rows)
+            _write(args, rows, work)
+
+
+def _compiled(
+    rows: list[dict[str, Any]], work: Work, *, run: bool
+) -> Iterator[dict[str, Any]]:
+    """Add to ``rows`` what they lack of ``work``, and yield each row that is new."""
     with _measure.progress("compiling") as bar:
-        work = QUICK if args.quick else FULL
         task = bar.add_task("", total=sum(len(names) for *_, names in work))
         for topology, model, names in work:
-            wanted = [
-                {"topology": topology, "model": model, "mixing": n} for n in names
-            ]
-            missing = [n for n, w in zip(names, wanted) if not _of(rows, w)]
+            missing = [n for n in names if not _of(rows, (topology, model, n))]
             bar.advance(task, len(names) - len(missing))
             bar.update(task, description=f"{model} for {topology}")
             # The first is what the others are compared with, so it is compiled again.
             asked = list(dict.fromkeys([names[0], *missing])) if missing else []
-            for row in _worker(topology, model, asked) if missing else ():
-                found = _of(rows, {key: row[key] for key in wanted[0]})
+            for row in _worker(topology, model, asked, run=run) if missing else ():
+                found = _of(rows, (topology, model, row["mixing"]))
                 if found:
                     found.update(row)
                     continue
                 rows.append(row)
                 bar.advance(task)
-                _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows))
-    _measure.show("The train step for TPUs, and what mixing adds to it", rows)
-    _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows))
+                yield row
 
 
-def _known(out: Path | None) -> list[dict[str, Any]]:
-    """Return the rows that a run before this one, cut short, left behind."""
-    file = (out or _measure.folder()) / "tpu.json"
-    return json.loads(file.read_text())["rows"] if file.exists() else []
+def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> None:
+    """Write the rows so far, and which are missing."""
+    missing = [
+        f"{model} for {topology}: {name}"
+        for topology, model, names in work
+        for name in names
+        if not _of(rows, (topology, model, name))
+    ]
+    _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows), missing)
 
 
-def _of(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
-    return next((row for row in rows if row.items() >= wanted.items()), {})
+def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, Any]:
+    """Return the row of a topology, a model and a mixer, or an empty one."""
+    keys = ("topology", "model", "mixing")
+    return next((row for row in rows if tuple(map(row.get, keys)) == wanted), {})
 
 
-def _worker(topology: str, model: str, names: list[str]) -> Iterator[dict]:
+def _worker(
+    topology: str, model: str, names: list[str], *, run: bool
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of one model and topology, from a process that knows no other."""
     command = [sys.executable, "-m", "benchmarks.tpu", "--worker", topology, model]
     environment, flags = dict(os.environ), ["--run"]
-    if not RUN:
+    if not run:
         environment |= ABSENT | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[topology]}
         flags = []
     with (
@@ -304,20 +332,26 @@ def _worker(topology: str, model: str, names: list[str]) -> Iterator[dict]:
             stderr=said,
             text=True,
             env=environment,
+            start_new_session=True,  # Ctrl-C is for this process alone
         ) as worker,
     ):
         assert worker.stdout is not None
-        for line in worker.stdout:
-            if line.startswith("{"):
-                yield json.loads(line)
-        if worker.wait():
+        try:
+            for line in worker.stdout:
+                if line.startswith("{"):
+                    yield json.loads(line)
+            code = worker.wait()
+        finally:
+            worker.kill()
+        if code:
             said.seek(0)
+            last = (said.read().strip().splitlines() or ["nothing"])[-1]
             raise SystemExit(
-                f"{model} for {topology}: the compiler stopped ({worker.returncode}). "
-                "It needs libtpu (pip install '.[tpu]', x86-64 Linux), or a TPU with "
-                f"--run.\n{said.read()[-2000:]}"
+                f"{model} for {topology}: the compiler stopped ({code}), and said: "
+                f"{last}. It needs libtpu (pip install '.[tpu]', x86-64 Linux), or a "
+                "TPU with --run."
             )
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

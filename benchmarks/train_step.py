@@ -9,7 +9,7 @@ accelerators; on a CPU float32 and small batches. Seconds to compile are from no
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, two_term
 from benchmarks.peers import naive_mixup
+from examples import _command_line
 
 ON_CPU = {"mlp": 256, "cnn": 64, "resnet50": 4, "vit_s16": 4}
 QUICK = {"mlp": 256, "cnn": 16}
@@ -54,6 +55,7 @@ MIXERS: dict[str, tuple[Callable, str, Callable]] = {
     "none, integers": (mx.erm, "integers", plain),
     "mixup, two_term": (functools.partial(mx.mixup, alpha=0.2), "integers", two_term),
 }
+COMPILED = ("none", "mixup", "cutmix", "naive mixup")  # what compilation is timed of
 BASES = {"dense": "none", "integers": "none, integers"}
 
 
@@ -151,52 +153,83 @@ def picture(rows: list[dict[str, Any]], compiles: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def main() -> None:
-    parser = _measure.arguments(__doc__)
+@functools.lru_cache(maxsize=1)
+def steps_of(name: str, size: int) -> Steps:
+    """Return the steps of a model, the same ones to time and to compile."""
+    return Steps(MODELS[name], size)
+
+
+def added(
+    case: tuple[str, int, bool], *, names: Sequence[str], options: Any, compiling: Any
+) -> list[dict[str, Any]]:
+    """Return what mixing adds to one model's step, or to its compilation."""
+    name, size, is_compilation = case
+    steps = steps_of(name, size)
+    if not is_compilation:
+        contenders = {n: steps.contender(n) for n in names}
+        return overheads(_measure.interleaved(contenders, **options), name, size)
+    programs = {n: functools.partial(steps.compiled, n) for n in COMPILED}
+    return compile_rows(_measure.compile_seconds(programs, **compiling), name)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _measure.arguments("train_step", __doc__)
     parser.add_argument(
-        "--only", nargs="*", choices=MODELS, help="models to measure, anew"
+        "--only", nargs="+", choices=MODELS, help="models to measure, anew"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     sizes = {name: model.batch for name, model in MODELS.items()}
     if jax.default_backend() == "cpu":
         sizes = ON_CPU
     if args.quick:
         sizes = QUICK
+    unknown = [name for name in args.only or () if name not in sizes]
+    if unknown:
+        parser.error(
+            f"--only: expected some of {', '.join(sizes)} with --quick; got "
+            f"{', '.join(unknown)}."
+        )
     sizes = {n: size for n, size in sizes.items() if n in (args.only or sizes)}
     options: dict[str, Any] = {"rounds": 41, "seconds": 60.0, "sample": 0.05}
     compiling: dict[str, Any] = {"rounds": 15, "seconds": 60.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0, "sample": 0.01}
         compiling = {"rounds": 6, "seconds": 1.0}
-    known = _measure.known("train_step", args) if args.only else {}
-    rows = [row for row in known.get("rows", []) if row["model"] not in sizes]
-    compiles = [
-        row for row in known.get("compilation", []) if row["model"] not in sizes
-    ]
-    with _measure.progress("train step") as bar:
-        task = bar.add_task("", total=2 * len(sizes))
-        for name, size in sizes.items():
-            bar.update(task, description=f"{name}, time")
-            steps = Steps(MODELS[name], size)
-            names = list(MIXERS)[: 4 if args.quick else None]
-            contenders = {n: steps.contender(n) for n in names}
-            rows += overheads(_measure.interleaved(contenders, **options), name, size)
-            del contenders
-            bar.advance(task)
-            if not args.quick or name == "mlp":
-                bar.update(task, description=f"{name}, compilation")
-                programs = {
-                    n: functools.partial(steps.compiled, n)
-                    for n in ("none", "mixup", "cutmix", "naive mixup")
-                }
-                times = _measure.compile_seconds(programs, **compiling)
-                compiles += compile_rows(times, name)
-            bar.advance(task)
-    _measure.show("What mixing adds to a step", rows)
-    _measure.show("What mixing adds to compilation", compiles)
-    found = {"rows": rows, "compilation": compiles}
-    _measure.write("train_step", __doc__, args, found, picture(rows, compiles))
+    _measure.check_out(parser, "train_step", args)
+    try:
+        known = _measure.known("train_step", args) if args.only else {}
+    except ValueError as error:
+        parser.error(str(error))
+    cases = {}
+    for name, size in sizes.items():
+        cases[f"{name}, time"] = (name, size, False)
+        if not args.quick or name == "mlp":
+            cases[f"{name}, compilation"] = (name, size, True)
+    measure = functools.partial(
+        added,
+        names=list(MIXERS)[: 4 if args.quick else None],
+        options=options,
+        compiling=compiling,
+    )
+    with _command_line.Interruption() as interruption:
+        found = _measure.measured(interruption, "train step", cases, measure)
+        kinds: dict[bool, list[dict[str, Any]]] = {
+            is_compilation: [
+                row for row in known.get(kind, []) if row["model"] not in sizes
+            ]
+            for kind, is_compilation in (("rows", False), ("compilation", True))
+        }
+        for case, rows in found.items():
+            kinds[cases[case][2]] += rows
+        if found:
+            rows, compiles = kinds[False], kinds[True]
+            _measure.show("What mixing adds to a step", rows)
+            _measure.show("What mixing adds to compilation", compiles)
+            record = {"rows": rows, "compilation": compiles}
+            missing = [case for case in cases if case not in found]
+            figure = picture(rows, compiles)
+            _measure.write("train_step", __doc__, args, record, figure, missing)
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

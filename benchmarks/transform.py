@@ -12,7 +12,7 @@ images as they come.
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -26,6 +26,7 @@ import mixup_jax as mx
 from benchmarks import _measure, peers
 from benchmarks._programs import facts
 from benchmarks.peers import Case, Contender, NotMeasured
+from examples import _command_line
 
 SIZES = {
     "1 MB": (84, 32, 32, 3),
@@ -135,6 +136,8 @@ def verdicts(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             for r in rows
             if tuple(r[k] for k in _HEAD) == head and "ms" in r
         }
+        if not timed.keys() >= {"ours", "our pass"}:  # --only left out the copy
+            continue
         shipped = {w: r["x ours"] for w, r in timed.items() if w in peers.SHIPPED}
         fastest = min(shipped, key=lambda who: shipped[who].median, default=None)
         libraries = {w: x for w, x in shipped.items() if w in peers.LIBRARIES}
@@ -212,61 +215,82 @@ def picture(rows: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def main() -> None:
-    parser = _measure.arguments(__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _measure.arguments("transform", __doc__)
     parser.add_argument(
-        "--only", nargs="*", default=[], help="words of the cases to run"
+        "--only", nargs="+", default=[], help="words of the cases to run"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     contenders = {"copy": copy, "our draw": drawing, **peers.SHIPPED}
     known_words = {*contenders, *peers.COMPILED}
     who = set(args.only) & known_words
     words = set(args.only) - known_words
-    cases = [
-        (Case(*way, dtype, shape, 10 if shape[1] == 32 else 1000), size)
+    cases = {
+        f"{method} {per} {dtype} {size}": (
+            Case(method, per, dtype, shape, 10 if shape[1] == 32 else 1000),
+            size,
+        )
         for size, shape in (QUICK if args.quick else SIZES).items()
         for dtype in (DTYPES[:1] if args.quick else DTYPES)
-        for way in WAYS
-        if words <= {*way, dtype, size}
-    ]
+        for method, per in WAYS
+        if words <= {method, per, dtype, size}
+    }
     if not cases:
-        raise SystemExit(
+        parser.error(
             f"--only: no case is {args.only}; words are {WAYS}, {DTYPES}, and of those "
             f"to be measured {sorted(known_words)}."
         )
     options: dict[str, Any] = {"rounds": 101, "seconds": 2.5, "sample": 0.005}
     if args.quick:
         options = {"rounds": 21, "seconds": 0.5, "sample": 0.002}
-    rows = _measure.known("transform", args).get("rows", []) if args.only else []
-    with _measure.progress("transform") as bar:
-        task = bar.add_task("", total=len(cases))
-        for case, size in cases:
-            bar.update(
-                task, description=f"{case.method} {case.per} {case.dtype} {size}"
-            )
-            compiled: Mapping[str, peers.Builder]
-            compiled = {} if args.quick or case.dtype != "float32" else peers.COMPILED
-            wanted = {
-                name: build
-                for name, build in {**contenders, **compiled}.items()
-                if not who or name in who
-            }
-            found = list(measure(case, size, wanted, **options))
-            anew = {tuple(row[k] for k in (*_HEAD, "who")) for row in found}
-            rows = [r for r in rows if tuple(r[k] for k in (*_HEAD, "who")) not in anew]
-            rows += found
-            bar.advance(task)
+    _measure.check_out(parser, "transform", args)
+    try:
+        known = _measure.known("transform", args) if args.only else {}
+    except ValueError as error:
+        parser.error(str(error))
+
+    def rows_of(case: tuple[Case, str]) -> list[dict[str, Any]]:
+        compiled: Mapping[str, peers.Builder]
+        compiled = {} if args.quick or case[0].dtype != "float32" else peers.COMPILED
+        wanted = {
+            name: build
+            for name, build in {**contenders, **compiled}.items()
+            if not who or name in who
+        }
+        return list(measure(*case, wanted, **options))
+
+    with _command_line.Interruption() as interruption:
+        found = _measure.measured(interruption, "transform", cases, rows_of)
+        rows = merged(known.get("rows", []), found)
+        if found:
+            missing = [case for case in cases if case not in found]
+            report(rows, args, missing)
+
+
+def merged(
+    known: list[dict[str, Any]], found: Mapping[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the rows that are known but for those found anew, and these."""
+    new = [row for rows in found.values() for row in rows]
+    anew = {tuple(row[k] for k in (*_HEAD, "who")) for row in new}
+    kept = [r for r in known if tuple(r[k] for k in (*_HEAD, "who")) not in anew]
+    rows = [*kept, *new]
     rows.sort(key=lambda row: (DTYPES.index(row["dtype"]), row["bytes"]))
+    return rows
+
+
+def report(rows: list[dict[str, Any]], args: Any, missing: list[str]) -> None:
+    """Print the tables, and write the JSON and the picture."""
     measured = [row for row in rows if "ms" in row]
     _measure.show("transform: times", measured)
-    missing = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
+    absent = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
     columns = ("who", "not measured")
-    _measure.show("not measured", [dict(zip(columns, m)) for m in sorted(missing)])
+    _measure.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
     bars = list(verdicts(rows))
     _measure.show("transform: bars", bars)
     found = {"peers": peers.versions(), "bars": bars, "rows": rows}
-    _measure.write("transform", __doc__, args, found, picture(rows))
+    _measure.write("transform", __doc__, args, found, picture(rows), missing)
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -12,6 +12,7 @@ something: 1 is what is hoped for.
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
+from examples import _command_line
 from mixup_jax import _devices
 
 DRIVERS = ("pmap", "jit + mesh")
@@ -134,8 +136,11 @@ def scaled(driver: str, counts: tuple[int, ...], share: int, **options: Any) -> 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
     """Draw the efficiency with mixing relative to that without."""
-    figure, axes = plt.subplots(1, len(DRIVERS), figsize=(10, 3.6), sharey=True)
-    for axis, driver in zip(axes, DRIVERS):
+    drivers = list(dict.fromkeys(row["driver"] for row in rows))
+    figure, (axes,) = plt.subplots(
+        1, len(drivers), figsize=(5 * len(drivers), 3.6), sharey=True, squeeze=False
+    )
+    for axis, driver in zip(axes, drivers):
         for k, name in enumerate(list(MIXERS)[1:]):
             shown = [r for r in rows if (r["driver"], r["mixing"]) == (driver, name)]
             counts = np.array([row["devices"] for row in shown]) * (1 + 0.04 * k)
@@ -155,29 +160,37 @@ def picture(rows: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def main() -> None:
-    args = _measure.arguments(__doc__).parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _measure.arguments("weak_scaling", __doc__)
+    args = parser.parse_args(argv)
     jax.config.update("jax_num_cpu_devices", COUNTS[-1])  # before the first is used
     available = len(jax.devices())
     counts = tuple(n for n in ((1, 2) if args.quick else COUNTS) if n <= available)
     if len(counts) < 2:
-        raise SystemExit(
-            f"weak_scaling: needs two devices or more, and there is {available}. Run "
-            "it on the host: JAX_PLATFORMS=cpu."
+        parser.error(
+            f"expected two devices or more; got {available}. Run it on the host: "
+            "JAX_PLATFORMS=cpu."
         )
+    _measure.check_out(parser, "weak_scaling", args)
     options: dict[str, Any] = {"rounds": 25, "seconds": 45.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0}
-    rows: list[dict[str, Any]] = []
-    with _measure.progress("weak scaling") as bar:
-        task = bar.add_task("", total=len(DRIVERS))
-        for driver in DRIVERS:
-            bar.update(task, description=driver)
-            rows += scaled(driver, counts, 2 if args.quick else 16, **options)
-            bar.advance(task)
-    _measure.show("Weak scaling", rows)
-    _measure.write("weak_scaling", __doc__, args, {"rows": rows}, picture(rows))
+    with _command_line.Interruption() as interruption:
+        found = _measure.measured(
+            interruption,
+            "weak scaling",
+            {driver: driver for driver in DRIVERS},
+            lambda driver: scaled(driver, counts, 2 if args.quick else 16, **options),
+        )
+        rows = [row for each in found.values() for row in each]
+        if rows:
+            _measure.show("Weak scaling", rows)
+            missing = [driver for driver in DRIVERS if driver not in found]
+            record = {"rows": rows}
+            _measure.write(
+                "weak_scaling", __doc__, args, record, picture(rows), missing
+            )
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -6,10 +6,8 @@
 "drivers".
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any  # model
 
 import jax
@@ -23,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mixup_jax as mx
-from examples.datasets import DATASETS
+from examples import _command_line, _on_devices
 
 
 # --- model
@@ -107,20 +105,18 @@ def loss_of(forward):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
-    if args.devices:
-        jax.config.update("jax_num_cpu_devices", args.devices)
-    devices = jax.device_count()
-    data = DATASETS[args.data](args.data_dir)
+    parser = _on_devices.arguments(
+        "BatchNorm and Dropout in a train step on several devices."
+    )
+    choices = [*DRIVERS, "explicit"]  # drivers
+    parser.add_argument("--driver", choices=choices, default="auto")
+    args, data = _on_devices.parsed(parser, argv)
+    if args.driver not in DRIVERS:  # drivers
+        parser.error(NO_EXPLICIT)  # drivers
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
     steps = len(images) // args.batch_size
-    if not steps or args.batch_size % devices:
-        raise SystemExit(
-            f"--batch-size: expected a multiple of the {devices} devices, at most "
-            f"{len(images)}; got {args.batch_size}."
-        )
-    key_init, key = jax.random.split(jax.random.key(args.seed))
+    key_init, key = jax.random.split(_command_line.key(args.seed))
     tx = optax.adamw(5e-3, weight_decay=0.1)
     state, forward, predict = build(key_init, images[:1], len(data.classes), tx)
     predict = jax.jit(predict)
@@ -128,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_step = DRIVERS[args.driver](mx.training.train_step(loss_of(forward), mixer))
     shuffle = np.random.default_rng(args.seed)
     bar = Console(stderr=True)
-    print(f"{args.data} on {devices} devices, {args.driver}")
+    print(f"{args.data} on {jax.device_count()} devices, {args.driver}")
     for epoch in range(1, args.epochs + 1):
         order = shuffle.permutation(len(images))
         losses = []
@@ -141,29 +137,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"epoch {epoch}: loss {np.mean(losses):.4f}, accuracy {accuracy:.2%}")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="BatchNorm and Dropout in a train step on several devices."
-    )
-    add = parser.add_argument
-    add("--driver", choices=[*DRIVERS, "explicit"], default="auto")  # drivers
-    add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=Path, help="the original files")
-    add("--devices", type=positive, help="on a CPU: make it this many")
-    add("--epochs", type=positive, default=10)
-    add("--batch-size", type=positive, default=64)
-    add("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
-    if args.driver not in DRIVERS:  # drivers
-        parser.error(NO_EXPLICIT)  # drivers
-    return args
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1; got {text}.")
-    return int(text)
-
-
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -266,6 +266,15 @@ def _batches(folder: Path) -> dict[str, bytes]:
     )
 
 
+BROKEN_ARCHIVE = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    KeyError,  # a link to a member that is not there
+)
+
+
 def _archived_batches(archive: Path) -> dict[str, bytes]:
     members = {f"{CIFAR10_FOLDER}/{name}": b"" for name in CIFAR10_FILES}
     try:
@@ -275,7 +284,7 @@ def _archived_batches(archive: Path) -> dict[str, bytes]:
                 content = tar.extractfile(member) if member.name in members else None
                 if content is not None:
                     members[member.name] = content.read()
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except BROKEN_ARCHIVE as error:
         raise _damaged(
             archive, "a whole tar.gz archive", f"a broken one ({error})"
         ) from error

@@ -7,7 +7,7 @@ how much of the plane lies between the classes: where neither has a probability 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,15 @@ import numpy as np
 import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress
 
 import mixup_jax as mx
+from examples import _command_line
+
+CHUNK = 500  # steps in one call; SIGINT waits for the end of it
+MOST_STEPS = 10_000_000
+TICKS = np.linspace(-3, 3, 201, dtype=np.float32)
 
 
 def ring_around_blob(key, size: int):
@@ -35,8 +41,13 @@ def ring_around_blob(key, size: int):
     return ring + noise, labels
 
 
-def train(mixer, points, labels, steps: int, seed: int):
-    """Return the function `points -> p(y = 1 | points)` that was learned."""
+def program(mixer, points, labels, steps: int, key):
+    """Return what trains on all points in each step.
+
+    Returns:
+      The first state, the keys of the steps, `advance(state, keys) -> state`, and
+      `probability(state, x)`, which is p(y = 1 | x).
+    """
     model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(64), nn.relu, nn.Dense(1)])
     apply = jax.jit(model.apply)
 
@@ -46,7 +57,7 @@ def train(mixer, points, labels, steps: int, seed: int):
         losses = optax.losses.sigmoid_binary_cross_entropy(logits, y)
         return jnp.mean(losses), {}
 
-    key_init, key_order, key_step = jax.random.split(jax.random.key(seed), 3)
+    key_init, key_order, key_step = jax.random.split(key, 3)
     params = model.init(key_init, points)
     state = mx.training.TrainState.create(params, optax.adam(3e-3))
     step = mx.training.train_step(loss, mixer)
@@ -56,48 +67,87 @@ def train(mixer, points, labels, steps: int, seed: int):
         state, _ = step(state, key_step, (points[order], labels[order]))
         return state, None
 
-    keys = jax.random.split(key_order, steps)
-    state, _ = jax.jit(lambda state: jax.lax.scan(shuffled, state, keys))(state)
-    return lambda x: jax.nn.sigmoid(apply(state.params, x)[:, 0])
+    @jax.jit
+    def advance(state, keys):
+        return jax.lax.scan(shuffled, state, keys)[0]
+
+    def probability(state, x):
+        return jax.nn.sigmoid(apply(state.params, x)[:, 0])
+
+    return state, jax.random.split(key_order, steps), advance, probability
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="ERM beside Mixup on a toy problem.")
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    args = parser.parse_args(argv)
+def train(mixer, points, labels, steps: int, key):
+    """Return the function `points -> p(y = 1 | points)` that was learned."""
+    state, keys, advance, probability = program(mixer, points, labels, steps, key)
+    return partial(probability, advance(state, keys))
 
-    points, labels = ring_around_blob(jax.random.key(args.seed), 300)
-    ticks = np.linspace(-3, 3, 201, dtype=np.float32)
-    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    mixers = {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=args.alpha)}
 
+def train_each(
+    mixers: Mapping[str, mx.Mixer], points, labels, steps: int, key
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of a method and p(y = 1 | x) on the grid, as each is trained."""
+    grid = np.stack(np.meshgrid(TICKS, TICKS), axis=-1)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        for name, mixer in mixers.items():
+            task = bar.add_task(name, total=steps)
+            state, keys, advance, probability = program(
+                mixer, points, labels, steps, key
+            )
+            for first in range(0, steps, CHUNK):
+                some = keys[first : first + CHUNK]
+                state = jax.block_until_ready(advance(state, some))
+                bar.advance(task, len(some))
+            p = probability(state, grid.reshape(-1, 2))
+            yield name, np.asarray(p).reshape(grid.shape[:2])
+
+
+def draw(planes: Mapping[str, np.ndarray], points, labels) -> Figure:
     edge = {"edgecolor": "white", "linewidth": 0.3}
     figure = Figure(figsize=(9, 4.4), layout="constrained")
-    for i, (name, mixer) in enumerate(track(mixers.items(), "training"), start=1):
-        probability = train(mixer, points, labels, args.steps, args.seed)
-        p = np.asarray(probability(grid)).reshape(len(ticks), len(ticks))
-        between = np.mean((p > 0.1) & (p < 0.9))
-        print(f"{name}: 0.1 < p(y=1|x) < 0.9 on {between:.0%} of the plane")
-
-        axes = figure.add_subplot(1, 2, i, aspect="equal", title=name)
+    for i, (name, p) in enumerate(planes.items(), start=1):
+        axes = figure.add_subplot(1, len(planes), i, aspect="equal", title=name)
         levels = np.linspace(0, 1, 11)
-        shades = axes.contourf(ticks, ticks, p, levels, cmap="Blues", alpha=0.8)
-        axes.contour(ticks, ticks, p, [0.5], colors="black", linewidths=1)
+        shades = axes.contourf(TICKS, TICKS, p, levels, cmap="Blues", alpha=0.8)
+        axes.contour(TICKS, TICKS, p, [0.5], colors="black", linewidths=1)
         for label, color in enumerate(("#009e73", "#e69f00")):
             x, y = np.asarray(points)[np.asarray(labels) == label].T
             axes.scatter(x, y, s=9, color=color, label=f"y = {label}", **edge)
         axes.set(xticks=[], yticks=[])
         axes.legend(loc="upper right", fontsize=8)
-        if i == len(mixers):
+        if i == len(planes):
             figure.colorbar(shades, ax=figure.axes, shrink=0.85, label="p(y = 1 | x)")
-    args.out.mkdir(parents=True, exist_ok=True)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.decision_boundary",
+        description="ERM beside Mixup on a toy problem.",
+    )
+    add = parser.add_argument
+    add("--alpha", type=_command_line.nonnegative_float, default=1.0)
+    add("--steps", type=_command_line.whole(1, MOST_STEPS), default=1000)
+    add("--seed", type=_command_line.seed, default=0)
+    add("--out", type=Path, default=Path("results"), help="for the picture")
+    args = parser.parse_args(argv)
     picture = args.out / "decision_boundary.png"
-    figure.savefig(picture, dpi=150)
-    print(f"Written: {picture}")
+    _command_line.check_writable(parser, picture)
+
+    key = _command_line.key(args.seed)
+    points, labels = ring_around_blob(key, 300)
+    mixers = {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=args.alpha)}
+    with _command_line.Interruption() as interruption:
+        planes = {}
+        trained = train_each(mixers, points, labels, args.steps, key)
+        for name, p in interruption.until(trained):
+            planes[name] = p
+            between = np.mean((p > 0.1) & (p < 0.9))
+            print(f"{name}: 0.1 < p(y=1|x) < 0.9 on {between:.0%} of the plane")
+        if planes:
+            draw(planes, points, labels).savefig(picture, dpi=150)
+            print(f"Written: {picture}")
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

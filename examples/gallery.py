@@ -4,10 +4,10 @@ python -m examples.gallery --data fashion_mnist --data-dir DIR
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import jax
 import matplotlib
 
 matplotlib.use("Agg")
@@ -15,9 +15,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import mixup_jax as mx
-from examples.datasets import DATASETS
+from examples import _command_line
+from examples.datasets import DATASETS, Images
 
 SHARE = mx.ratios.truncated(mx.ratios.uniform(), 0.35, 0.65)  # so that both are seen
+MOST_PAIRS = 100  # in one picture
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 MIXERS = {
     "mixup": partial(mx.mixup, ratio=SHARE),
     "cutmix": partial(mx.cutmix, ratio=SHARE),
@@ -25,32 +28,23 @@ MIXERS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=DATASETS, default="digits")
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results/gallery.png"))
-    args = parser.parse_args()
-
-    data = DATASETS[args.data](args.data_dir)
-    # Of each class one, so that every pair holds two classes.
-    chosen = [
-        np.flatnonzero(data.train_labels == k)[args.seed]
-        for k in np.arange(2 * args.pairs) % len(data.classes)
-    ]
+def main(argv: Sequence[str] | None = None) -> None:
+    args, data = parse(argv)
+    chosen = choose(data, 2 * args.pairs, args.seed)
     images = data.train_images[chosen].astype(np.float32) / 255
     labels = data.train_labels[chosen]
     targets = mx.losses.one_hot(labels, len(data.classes))
 
-    key = jax.random.key(args.seed)
+    key = _command_line.key(args.seed)
     rows = {"example": (images, targets), "partner": (images[1::2].repeat(2, 0), None)}
     for name, mixer in MIXERS.items():
         rows[name], _ = mixer(key, (images, targets))
 
     figure, axes = plt.subplots(
-        len(rows), args.pairs, figsize=(1.7 * args.pairs, 1.95 * len(rows))
+        len(rows),
+        args.pairs,
+        figsize=(1.7 * args.pairs, 1.95 * len(rows)),
+        squeeze=False,
     )
     for line, (name, (pictures, soft)) in zip(axes, rows.items()):
         for i, axis in enumerate(line):
@@ -62,9 +56,56 @@ def main() -> None:
                 axis.set_title(words(np.asarray(soft[2 * i]), data.classes), fontsize=8)
         line[0].set_ylabel(name, fontsize=10)
     figure.tight_layout()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=90)
     print(f"wrote {args.out}")
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.gallery", description=(__doc__ or "").splitlines()[0]
+    )
+    add = parser.add_argument
+    add("--data", choices=DATASETS, default="digits")
+    add("--data-dir", type=_command_line.folder, help="the original files")
+    add("--pairs", type=_command_line.whole(1, MOST_PAIRS), default=5)
+    add("--seed", type=_command_line.seed, default=0)
+    add("--out", type=Path, default=Path("results/gallery.png"), help="the picture")
+    args = parser.parse_args(argv)
+    if args.out.suffix.lower() not in SUFFIXES:
+        parser.error(
+            f"--out: expected a file that ends in one of {', '.join(SUFFIXES)}; got "
+            f"{args.out}."
+        )
+    _command_line.check_writable(parser, args.out)
+    try:
+        data = DATASETS[args.data](args.data_dir)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    counts = np.bincount(data.train_labels)
+    counts = counts[counts > 0]
+    most = len(counts) * int(counts.min()) // 2 if len(counts) > 1 else 0
+    if args.pairs > most:
+        parser.error(
+            f"--pairs: expected at most {most}, for which the data have examples of "
+            f"two classes; got {args.pairs}."
+        )
+    return args, data
+
+
+def choose(data: Images, count: int, seed: int) -> list[int]:
+    """Return rows of the training part, of each class in turn, none of them twice.
+
+    With the classes in turn every pair holds two of them. `seed` says with which
+    example of each class to begin.
+    """
+    of_class = [
+        np.flatnonzero(data.train_labels == k) for k in np.unique(data.train_labels)
+    ]
+    return [
+        int(rows[(seed + i // len(of_class)) % len(rows)])
+        for i in range(count)
+        for rows in [of_class[i % len(of_class)]]
+    ]
 
 
 def words(target: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -76,4 +117,4 @@ def words(target: np.ndarray, classes: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -5,10 +5,8 @@
 `pmap_linen.py` is the same program but for the lines marked "model" and "driver".
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 import mixup_jax as mx
-from examples.datasets import DATASETS
+from examples import _command_line, _on_devices
 
 
 # --- model
@@ -62,13 +60,11 @@ def drive(step):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
-    if args.devices:
-        jax.config.update("jax_num_cpu_devices", args.devices)
-    data = DATASETS[args.data](args.data_dir)
+    parser = _on_devices.arguments("Mixup in a train step on several devices.")
+    args, data = _on_devices.parsed(parser, argv)
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
-    key_init, key = jax.random.split(jax.random.key(args.seed))
+    key_init, key = jax.random.split(_command_line.key(args.seed))
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
@@ -83,8 +79,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_step = drive(mx.training.train_step(loss, mixer))
     shuffle = np.random.default_rng(args.seed)
     steps = len(images) // args.batch_size
-    if not steps:
-        raise SystemExit(f"--batch-size: expected at most {len(images)} images")
     bar = Console(stderr=True)
     print(f"{args.data} on {jax.device_count()} devices")
     for epoch in range(1, args.epochs + 1):
@@ -99,18 +93,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"epoch {epoch}: loss {np.mean(losses):.4f}, test error {error:.2%}")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Mixup in a train step on several devices."
-    )
-    parser.add_argument("--data", choices=DATASETS, default="digits")
-    parser.add_argument("--data-dir", type=Path, help="the original files")
-    parser.add_argument("--devices", type=int, help="on a CPU: make it this many")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

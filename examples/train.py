@@ -5,14 +5,15 @@
 
 The seeds of a method are trained together, in one compiled program. At the end there
 are a table of test errors, `train_DATA.json` with every error of every epoch, and
-`train_DATA.png` with the learning curves and a row of mixed examples. The digits take
-half a minute on a CPU; the others are for an accelerator, or for --limit and --epochs.
+`train_DATA.png` with the learning curves and a row of mixed examples; Ctrl-C ends the
+training and leaves them of the epochs that are done. The digits take half a minute on a
+CPU; the others are for an accelerator, or for --limit and --epochs.
 """
 
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import mixup_jax as mx
+from examples import _command_line
 from examples.datasets import DATASETS, Images
 
 
@@ -169,12 +171,11 @@ def augmented(key, images):
 
 def train_all(
     mixers: dict[str, mx.Mixer], data: Images, recipe: Recipe, seed: int
-) -> dict[str, np.ndarray]:
-    """Return the test errors of each method, float[epochs, seeds]."""
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of a method and its test errors, float[seeds], for each epoch."""
     start, epoch = program(data, recipe)
-    keys = jax.random.split(jax.random.key(seed), (recipe.seeds, 2))
+    keys = jax.random.split(_command_line.key(seed), (recipe.seeds, 2))
     started = jax.jit(jax.vmap(start))(keys[:, 0])
-    errors = {}
     with Progress(
         TextColumn("{task.description:<8}"),
         BarColumn(),
@@ -186,14 +187,13 @@ def train_all(
         for name, mixer in mixers.items():
             task = progress.add_task(name, total=recipe.epochs, now="compiling")
             run = jax.jit(jax.vmap(partial(epoch, mixer)))
-            states, curve = started, []
+            states = started
             for _ in range(recipe.epochs):
                 states, error = run(states, keys[:, 1])
-                curve.append(np.asarray(error))
-                now = f"test error {100 * curve[-1].mean():.2f}%"
+                error = np.asarray(error)
+                now = f"test error {100 * error.mean():.2f}%"
                 progress.update(task, advance=1, now=now)
-            errors[name] = np.stack(curve)
-    return errors
+                yield name, error
 
 
 def mean_and_error(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,14 +208,18 @@ def amount(mean: Any, error: Any) -> str:
     return f"{mean:.2f} %" if np.isnan(error) else f"{mean:.2f} ± {error:.2f} %"
 
 
-def table(errors: dict[str, np.ndarray], title: str) -> Table:
+def table(errors: dict[str, np.ndarray], title: str, epochs: int) -> Table:
+    is_whole = all(len(curve) == epochs for curve in errors.values())
     table = Table(title=title)
     table.add_column("method")
     table.add_column("mean ± standard error", justify="right")
     table.add_column("of each seed", justify="right")
+    if not is_whole:
+        table.add_column("epochs", justify="right")
     for name, curve in errors.items():
         each = "  ".join(f"{100 * e:.2f}" for e in curve[-1])
-        table.add_row(name, amount(*mean_and_error(100 * curve[-1])), each)
+        done = [] if is_whole else [f"{len(curve)} of {epochs}"]
+        table.add_row(name, amount(*mean_and_error(100 * curve[-1])), each, *done)
     return table
 
 
@@ -247,8 +251,10 @@ def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) ->
         cell.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         cell.set_xlabel(label, fontsize=8)
         cell.set(xticks=[], yticks=[])
+    for cell in cells[len(mixed) :]:  # --limit may leave fewer
+        cell.set_axis_off()
     cells[0].set_title("mixup", loc="left", fontsize=10)
-    cells[4].set_title("cutmix", loc="left", fontsize=10)
+    cells[len(mixed) // 2].set_title("cutmix", loc="left", fontsize=10)
     figure.savefig(file, dpi=150)
 
 
@@ -275,43 +281,57 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
         prog="python -m examples.train",
         description="ERM, Mixup, CutMix and their mixture on real images.",
     )
-    add = parser.add_argument
+    add, size = parser.add_argument, _command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=Path, help="the original files; else they are downloaded")
+    add(
+        "--data-dir",
+        type=_command_line.folder,
+        help="the original files; else they are downloaded",
+    )
     add("--methods", nargs="+", choices=COLORS, default=list(COLORS))
-    add("--alpha", type=float, default=1.0, help="lam ~ Beta(alpha, alpha)")
-    add("--epochs", type=int)
-    add("--seeds", type=int, help="how many networks of each method")
-    add("--batch-size", type=int)
-    add("--learning-rate", type=float)
-    add("--limit", type=int, help="train on the first LIMIT examples")
-    add("--seed", type=int, default=0)
+    add(
+        "--alpha",
+        type=_command_line.nonnegative_float,
+        default=1.0,
+        help="lam ~ Beta(alpha, alpha)",
+    )
+    add("--epochs", type=size)
+    add("--seeds", type=size, help="how many networks of each method")
+    add("--batch-size", type=size)
+    add("--learning-rate", type=_command_line.positive_float)
+    add("--limit", type=size, help="take the first LIMIT examples of both parts")
+    add("--seed", type=_command_line.seed, default=0)
     add("--out", type=Path, default=Path("results"), help="for the picture and JSON")
     args = parser.parse_args(argv)
 
-    given = {k: v for k, v in vars(args).items() if v is not None}
-    for name in ("epochs", "seeds", "batch_size", "learning_rate", "limit"):
-        if name in given and not given[name] > 0:
-            option = "--" + name.replace("_", "-")
-            parser.error(f"{option}: expected more than 0; got {given[name]}.")
-    if not args.alpha >= 0:
-        parser.error(f"--alpha: expected at least 0; got {args.alpha}.")
+    args.picture = args.out / f"train_{args.data}.png"
+    args.json = args.picture.with_suffix(".json")
+    _command_line.check_writable(parser, args.picture, args.json)
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
         data = DATASETS[args.data](args.data_dir)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    if args.limit:
-        data = data._replace(
-            train_images=data.train_images[: args.limit],
-            train_labels=data.train_labels[: args.limit],
-        )
+    data = Images(
+        data.train_images[: args.limit],
+        data.train_labels[: args.limit],
+        data.test_images[: args.limit],
+        data.test_labels[: args.limit],
+        data.classes,
+    )
+    given = {k: v for k, v in vars(args).items() if v is not None}
     recipe = RECIPES[args.data]
     recipe = recipe._replace(**{k: v for k, v in given.items() if k in recipe._fields})
-    if recipe.batch_size > len(data.train_labels):
+    examples = len(data.train_labels)
+    if recipe.batch_size > examples:
         parser.error(
-            f"--batch-size: expected at most the {len(data.train_labels)} examples to "
-            f"train on; got {recipe.batch_size}."
+            f"--batch-size: expected at most the {examples} examples to train on; got "
+            f"{recipe.batch_size}."
+        )
+    most = _command_line.LARGEST_INT // (examples // recipe.batch_size)
+    if recipe.epochs > most:
+        parser.error(
+            f"--epochs: expected at most {most}, which is 2**31 steps; got "
+            f"{recipe.epochs}."
         )
     return args, data, recipe
 
@@ -319,29 +339,48 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
 def main(argv: Sequence[str] | None = None) -> None:
     args, data, recipe = parse(argv)
     examples, tests = len(data.train_labels), len(data.test_labels)
-    print(f"{args.data}: {examples} examples to train on, {tests} to test with")
+    said = f"{args.data}: {examples} examples to train on, {tests} to test with"
+    print(said, flush=True)
     available = methods(args.alpha)
     mixers = {name: available[name] for name in args.methods}
-    errors = train_all(mixers, data, recipe, args.seed)
+    with _command_line.Interruption() as interruption:
+        curves: dict[str, list[np.ndarray]] = {}
+        training = train_all(mixers, data, recipe, args.seed)
+        for name, error in interruption.until(training):
+            curves.setdefault(name, []).append(error)
+        if curves:
+            errors = {name: np.stack(curve) for name, curve in curves.items()}
+            write(errors, args, data, recipe)
 
+
+def write(
+    errors: dict[str, np.ndarray],
+    args: argparse.Namespace,
+    data: Images,
+    recipe: Recipe,
+) -> None:
+    """Print the table, and write the picture and JSON, of the epochs that are done."""
+    missing = {name: recipe.epochs - len(errors.get(name, ())) for name in args.methods}
+    missing = {name: epochs for name, epochs in missing.items() if epochs}
     seeds = "one seed" if recipe.seeds == 1 else f"{recipe.seeds} seeds"
-    title = f"{args.data}: test error after epoch {recipe.epochs}, {seeds}"
-    Console().print(table(errors, title))
+    after = "interrupted" if missing else f"after epoch {recipe.epochs}"
+    title = f"{args.data}: test error {after}, {seeds}"
+    Console().print(table(errors, title, recipe.epochs))
     spread = "" if recipe.seeds == 1 else ", mean ± standard error"
-    picture = args.out / f"train_{args.data}.png"
-    draw(errors, data, f"{args.data}, {seeds}{spread}", picture)
+    draw(errors, data, f"{args.data}, {seeds}{spread}", args.picture)
     results = {
         "data": args.data,
-        "examples": examples,
+        "examples": len(data.train_labels),
         "alpha": args.alpha,
         "seed": args.seed,
         **recipe._asdict(),
+        "interrupted": bool(missing),
+        "epochs_missing": missing,
         "test_error": {name: curve.T.tolist() for name, curve in errors.items()},
     }
-    file = picture.with_suffix(".json")
-    file.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"Written: {picture}, {file}")
+    args.json.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"Written: {args.picture}, {args.json}")
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

@@ -26,6 +26,7 @@ from flax import linen as nn
 from flax.training.train_state import TrainState
 
 import mixup_jax as mx
+from examples import _command_line
 from examples.datasets import DATASETS
 
 PROCESSES = 2
@@ -84,11 +85,14 @@ def run(processes: int, args: argparse.Namespace) -> list[float]:
         command += ["--devices", str(args.devices)]
         command += ["--batch-size", str(args.batch_size)]
         command += ["--coordinator", f"127.0.0.1:{free_port()}"]
-        workers = [
-            subprocess.Popen([*command, "--process", str(process), "--out", str(file)])
-            for process, file in enumerate(files)
-        ]
+        workers: list[subprocess.Popen] = []
         try:
+            for process, file in enumerate(files):
+                mine = ["--process", str(process), "--out", str(file)]
+                # Of a session of its own: Ctrl-C is for this process alone.
+                workers.append(
+                    subprocess.Popen([*command, *mine], start_new_session=True)
+                )
             while any(worker.poll() is None for worker in workers):
                 failed = [worker.poll() for worker in workers if worker.poll()]
                 if failed:
@@ -117,26 +121,32 @@ def free_port() -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Two processes train as one.")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--devices", type=int, default=4, help="of both together")
-    parser.add_argument("--timeout", type=float, default=300, help="in seconds")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.two_processes",
+        description="Two processes train as one.",
+    )
+    add, size = parser.add_argument, _command_line.positive_int
+    add("--steps", type=size, default=20)
+    add("--batch-size", type=size, default=64)
+    add("--devices", type=_command_line.devices, default=4, help="of both together")
+    add("--timeout", type=_command_line.positive_float, default=300, help="in seconds")
     # What follows is for the processes that this one starts.
-    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--processes", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--coordinator", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    add("--process", type=_command_line.whole(0), help=argparse.SUPPRESS)
+    add("--processes", type=size, help=argparse.SUPPRESS)
+    add("--coordinator", help=argparse.SUPPRESS)
+    add("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.steps < 1:
-        parser.error(f"--steps: expected at least 1; got {args.steps}.")
-    if args.devices < PROCESSES or args.devices % PROCESSES:
+    if args.devices % PROCESSES:
         parser.error(f"--devices: expected an even number; got {args.devices}.")
-    if args.batch_size < 1 or args.batch_size % args.devices:
+    examples = len(DATASETS["digits"](None).train_labels)
+    if args.batch_size % args.devices or args.batch_size > examples:
         parser.error(
-            f"--batch-size: expected a multiple of the {args.devices} devices; got "
-            f"{args.batch_size}."
+            f"--batch-size: expected a multiple of the {args.devices} devices, at most "
+            f"the {examples} examples to train on; got {args.batch_size}."
         )
+    worker = (args.process, args.processes, args.coordinator, args.out)
+    if len({value is None for value in worker}) > 1:
+        parser.error("--process and the like are for what this program itself starts.")
     return args
 
 
@@ -157,4 +167,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _command_line.start(main)

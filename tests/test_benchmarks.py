@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import json
-import sys
 import time
 
 import jax
@@ -219,26 +218,57 @@ def test_a_script_writes_json_and_a_picture(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(growth, constant, size)
     monkeypatch.setattr(growth, "QUICK", {"classes": (2, 4)})
     out = tmp_path / "new" / "folder"
-    monkeypatch.setattr(sys, "argv", ["growth", "--quick", "--out", str(out)])
-    growth.main()
+    growth.main(["--quick", "--out", str(out)])
     record = json.loads((out / "growth.json").read_text())
     assert record["question"] == str(growth.__doc__).splitlines()[0]
     assert record["device"]["platform"] == "cpu"
     assert record["device"]["kind"]
     assert record["date"]
+    assert (record["interrupted"], record["missing"]) == (False, [])
     assert len(record["rows"]) == 2 * 3
     assert (out / "growth.png").stat().st_size > 1000
     assert "ps a byte" in capsys.readouterr().out
-    args = _measure.arguments("").parse_args()
+    args = _measure.arguments("growth", "").parse_args(["--out", str(out)])
     known = _measure.known("growth", args)["rows"]
     assert known[0]["ps a byte"] == _measure.Ratio(*record["rows"][0]["ps a byte"])
     assert _measure.known("transform", args) == {}
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setattr(sys, "argv", ["growth", "--out", str(file / "below")])
-    args = _measure.arguments("?").parse_args()
+    parser = _measure.arguments("growth", "?")
+    args = parser.parse_args(["--out", str(file / "below")])
     with pytest.raises(SystemExit, match=r"--out: could not write into .*below"):
         _measure.write("growth", "?", args, {}, None)
+
+
+def test_what_was_written_before_has_to_be_readable(tmp_path, capsys):
+    (tmp_path / "train_step.json").write_text('{"rows": [{"ms": [1, 2]}]}')
+    with pytest.raises(SystemExit) as exit_:
+        train_step.main(["--only", "mlp", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "train_step.json: expected what this benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        (train_step, ["--quick", "--only", "vit_s16"], "some of mlp, cnn with --quick"),
+        (transform, ["--only", "mixup", "cutmix"], "--only: no case is"),
+        (transform, ["--only", "nobody"], "--only: no case is"),
+    ],
+)
+def test_cases_that_are_not_there(script, arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        script.main([*arguments, "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_peer_alone_is_measured_without_a_verdict():
+    case = Case("mixup", "batch", "float32", TINY)
+    rows = measured(case, {"naive JAX": peers.naive})
+    assert set(rows) == {"naive JAX"}
+    assert list(transform.verdicts(list(rows.values()))) == []

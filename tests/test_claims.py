@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import signal
 import sys
 import types
 
@@ -258,41 +260,118 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
     assert "reproduced" in capsys.readouterr().out
 
 
-def test_a_claim_without_its_data_says_so_and_the_others_run(tmp_path, capsys):
-    runner.main(["uci", "report", "--out", str(tmp_path), "--quick"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert "uci: not run" in said
+def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        runner.main(["uci", "report", "--out", str(tmp_path), "--quick"])
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "error: uci: not run, its data are not there" in said
     assert "--data-dir DIR" in said
     assert not (tmp_path / "uci.json").exists()
+    assert "not run: its data" in (tmp_path / "README.md").read_text()
 
 
-def test_a_broken_file_does_not_stop_all(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def scripted(monkeypatch):
+    """Let claims, in this order, be what functions of the options return."""
+
+    def script(**claims):
+        def imported(name):
+            run = claims[name.rpartition(".")[2]]
+            return types.SimpleNamespace(run=run, __doc__="It helps.\n\nA source.")
+
+        monkeypatch.setattr(runner.importlib, "import_module", imported)
+        known = types.SimpleNamespace(seconds_before=0.0)
+        monkeypatch.setattr(runner, "Runs", lambda *args: known)
+        monkeypatch.setattr(runner, "CLAIMS", tuple(claims))
+
+    return script
+
+
+def test_a_broken_file_does_not_stop_all(tmp_path, scripted, capsys):
     def broken(options):
         raise ValueError("my.csv, line 3: expected 4 fields, got [2]")
 
-    script = types.SimpleNamespace(run=broken, __doc__="It helps.\n")
-    monkeypatch.setattr(runner.importlib, "import_module", lambda name: script)
-    monkeypatch.setattr(runner, "Runs", lambda *args: types.SimpleNamespace())
-    monkeypatch.setattr(runner, "CLAIMS", ("uci", "gan"))
+    scripted(uci=broken, gan=broken)
     (tmp_path / "uci.json").write_text("found before, and of no file that is there")
     with pytest.raises(SystemExit, match="broken: uci, gan"):
         runner.main(["all", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("line 3: expected 4 fields, got [2]") == 2
     assert (tmp_path / "README.md").read_text().count("not run: my.csv, line 3") == 2
-    with pytest.raises(ValueError, match="line 3"):
+    with pytest.raises(SystemExit) as exit_:
         runner.main(["gan", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "error: gan: not run, my.csv, line 3" in capsys.readouterr().err
+
+
+def test_an_interrupted_all_reports_the_claims_that_ended(tmp_path, scripted, capsys):
+    def interrupted(options):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on after SIGINT")
+
+    scripted(uci=lambda options: found(), gan=interrupted, cifar=interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        runner.main(["all", "--out", str(tmp_path)])
+    assert exit_.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert json.loads((tmp_path / "uci.json").read_text())["claim"] == "It helps."
+    report = (tmp_path / "README.md").read_text()
+    assert "less: 1.000" not in report
+    assert "faster: -2.000 ± 0.500 s" in report
+    assert report.count("not run: interrupted") == 2
+
+
+def test_a_report_of_broken_files_is_one_line(tmp_path, capsys):
+    (tmp_path / "uci.json").write_text('{"claim": "cut o')
+    with pytest.raises(SystemExit) as exit_:
+        runner.main(["report", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "the report needs the files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["uci", "--table", "nothing.csv"], "nothing.csv: expected a file"),
+        (
+            ["uci", "--table", "{table}", "--label", "nix"],
+            "among 'a', 'b', 'c' or an i",
+        ),
+        (["uci", "--table", "{table}", "--label", "3"], "an index below 3, got 3"),
+        (["uci", "--table", "{table}", "--label", "²"], "among 'a', 'b', 'c' or an i"),
+        (["gan", "--table", "{table}"], "--table: expected with the claim uci"),
+        (["all", "--table", "{table}"], "--table: expected with the claim uci"),
+        (["uci", "--label", "kind"], "--label: expected with --table FILE"),
+        (["speech", "--data-dir", "nowhere"], "nowhere: expected a folder"),
+        (["speech", "--data-dir", "{table}"], "expected a folder, but it is a file"),
+        (["speech", "--data-dir", "{folder}"], "the folder 'fsdd' in it"),
+        (["regression", "--data-dir", "{folder}"], "the folder 'airfoil' in it"),
+        (["features", "--out", "{table}"], "--out: could not write"),
+    ],
+)
+def test_a_claim_that_cannot_be_run_is_one_line(arguments, message, tmp_path, capsys):
+    table, out = tmp_path / "my.csv", tmp_path / "out"
+    table.write_text("a,b,c\n1,2,x\n3,4,y\n")
+    words = [word.format(table=table, folder=tmp_path) for word in arguments]
+    with pytest.raises(SystemExit) as exit_:
+        runner.main(["--out", str(out), *words])
+    assert exit_.value.code == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert message in errors[-1]
+    assert not (out / "uci.json").exists()
 
 
 @pytest.mark.parametrize("seeds", ["1", "0", "-1", "many"])
 def test_fewer_than_two_seeds_have_no_interval(seeds, capsys):
     with pytest.raises(SystemExit):
         runner.main(["gan", "--seeds", seeds])
-    assert "expected 2 or more" in capsys.readouterr().err
+    assert "expected a whole number, from 2 to" in capsys.readouterr().err
 
 
-def test_a_table_of_ones_own_leaves_the_report_alone():
+def test_a_table_of_ones_own_leaves_the_report_alone(tmp_path):
+    (tmp_path / "mine.csv").touch()
     parser = runner._arguments()
-    args = parser.parse_args(["uci", "--table", "mine.csv"])
+    args = parser.parse_args(["uci", "--table", str(tmp_path / "mine.csv")])
     assert runner._place(args) == "tables/mine"
 
 

@@ -246,6 +246,15 @@ def test_cifar10_names_a_corrupt_archive(tmp_path, small_batches):
         datasets.cifar10(tmp_path)
 
 
+def test_cifar10_names_an_archive_with_a_link_to_nothing(tmp_path, small_batches):
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", mode="w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        member.type, member.linkname = tarfile.SYMTYPE, "elsewhere.bin"
+        tar.addfile(member)
+    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz: expected a whole"):
+        datasets.cifar10(tmp_path)
+
+
 def test_cifar10_names_the_members_that_an_archive_lacks(tmp_path, small_batches):
     files = cifar_files()
     del files["data_batch_2.bin"]

@@ -38,9 +38,12 @@ def output(example: str, *arguments: object) -> str:
 
 
 def test_quickstart():
-    found = re.fullmatch(r"test accuracy ([\d.]+)%\n", output("quickstart"))
-    assert found
-    assert float(found[1]) > 85
+    rows = re.findall(r"(\w+) +([\d.]+) ± ([\d.]+)\n", output("quickstart"))
+    assert [name for name, *_ in rows] == ["ERM", "Mixup", "saved"]
+    (erm, _), (mixed, _), (saved, error) = ((float(m), float(e)) for _, m, e in rows)
+    assert erm - mixed == pytest.approx(saved, abs=0.02)
+    # It shows a gain only as long as it is one.
+    assert saved > 2 * error > 0
 
 
 # The main job.
@@ -50,12 +53,13 @@ def test_train(tmp_path):
     methods = ("erm", "mixture")
     small = ("--epochs", 2, "--seeds", 2, "--limit", 256, "--out", tmp_path)
     said = output("train", *small, "--methods", *methods)
-    assert "256 examples to train on, 360 to test with" in said
+    assert "256 examples to train on, 256 to test with" in said
     for name in methods:
         assert re.search(rf"{name} +│ +[\d.]+ ± [\d.]+ % │( +[\d.]+){{2}}", said)
     assert (tmp_path / "train_digits.png").read_bytes().startswith(PNG)
     results = json.loads((tmp_path / "train_digits.json").read_text())
     assert results["epochs"] == 2
+    assert (results["interrupted"], results["epochs_missing"]) == (False, {})
     errors = np.array([results["test_error"][name] for name in methods])
     assert errors.shape == (2, 2, 2), "methods, seeds, epochs"
     assert np.all((errors > 0) & (errors < 0.95))
@@ -67,10 +71,10 @@ def test_train(tmp_path):
     [
         (["--data", "imagenet"], "invalid choice: 'imagenet'"),
         (["--methods", "cutout"], "invalid choice: 'cutout'"),
-        (["--epochs", "0"], "--epochs: expected more than 0; got 0"),
-        (["--seeds", "-1"], "--seeds: expected more than 0; got -1"),
-        (["--learning-rate", "nan"], "--learning-rate: expected more than 0; got nan"),
-        (["--alpha", "-1"], "--alpha: expected at least 0; got -1"),
+        (["--epochs", "0"], "--epochs: expected a whole number, from 1 to"),
+        (["--epochs", "100000000"], "--epochs: expected at most 97612893, which is"),
+        (["--learning-rate", "nan"], "--learning-rate: expected a finite number, abov"),
+        (["--alpha", "-1"], "--alpha: expected a finite number, 0 or more; got -1"),
         (["--limit", "8"], "expected at most the 8 examples to train on; got 64"),
         (["--data", "cifar10", "--data-dir", "nowhere"], "nowhere: expected a folder"),
     ],
@@ -122,7 +126,7 @@ def test_the_two_programs_differ_in_marked_lines_alone():
 
 
 def without_marked_lines(lines: list[str]) -> list[str]:
-    start = lines.index("import argparse")  # the docstring is above
+    start = lines.index("import jax")  # the docstring is above
     kept, marked = [], False
     for line in lines[start:]:
         if line.startswith("# --- end of"):
@@ -155,7 +159,7 @@ def test_the_two_with_batch_norm_differ_in_marked_lines_alone():
     programs = [(ROOT / "examples" / f"{n}.py").read_text().splitlines() for n in names]
     nnx, linen = (without_marked_lines(lines) for lines in programs)
     assert nnx == linen
-    assert len(nnx) > len(programs[0]) / 2
+    assert len(nnx) > 0.4 * len(programs[0])
     assert all(not re.search("nnx|linen|[a-z]mesh|pmapped", line) for line in nnx)
 
 
@@ -171,11 +175,11 @@ def test_linen_says_why_it_has_no_explicit_driver(capsys):
     ("arguments", "message"),
     [
         (["--driver", "tpu"], "invalid choice: 'tpu'"),
-        (["--devices", "0"], "--devices: expected at least 1; got 0"),
-        (["--epochs", "-1"], "--epochs: expected at least 1; got -1"),
-        (["--batch-size", "0"], "--batch-size: expected at least 1; got 0"),
-        (["--batch-size", "12"], "expected a multiple of the 8 devices, at most 1437"),
-        (["--batch-size", "1440"], "expected a multiple of the 8 devices, at most 143"),
+        (
+            ["--batch-size", "12"],
+            "a multiple of the 8 devices, at most the 1437 examples",
+        ),
+        (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
     ],
 )
 def test_batch_norm_with_bad_arguments(arguments, message, capsys):
@@ -221,11 +225,13 @@ def test_two_processes_that_differ_are_told(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["--devices", "3"], "--devices: expected an even number; got 3"),
-        (["--batch-size", "6"], "a multiple of the 4 devices; got 6"),
-        (["--steps", "0"], "--steps: expected at least 1; got 0"),
+        (["--batch-size", "6"], "a multiple of the 4 devices, at most"),
+        (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
+        (["--process", "1"], "what this program itself starts"),
     ],
 )
 def test_two_processes_with_bad_arguments(arguments, message, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as exit_:
         two_processes.main(arguments)
+    assert exit_.value.code == 2
     assert message in capsys.readouterr().err

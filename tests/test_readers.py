@@ -529,6 +529,19 @@ def test_a_broken_zip_is_named(tmp_path):
         _recordings.spoken_digits(tmp_path)
 
 
+@pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 99)])  # flags, compression
+def test_a_zip_that_cannot_be_unpacked_is_named(field, value, tmp_path):
+    file = zipped(tmp_path, RECORDINGS) / "speech.zip"
+    content = bytearray(file.read_bytes())
+    # The directory of the archive repeats what stands before each file.
+    for sign, shift in ((b"PK\x03\x04", -2), (b"PK\x01\x02", 0)):
+        for found in re.finditer(re.escape(sign), bytes(content)):
+            content[found.start() + field + shift] = value
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"speech\.zip: expected a whole zip"):
+        _recordings.spoken_digits(tmp_path)
+
+
 def test_a_folder_without_one_zip_of_recordings_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="one zip file of recordings, got none"):
         _recordings.spoken_digits(tmp_path)

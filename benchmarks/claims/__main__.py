@@ -6,20 +6,20 @@
     python -m benchmarks.claims report
 
 Each prints ours beside the published numbers and states the verdict, and writes a JSON
-file and a picture. A run that was interrupted goes on where it stopped. `all` runs
-every claim, says which could not be run and why, and writes the report; `report` writes
-it anew from the files.
+file and a picture. A run that was interrupted goes on where it stopped when it is asked
+for again. `all` runs every claim, says which could not be run and why, and writes the
+report, interrupted or not; `report` writes it anew from the files.
 """
 
 import argparse
 import datetime
 import importlib
 import json
-import os
-import sys
+import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import rich.console
@@ -30,6 +30,7 @@ from benchmarks import _measure
 from benchmarks.claims import _report
 from benchmarks.claims._claim import Found, NotRun, Options
 from benchmarks.claims._runs import Runs
+from examples import _command_line
 
 CLAIMS = (
     "uci",
@@ -46,31 +47,79 @@ CLAIMS = (
 )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    args = _arguments().parse_args(arguments)
-    names = CLAIMS if "all" in args.claims else args.claims
+class Ran(NamedTuple):
+    """A claim that was run, what was found, and the seconds that it took."""
+
+    name: str
+    title: str
+    source: str
+    found: Found
+    seconds: float
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _arguments()
+    args = parser.parse_args(argv)
+    is_all = "all" in args.claims
+    names = [n for n in dict.fromkeys(args.claims) if n not in ("all", "report")]
+    names = list(CLAIMS) if is_all else names
+    if args.table and (is_all or names != ["uci"]):
+        parser.error(
+            f"--table: expected with the claim uci; got it with {args.claims}."
+        )
+    if args.label is not None and not args.table:
+        parser.error("--label: expected with --table FILE, whose column it names.")
     out = args.out or _measure.RESULTS / "claims" / _place(args)
+    is_reporting = is_all or "report" in args.claims
+    files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
+    files += [out / "runs" / f"{name}.jsonl" for name in names]
+    files += [out / name for name in _report.FILES if is_reporting]
+    _command_line.check_writable(parser, *files)
+
     missing, broken = {}, {}
+    with _command_line.Interruption() as interruption:
+        found = _each(names, args, out, missing, broken)
+        done = [_keep(ran, args, out) for ran in interruption.until(found)]
+        failed = {**missing, **broken}
+        left = [name for name in names if name not in {*done, *failed}]
+        # What was found before is still there.
+        left = [name for name in left if not (out / f"{name}.json").exists()]
+        failed |= dict.fromkeys(left, "interrupted")
+        if is_reporting:
+            try:
+                for file in _report.write(out, CLAIMS, failed):
+                    print(f"wrote {file}")
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                parser.error(
+                    f"the report needs the files that the claims wrote into {out}; got "
+                    f"{type(error).__name__}: {error}. Run the claim again."
+                )
+    if not is_all and failed:
+        whys = "; ".join(f"{name}: not run, {why}" for name, why in failed.items())
+        parser.error(whys)
+    if broken:
+        raise SystemExit(f"broken: {', '.join(broken)}")
+
+
+def _each(
+    names: Sequence[str],
+    args: argparse.Namespace,
+    out: Path,
+    missing: dict[str, str],
+    broken: dict[str, str],
+) -> Iterator[Ran]:
+    """Yield what each claim found; say why in ``missing`` or ``broken`` where not."""
     for name in names:
-        if name == "report":
-            continue
         try:
-            _run(name, args, out)
+            yield _run(name, args, out)
+            continue
         except NotRun as error:
             missing[name] = str(error)
         except (OSError, ValueError) as error:  # one broken file does not stop all
-            if "all" not in args.claims:
-                raise
             broken[name] = str(error)
-        else:
-            continue
-        why = {**missing, **broken}[name]
-        rich.console.Console().print(f"{name}: not run, {why}", markup=False)
-    if "all" in args.claims or "report" in args.claims:
-        for file in _report.write(out, CLAIMS, {**missing, **broken}):
-            print(f"wrote {file}")
-    if broken:
-        raise SystemExit(f"broken: {', '.join(broken)}")
+        if "all" in args.claims:
+            why = {**missing, **broken}[name]
+            rich.console.Console().print(f"{name}: not run, {why}", markup=False)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -79,22 +128,24 @@ def _arguments() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add = parser.add_argument
     choices = [*CLAIMS, "all", "report"]
-    parser.add_argument("claims", nargs="+", choices=choices, metavar="CLAIM")
-    parser.add_argument("--data-dir", type=Path, help="folder of the data")
-    parser.add_argument("--full", action="store_true", help="full size, for a GPU")
-    parser.add_argument("--quick", action="store_true", help="only show that it runs")
-    parser.add_argument("--seeds", type=_at_least_two, help="how many")
-    parser.add_argument("--table", type=Path, help="uci: a CSV or ARFF file instead")
-    parser.add_argument("--label", default=-1, help="uci: its label column")
-    parser.add_argument("--out", type=Path, help="folder for results")
+    add(
+        "claims",
+        nargs="+",
+        choices=choices,
+        metavar="CLAIM",
+        help=f"one or more of {', '.join(choices)}",
+    )
+    add("--data-dir", type=_command_line.folder, help="folder of the data")
+    add("--full", action="store_true", help="full size, for a GPU")
+    add("--quick", action="store_true", help="only show that it runs")
+    # One has no interval.
+    add("--seeds", type=_command_line.whole(2), help="how many, 2 or more")
+    add("--table", type=_command_line.file, help="uci: a CSV or ARFF file instead")
+    add("--label", help="uci: its label column, a name or an index (default: the last)")
+    add("--out", type=Path, help="folder for results")
     return parser
-
-
-def _at_least_two(text: str) -> int:
-    if not text.isdigit() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"expected 2 or more; got {text}")
-    return int(text)
 
 
 def _place(args: Any) -> str:
@@ -103,12 +154,9 @@ def _place(args: Any) -> str:
     return table or ("quick" if args.quick else "full" if args.full else "")
 
 
-def _run(name: str, args: Any, out: Path) -> None:
+def _run(name: str, args: Any, out: Path) -> Ran:
     script = importlib.import_module(f"benchmarks.claims.{name}")
-    title = (script.__doc__ or "").strip().splitlines()[0]
-    label = args.label
-    if isinstance(label, str) and label.lstrip("-").isdigit():
-        label = int(label)
+    title, _, source = (script.__doc__ or "").strip().partition("\n")
     start = time.perf_counter()
     with _measure.progress(name) as bar:
         runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
@@ -119,10 +167,23 @@ def _run(name: str, args: Any, out: Path) -> None:
             quick=args.quick,
             seeds=args.seeds,
             table=args.table,
-            label=label,
+            label=_label(args),
         )
         found: Found = script.run(options)
     seconds = time.perf_counter() - start + runs.seconds_before
+    return Ran(name, title, source.strip(), found, seconds)
+
+
+def _label(args: argparse.Namespace) -> str | int:
+    """Return the label column, an index where it reads as one."""
+    if args.label is None:
+        return -1
+    return int(args.label) if re.fullmatch(r"-?[0-9]+", args.label) else args.label
+
+
+def _keep(ran: Ran, args: Any, out: Path) -> str:
+    """Print what a claim found and write its files; return its name."""
+    name, title, source, found, seconds = ran
     for heading, rows in found.tables.items():
         _measure.show(f"{title}\n{heading}", rows)
     _measure.show("verdicts", [_row(part) for part in found.parts])
@@ -130,7 +191,7 @@ def _run(name: str, args: Any, out: Path) -> None:
         print(line)
     record = {
         "claim": title,
-        "source": (script.__doc__ or "").strip().partition("\n")[2].strip(),
+        "source": source,
         "command": _command(name, args),
         "date": datetime.date.today().isoformat(),
         "device": _measure.device(),
@@ -145,6 +206,7 @@ def _run(name: str, args: Any, out: Path) -> None:
     (out / f"{name}.json").write_text(text + "\n")
     found.figure.savefig(out / f"{name}.png", dpi=110)
     print(f"{seconds:.0f} s; wrote {out / name}.json and .png")
+    return name
 
 
 def _command(name: str, args: Any) -> str:
@@ -153,7 +215,7 @@ def _command(name: str, args: Any) -> str:
     words += [f"--{size}" for size in ("full", "quick") if getattr(args, size)]
     words += [f"--seeds {args.seeds}"] * (args.seeds is not None)
     if args.table:
-        words += [f"--table {args.table.name}", f"--label {args.label}"]
+        words += [f"--table {args.table.name}", f"--label {_label(args)}"]
     return " ".join(words)
 
 
@@ -167,10 +229,4 @@ def _row(part: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, run it again", file=sys.stderr)
-        sys.stdout.flush()
-        # A program that still runs in the background crashes an orderly exit.
-        os._exit(130)
+    _command_line.start(main)

@@ -46,7 +46,8 @@ def spoken_digits(data_dir: str | os.PathLike[str]) -> Recordings:
     try:
         with zipfile.ZipFile(archive) as zipped:
             found = sorted(_recordings(archive, zipped))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # RuntimeError: said to be encrypted, or packed in a way that is not known.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(
             f"{archive}: expected a whole zip file, got a broken one ({error}). "
             "Replace it with the original."

@@ -102,6 +102,7 @@ PUBLISHED = [
     },
 ]
 
+FILES = ("README.md", "report.html")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 STYLE = """
@@ -132,7 +133,7 @@ def write(
         if name not in failed and (folder / f"{name}.json").exists()
     }
     missing = {name: failed.get(name, "") for name in names if name not in records}
-    files = [folder / "README.md", folder / "report.html"]
+    files = [folder / name for name in FILES]
     folder.mkdir(parents=True, exist_ok=True)
     files[0].write_text("\n".join(_markdown(records, missing)) + "\n")
     files[1].write_text("\n".join(_html(folder, records, missing)) + "\n")

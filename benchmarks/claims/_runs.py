@@ -66,10 +66,11 @@ class Runs:
     def _remember(self, line: str) -> None:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:  # a run that was cut off while it was written
-            return
-        if row["version"] == self._version:
-            self._known[row["id"]] = row["result"]
+            version, name, result = row["version"], row["id"], row["result"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return  # a run that was cut off while it was written
+        if version == self._version:
+            self._known[name] = result
 
     def many(
         self,

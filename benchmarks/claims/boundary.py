@@ -38,11 +38,10 @@ PUBLISHED = {  # half way, at the points: ERM, Mixup
 
 def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
     """Train on a ring around a blob; return how p(y = 1 | x) lies in the plane."""
-    points, labels = decision_boundary.ring_around_blob(
-        jax.random.key(setting["seed"]), POINTS
-    )
+    key = jax.random.key(setting["seed"])
+    points, labels = decision_boundary.ring_around_blob(key, POINTS)
     mixer = functools.partial(mx.mixup, alpha=setting["alpha"])
-    probability = decision_boundary.train(mixer, points, labels, steps, setting["seed"])
+    probability = decision_boundary.train(mixer, points, labels, steps, key)
     grid = jnp.stack(jnp.meshgrid(TICKS, TICKS), axis=-1)
     p = probability(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     angles = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)

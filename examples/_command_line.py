@@ -1,0 +1,186 @@
+"""What the command lines of the examples and the benchmarks have in common.
+
+Types for `add_argument`, so that a bad value is one line and exit code 2; a check that
+results can be written, made before the work and not after it; keys from seeds of any
+size; and SIGINT, which ends the work but not the writing of what it has finished.
+"""
+
+import argparse
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Self, TypeVar, cast
+
+import jax
+import numpy as np
+
+T = TypeVar("T")
+
+INTERRUPTED = 128 + signal.SIGINT
+LARGEST_INT = 2**31 - 1  # steps and sizes are int32 in JAX
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+MOST_DEVICES = 256  # a CPU that is made into more needs minutes to start
+
+
+def whole(low: int, high: int | None = LARGEST_INT) -> Callable[[str], int]:
+    """Return a type for whole numbers from `low` to `high`."""
+    wanted = f"{low} or more" if high is None else f"from {low} to {high}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:  # also for more digits than Python reads
+            number = low - 1
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number, {wanted}; got {_shortened(text)}"
+            )
+        return number
+
+    return parse
+
+
+positive_int = whole(1)
+devices = whole(1, MOST_DEVICES)
+seed = whole(0, None)
+
+
+def positive_float(text: str) -> float:
+    """A type for float32 numbers above 0."""
+    return _real(text, "above 0", lambda number: number > 0)
+
+
+def nonnegative_float(text: str) -> float:
+    """A type for float32 numbers from 0 up."""
+    return _real(text, "0 or more", lambda number: number >= 0)
+
+
+def _real(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (fits(number) and number <= LARGEST_FLOAT):
+        raise argparse.ArgumentTypeError(
+            f"expected a finite number, {wanted}; got {_shortened(text)}"
+        )
+    return number
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}... ({len(text)} characters)"
+
+
+def folder(text: str) -> Path:
+    """A type for folders that are there."""
+    path = Path(text)
+    if not path.is_dir():
+        found = "it is a file" if path.exists() else "there is nothing of that name"
+        raise argparse.ArgumentTypeError(f"{path}: expected a folder, but {found}")
+    return path
+
+
+def file(text: str) -> Path:
+    """A type for files that are there."""
+    path = Path(text)
+    if not path.is_file():
+        found = "it is a folder" if path.exists() else "there is nothing of that name"
+        raise argparse.ArgumentTypeError(f"{path}: expected a file, but {found}")
+    return path
+
+
+def check_writable(parser: argparse.ArgumentParser, *files: Path) -> None:
+    """Exit with code 2 unless each of `files`, named by --out, can be written."""
+    for path in files:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not path.exists()
+            path.open("ab").close()
+            if is_new:
+                path.unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            parser.error(
+                f"--out: could not write {path} ({reason}). Give a place that can be "
+                "written."
+            )
+
+
+def key(seed: int) -> jax.Array:
+    """Return a PRNG key for a seed from 0 up, another one for every seed.
+
+    `jax.random.key` looks at the last 32 bits alone; those before are folded in.
+    """
+    found = jax.random.key(np.uint32(seed % 2**32))
+    while seed := seed >> 32:
+        found = jax.random.fold_in(found, np.uint32(seed % 2**32))
+    return found
+
+
+class Interruption:
+    """Lets SIGINT end the work, and what was finished still be written down.
+
+    with Interruption() as interruption:
+        for row in interruption.until(work()):  # SIGINT ends the loop,
+            rows.append(row)
+        write(rows)                             # and waits for the end of this.
+
+    Leaving the block then raises SystemExit with code 130, after a line on stderr.
+
+    Attributes:
+      came: whether SIGINT has come.
+    """
+
+    came = False
+    _may_raise = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def until(self, pieces: Iterable[T]) -> Iterator[T]:
+        """Yield `pieces` until SIGINT, which stops the making of one at any point."""
+        making, end = iter(pieces), object()
+        # The flag is looked at too: an exception within a callback of the garbage
+        # collector is lost.
+        while not self.came:
+            try:
+                self._may_raise = True
+                piece = next(making, end)
+                self._may_raise = False
+            except KeyboardInterrupt:
+                return
+            if piece is end:
+                return
+            yield cast(T, piece)
+
+    def _handle(self, *_: object) -> None:
+        self.came = True
+        if self._may_raise:
+            self._may_raise = False
+            raise KeyboardInterrupt
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        if self.came and kind is None:
+            print("interrupted; what had finished is kept", file=sys.stderr)
+            raise SystemExit(INTERRUPTED)
+
+
+def start(main: Callable[[], object]) -> None:
+    """Call the `main` of a program; SIGINT is a line on stderr and exit code 130."""
+    try:
+        main()
+        return
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    except SystemExit as exit_:
+        if exit_.code != INTERRUPTED:
+            raise
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # What XLA still runs in the background crashes an orderly exit.
+    os._exit(INTERRUPTED)

@@ -460,7 +460,9 @@ def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
     """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``, whose work a matrix unit does."""
     a, b = _near_zero(a_parts, b_parts)
     # Of numbers far from 0 the products would cancel badly.
-    centre, _ = _mean(b)
+    finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
+    total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
+    centre = total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1)
     a, b = a - centre, b - centre
     both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
@@ -468,24 +470,13 @@ def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
 
 
 def _near_zero(a: list[Array], b: list[Array]) -> tuple[Array, Array]:
-    """Return both less one number for each feature, float32, as exact as they are."""
+    """Return both less one of the rows of ``b``, float32, as exact as they are."""
     if len(b) == 1 and b[0].dtype == jnp.float32:
         return a[0], b[0]
-    rounded = _difference(b, [jnp.zeros_like(part) for part in b])
-    mean, finite = _mean(rounded)
-    # One of the numbers: the mean itself need not be exact in parts.
-    away = jnp.where(finite, jnp.abs(rounded - mean), jnp.inf)
-    nearest = jnp.argmin(away, axis=0).astype(jnp.int32)
-    chosen = _positions(rounded.shape[0])[:, None] == nearest[None]
-    origin = [jnp.sum(jnp.where(chosen, p, 0), axis=0, keepdims=True) for p in b]
-    return _difference(a, origin), _difference(b, origin)
-
-
-def _mean(rows: Array) -> tuple[Array, Array]:
-    """Return the mean ``[1, F]`` of the finite rows, and which are, bool ``[B, 1]``."""
-    finite = jnp.all(jnp.isfinite(rows), axis=1, keepdims=True)
-    total = jnp.sum(jnp.where(finite, rows, 0), axis=0, keepdims=True)
-    return total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1), finite
+    finite = jnp.all(jnp.isfinite(functools.reduce(jnp.add, b)), axis=1)
+    chosen = _positions(finite.shape[0]) == jnp.argmax(finite).astype(jnp.int32)
+    row = [jnp.sum(jnp.where(chosen[:, None], x, 0), axis=0, keepdims=True) for x in b]
+    return _difference(a, row), _difference(b, row)
 
 
 def _parts(leaf: Any) -> list[Array]:

@@ -310,11 +310,13 @@ def number(
     if not is_concrete(value):
         return
     values = np.asarray(value, np.float64)
-    wrong = values[~((values >= low) & (values <= high))]
-    if wrong.size:
+    within = (values >= low) & (values <= high)
+    if not within.all():
+        wrong = np.asarray(value)[~within].flat[0].item()
+        got = f"{wrong:g}" if isinstance(wrong, float) else str(wrong)
         bounds = f"in [{low:g}, {high:g}]" if high < np.inf else f"of at least {low:g}"
         raise ValueError(
-            f"{name}: expected a number {bounds}; got {wrong[0]:g}. {advice}".strip()
+            f"{name}: expected a number {bounds}; got {got}. {advice}".strip()
         )
 
 

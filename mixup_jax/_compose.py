@@ -89,7 +89,7 @@ def choose(
         # One key for all: an example uses the draw of one mixer alone, and mixers that
         # share a pairing draw the same partners.
         drawn = [mixer(jax.random.clone(key_mix), batch) for mixer in mixers]
-        mixes = [mix for _, mix in drawn]
+        mixes = [_of_one_dtype(mix) for _, mix in drawn]
         index = _drawn_index(key_choice, _partners_here(mixes), each, by)
         merged = _merged(mixes, index)
         # Targets that nobody mixes may have any dtype.
@@ -279,6 +279,15 @@ def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     if isinstance(wanted, str):
         return batch[wanted]
     return {name: batch[name] for name in wanted} or None
+
+
+def _of_one_dtype(mix: Mix) -> Mix:
+    """Return a mix, which may be of a user's mixer, in the dtypes of all others."""
+    lam, partner = (
+        jnp.asarray(mix.lam, jnp.float32),
+        jnp.asarray(mix.partner, jnp.int32),
+    )
+    return dataclasses.replace(mix, lam=lam, partner=partner)
 
 
 def _moving(mixes: Sequence[Mix]) -> Sequence[Mix]:

@@ -412,6 +412,21 @@ def test_what_a_mixer_does_beyond_its_mix_is_lost_when_it_is_chosen():
     np.testing.assert_array_equal(y, mix.targets(SOFT))
 
 
+def test_a_mix_of_wider_dtypes_is_chosen():
+    def swapped(key, batch):
+        mix = mx.Mix(np.full(4, 0.25), np.array([1, 0, 3, 2]))  # type: ignore
+        return mix.batch(batch), mix
+
+    with jax.enable_x64(True):
+        mixer = mx.choose([swapped, mx.mixup, mx.erm], [0.6, 0.2, 0.2])
+        (x, _), mix = mixer(KEY, (IMAGE, SOFT))
+        (alone, _), _ = swapped(KEY, (IMAGE, SOFT))
+    assert (mix.lam.dtype, mix.partner.dtype) == (jnp.float32, jnp.int32)
+    chosen = np.asarray(mix.lam) == 0.25
+    assert chosen.any()
+    np.testing.assert_array_equal(x[chosen], alone[chosen])
+
+
 def test_names_go_outermost():
     mixer = mx.choose([mx.on_keys(mx.mixup, inputs="image")], [1.0])
     with pytest.raises(

@@ -314,14 +314,14 @@ BAD = {
             k, (x, y), pairing=lambda k, b: mx.Partners(2**32 + LABELS, own(4).move)
         ),
         ValueError,
-        ["pairing: index: expected a number in [0, 3]", "got 4.29", "count from 0"],
+        ["pairing: index: expected a number in [0, 3]", "got 42949672", "count from 0"],
     ),
     "given partners that would wrap": (
         lambda k, x, y: mx.mixup(
             k, (x, y), pairing=mx.pairings.given([2**32 + 1, 0, 3, 2])
         ),
         ValueError,
-        ["given: expected a number in [0, 3]", "got 4.29", "count from 0"],
+        ["given: expected a number in [0, 3]", "got 42949672", "count from 0"],
     ),
     "same_class without labels": (
         lambda k, x, y: paired(mx.pairings.same_class)(k, (x, None)),
@@ -606,7 +606,7 @@ BAD = {
     "partners that would wrap": (
         lambda k, x, y: mx.Mix(np.ones(4), [1, 0, 2**32 + 3, 2]).partners(y),
         ValueError,
-        ["mix: partner: expected a number in [0, 3]", "got 4.29", "count from 0"],
+        ["mix: partner: expected a number in [0, 3]", "got 42949672", "count from 0"],
     ),
     "partners counted from behind": (
         lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, -1, 2])).partners(y),

@@ -176,6 +176,9 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
 def constant(lam: ArrayLike) -> Ratio:
     """Return a ratio that is always ``lam``: a scalar, or ``[B]`` one per example.
 
+    It may be traced and differentiated by. Where it is exactly 0 or 1, the inputs and
+    targets are one side alone, bit for bit, and their gradient by ``lam`` is 0.
+
     Raises:
       ValueError: a concrete ``lam`` outside [0, 1], or a shape that does not fit.
 
@@ -265,7 +268,12 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
 
 
 def folded(ratio: Ratio) -> Ratio:
-    """Return ``max(lam, 1 - lam)``: the own content always outweighs the partner's.
+    """Return ``max(lam, 1 - lam)``: the own content is drawn to outweigh the partner's.
+
+    This holds for ``lam`` as it is drawn, at least 1/2. What ``cutmix`` and ``fmix``
+    count anew from whole pixels may be less: of 4 x 4 pixels, a box of 3 x 3 is pasted
+    for ``lam = 0.5``, and 7/16 are left. For labels of at least 1/2 pass
+    ``region=partial(regions.box, share=regions.as_drawn)``, or ``regions.blob`` so.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -1,10 +1,10 @@
 """Beta variates without loops, and how they move with their parameters.
 
 Each sampler takes float32 parameters above 0, scalars or ``[size]``, and returns
-float32 ``[size]``. The derivative of a draw by its parameters is that of the draw which
-keeps its place in the distribution, ``d lam / d a = -(d cdf / d a) / density``: the
-gradient of the mean of any function of ``lam`` is then right. That of a sampler's own
-steps would not be, where it rejects.
+float32 ``[size]``. Its derivative by them gives the gradient of the mean of any function
+of ``lam``. Of the steps of a sampler that rejects, the chain rule would not: they also
+decide what is rejected. There it is that of the draw which keeps its place in the
+distribution, ``d lam / d a = -(d cdf / d a) / density``.
 """
 
 import functools
@@ -295,29 +295,30 @@ def _in_place_slopes(
     first, last = jnp.minimum(y, mode), jnp.maximum(y, mode)
     start = jnp.maximum(first - _reach(a, b, first, _DEEP), ends[0])
     stop = jnp.minimum(last + _reach(b, a, -last, _DEEP), ends[1])
+    pieces = zip((start, first, last), (first, last, stop))
+    left, length = (
+        jnp.concatenate(x) for x in zip(*((x, end - x) for x, end in pieces))
+    )
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    nodes = jnp.asarray((1 + nodes[:, None]) / 2, jnp.float32)
-    weights = jnp.asarray(weights[:, None] / 2, jnp.float32)
+    nodes = jnp.asarray((1 + nodes) / 2, jnp.float32)
+    weights = jnp.asarray(weights / 2, jnp.float32)
 
-    def integrals(left: Array, right: Array) -> tuple[Array, Array, Array]:
-        x = left - y + (right - left) * nodes
+    def term(k: ArrayLike) -> tuple[Array, Array, Array]:
+        x = left - y + length * nodes[k]
         log_lam, log_rest = -_softplus_rise(-y, -x), -_softplus_rise(y, x)
-        f = jnp.exp(jnp.minimum(a * log_lam + b * log_rest, _MAX_EXPONENT / 2))
-        f = f * weights * (right - left)
-        return f.sum(axis=0), (f * log_lam).sum(axis=0), (f * log_rest).sum(axis=0)
+        log_f = jnp.minimum(a * log_lam + b * log_rest, _MAX_EXPONENT / 2)
+        f = jnp.exp(log_f) * length * weights[k]
+        return f, f * log_lam, f * log_rest
 
-    inner = integrals(first, last)
-    inner_is_below = y[0] > mode[0]
-    below = [
-        outer + jnp.where(inner_is_below, part, 0.0)
-        for outer, part in zip(integrals(start, first), inner)
-    ]
-    above = [
-        outer + jnp.where(inner_is_below, 0.0, part)
-        for outer, part in zip(integrals(last, stop), inner)
-    ]
-    whole = below[0] + above[0]
-    share = below[0] / jnp.where(whole > 0, whole, 1.0)
-    at = jax.nn.sigmoid(y[0]) * jax.nn.sigmoid(-y[0])
+    # Only where somebody differentiates; without the loop it takes 40 times the memory.
+    zero = left - left  # laid out over the devices as the terms are
+    integrals = jax.lax.fori_loop(
+        0, _NODES, lambda k, sums: jax.tree.map(jnp.add, sums, term(k)), (zero,) * 3
+    )
+    y, is_above = y[0], y[0] <= mode[0]  # where the piece up to the mode lies
+    below = [part[0] + jnp.where(is_above, 0.0, part[1]) for part in integrals]
+    above = [part[2] + jnp.where(is_above, part[1], 0.0) for part in integrals]
+    share = below[0] / jnp.maximum(below[0] + above[0], jnp.finfo(jnp.float32).tiny)
+    at = jax.nn.sigmoid(y) * jax.nn.sigmoid(-y)
     by_a, by_b = (at * (share * above[k] - (1 - share) * below[k]) for k in (1, 2))
     return by_a, by_b

@@ -57,10 +57,10 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     and ``Beta(a, b)`` from two Gamma variates in the logarithm, each the first accepted
     of 5 vectorised Marsaglia-Tsang rounds (none is, about once in 10^7 draws).
 
-    The gradient by ``a`` and ``b`` is that of the draw which keeps its place in the
-    distribution, so that the mean of a function of ``lam`` has the right gradient. It
-    is 0 where ``lam`` is exactly 0, 1/2 or 1; and ``a = 0``, where the distribution
-    jumps, has none: it comes out as 0.
+    The gradient of the mean of any function of ``lam`` by ``a`` and ``b`` is right: for
+    ``Beta(a, b)``, which rejects, it is that of a draw which keeps its place in the
+    distribution, worked out by quadrature in a loop. Where ``lam`` is exactly 0 or 1
+    it is 0, and so it is at ``a = 0``, where the distribution jumps.
 
     Args:
       a: real scalar, at least 0, or ``[B]`` one per example; may be traced (a

@@ -1,10 +1,10 @@
 """Beta variates without loops, and how they move with their parameters.
 
 Each sampler takes float32 parameters above 0, scalars or ``[size]``, and returns
-float32 ``[size]``. Its derivative by them gives the gradient of the mean of any function
-of ``lam``. Of the steps of a sampler that rejects, the chain rule would not: they also
-decide what is rejected. There it is that of the draw which keeps its place in the
-distribution, ``d lam / d a = -(d cdf / d a) / density``.
+float32 ``[size]``. Its derivative by them gives the right gradient of the mean of any
+function of ``lam``. The chain rule over the steps of a sampler that rejects would not:
+they also decide what is rejected. There it is that of the draw which keeps its place in
+the distribution, ``d lam / d a = -(d cdf / d a) / density``.
 """
 
 import functools

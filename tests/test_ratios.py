@@ -59,7 +59,9 @@ PAIRS = [(0.05, 0.05), (0.4, 0.4), (8, 8), (0.3, 5), (2, 0.5), (300, 40), (1e-4,
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 def test_beta_in_a_range(a, b, bounds):
     a, b = float(np.float32(a)), float(np.float32(b))
-    lam = np.sort(np.asarray(traced_range(*bounds)(jax.random.key(1), a, b), float))
+    lam = np.sort(
+        np.asarray(traced_range(*bounds)(jax.random.key(1), a, b), np.float64)
+    )
     assert lam[0] >= bounds[0]
     assert lam[-1] <= bounds[1]
     # float32 has no finer 1 - lam than 6e-8, nor lam near 0 than 1e-38.
@@ -92,7 +94,7 @@ def test_no_float32_leaves_a_range(of, bounds):
 def temporary(ratio_of: Callable[..., mx.Ratio], *given: Any, size: int) -> float:
     """Return the bytes of temporary memory an example."""
     draw = jax.jit(lambda key, *given: ratio_of(*given)(key, partners_of(size)))
-    program = draw.lower(jax.random.key(0), *given).compile()
+    program: Any = draw.lower(jax.random.key(0), *given).compile()
     return program.memory_analysis().temp_size_in_bytes / size
 
 
@@ -123,7 +125,7 @@ def test_a_range_takes_little_memory_on_each_device():
 
     def memory(ratio):
         mixed = jax.jit(partial(mx.mixup, ratio=ratio))
-        program = mixed.lower(jax.random.key(0), (x, None)).compile()
+        program: Any = mixed.lower(jax.random.key(0), (x, None)).compile()
         return program.memory_analysis().temp_size_in_bytes / size
 
     with jax.set_mesh(mesh):
@@ -370,7 +372,7 @@ def test_gradients_by_alpha_are_finite(name):
 
     alphas = jnp.array([0.0, 1e-37, 1e-20, 1e-9, 1e-4, 1e-3, 0.2, 1e3, 1e12, 1e38])
     if name != "per-batch":  # which has one for all
-        assert np.isfinite(jax.jit(jax.grad(total))(jnp.resize(alphas, size))).all()
+        assert np.isfinite(jax.jit(jax.grad(total))(jnp.resize(alphas, (size,)))).all()
     forward = jax.jit(lambda alpha: jax.jvp(total, (alpha,), (1.0,))[1])
     assert np.isfinite([forward(alpha) for alpha in alphas]).all()
 
@@ -444,7 +446,9 @@ def test_the_number_that_was_drawn_keeps_the_range(region, ratio, low, high):
 
     def lam(share):
         mixer = partial(mx.cutmix, ratio=ratio, region=partial(region, share=share))
-        return np.asarray(jax.jit(mixer)(jax.random.key(0), (x, None))[1].lam, float)
+        return np.asarray(
+            jax.jit(mixer)(jax.random.key(0), (x, None))[1].lam, np.float64
+        )
 
     drawn, counted = lam(mx.regions.as_drawn), lam(mx.regions.from_pixels)
     assert low <= drawn.min()

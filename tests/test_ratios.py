@@ -73,7 +73,7 @@ def test_beta_in_a_range(a, b, bounds):
 
 
 def test_each_example_has_its_own_parameters_in_a_range():
-    a = np.tile(np.float32([0.1, 0.0, 20.0, 1e-30]), 25_000)
+    a = np.tile(np.array([0.1, 0.0, 20.0, 1e-30], np.float32), 25_000)
     lam = drawn(jax.jit(truncated(beta(a, 1.0), 0.2, 0.9)), a.size).reshape(-1, 4)
     assert (lam[:, 1] == 1).all()
     for column, alpha in [(0, 0.1), (2, 20.0), (3, 1e-9)]:

@@ -51,7 +51,8 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
     """Return ``w * x + (1 - w) * partner_x``, in float32 if the dtype is narrower.
 
     Where the weight of one side is exactly 0 the other side comes back bit for bit, and
-    a NaN or an infinity behind the zero stays where it is.
+    a NaN or an infinity behind the zero stays where it is. The gradient by ``w`` is 0
+    there.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,8 +71,11 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
         )
     x, partner_x = widened(x), widened(partner_x)
     w = w.astype(x.dtype)
+    alone = (w == 0) | (w == 1)
+    # The derivative by w there is 0 and not 0 times what stands behind a weight of 0.
+    w = jnp.where(alone, jax.lax.stop_gradient(w), w)
     inner = w * x + (1 - w) * partner_x
-    return jnp.where((w == 0) | (w == 1), jnp.where(w == 1, x, partner_x), inner)
+    return jnp.where(alone, jnp.where(w == 1, x, partner_x), inner)
 
 
 def widened(x: ArrayLike) -> Array:

@@ -32,7 +32,9 @@ def cutmix(
         lam[i] = share of the positions outside the box of i
 
     The box covers ``1 - lam`` of the positions for ``lam ~ Beta(alpha, alpha)`` before
-    it is clipped at the borders; ``lam`` is then counted anew from whole pixels.
+    it is clipped at the borders; ``lam`` is then counted anew from whole pixels. So it
+    may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio, and the
+    gradient by ``alpha`` is 0; neither is so for labels by ``share=regions.as_drawn``.
 
     Args:
       key: PRNG key.

@@ -33,7 +33,7 @@ def extrapolate(
       batch: pair ``(inputs, targets)``; inputs any pytree of floating or complex
         arrays. The default pairing takes the classes from the targets.
       by: how far, as a share of the distance, in [0, 1]; one number or ``[B]``, may be
-        traced. 0 is no mixing.
+        traced. 0 is no mixing: there the gradient by it is 0 too.
       pairing: draws the partners; who has none stays as it is.
 
     Returns:

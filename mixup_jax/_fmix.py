@@ -33,6 +33,9 @@ def fmix(
 
     The blobs are where a random field of low frequencies is lowest, and cover a share
     ``1 - lam`` of the positions, ``lam ~ Beta(alpha, alpha)``, rounded to whole ones.
+    So ``lam`` may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio,
+    by half a position, and the gradient by ``alpha`` is 0; neither is so for labels by
+    ``region=partial(regions.blob, share=regions.as_drawn)``.
 
     Args:
       key: PRNG key.

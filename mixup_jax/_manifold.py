@@ -34,7 +34,7 @@ def manifold(
     The model calls ``mix.at(k).inputs(hidden)`` in each of the layers; that returns
     ``hidden`` as it is where another layer was drawn. ``mixup_jax.hidden`` does so for
     Flax models without a change to their code. One program serves all layers, so the
-    draw is a select and not a branch.
+    draw is a select and not a branch. Gradients by ``alpha`` are those of ``mixup``.
 
     Args:
       key: PRNG key.

@@ -39,6 +39,9 @@ class Mix:
     A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
     scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
 
+    The gradient by ``lam`` is 0 where a weight is exactly 0 or 1, since one side then
+    comes back bit for bit; for inputs that a region pastes it is 0 everywhere.
+
     Attributes:
       lam: float32 ``[B]``, the weight of the example's own content, as the labels used
         it.

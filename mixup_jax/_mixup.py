@@ -25,6 +25,9 @@ def mixup(
 
         x~[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner(i)],  lam ~ Beta(alpha, alpha)
 
+    The result has a gradient by ``alpha`` and by a traced ``lam``; it is 0 for examples
+    with ``lam`` exactly 0 or 1, which are one side alone, bit for bit.
+
     Args:
       key: PRNG key.
       batch: pair ``(inputs, targets)``; each any pytree of floating or complex arrays

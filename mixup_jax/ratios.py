@@ -1,10 +1,14 @@
 """How much: ratios draw `lam`, the weight of each example's own content.
 
-A ratio is any callable `(key, partners) -> lam`, float32 `[B]` in [0, 1]. The samplers
-are loop-free: `jax.random.beta` costs while loops, 0.6 MB of HLO and more than a second
-of compile time, and under automatic sharding all-reduces. What is promised is the
-distribution, not the numbers drawn for a key.
+A ratio is any callable `(key, partners) -> lam`, float32 `[B]` in [0, 1]. It may say
+how it is drawn in a range, see `truncated`. The samplers are loop-free:
+`jax.random.beta` costs while loops, 0.6 MB of HLO and more than a second of compile
+time, and under automatic sharding all-reduces. What is promised is the distribution,
+not the numbers drawn for a key.
 """
+
+import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +16,34 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import _checks
+from mixup_jax import _beta, _checks
 from mixup_jax._moves import moved
 from mixup_jax._types import Partners, Ratio
 
 # A float object of its own, so that `alpha=1.0` from a caller can be told apart.
 DEFAULT_ALPHA = float("1")
 
-_GAMMA_ROUNDS = 5
 _REDRAWS = 64
 _RATIO = "mixup_jax.ratios.beta(0.2)"
 _ONE_OR_EACH = "Give one value for all examples, or one for each."
-_MAX_EXPONENT = 80.0  # exp of it is still finite in float32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Known:
+    """A ratio that knows its distribution.
+
+    Attributes:
+      draw: the ratio itself.
+      within: returns the ratio conditioned on ``low <= lam <= high``, two numbers.
+      symmetric: whether ``1 - lam`` is distributed as ``lam``, but for no mixing.
+    """
+
+    draw: Ratio
+    within: Callable[[float, float], Ratio]
+    symmetric: bool = False
+
+    def __call__(self, key: Array, partners: Partners) -> Array:
+        return self.draw(key, partners)
 
 
 def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
@@ -36,6 +56,11 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
     and ``Beta(a, b)`` from two Gamma variates in the logarithm, each the first accepted
     of 5 vectorised Marsaglia-Tsang rounds (none is, about once in 10^7 draws).
+
+    The gradient of the mean of any function of ``lam`` by ``a`` and ``b`` is right: for
+    ``Beta(a, b)``, which rejects, it is that of a draw which keeps its place in the
+    distribution, worked out by quadrature in a loop. Where ``lam`` is exactly 0 or 1
+    it is 0, and so it is at ``a = 0``, where the distribution jumps.
 
     Args:
       a: real scalar, at least 0, or ``[B]`` one per example; may be traced (a
@@ -69,22 +94,33 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     for name, value in given.items():
         _checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
 
-    def draw(key: Array, partners: Partners) -> Array:
-        size = partners.index.shape[0]
+    def parameters(size: int) -> tuple[Array, ...]:
         for name, value in given.items():
             _checks.shaped(value, name, [(), (size,)], _ONE_OR_EACH)
-        own, *rest = (
-            jnp.broadcast_to(jnp.asarray(value, jnp.float32), (size,))
-            for value in given.values()
-        )
+        return tuple(jnp.asarray(value, jnp.float32) for value in given.values())
+
+    def draw(key: Array, partners: Partners) -> Array:
+        size = partners.index.shape[0]
+        own, *rest = (jnp.broadcast_to(x, (size,)) for x in parameters(size))
         if not rest:
-            lam = _symmetric_beta(key, _positive(own), size)
+            lam = _beta.symmetric(key, _positive(own), size)
             return jnp.where(own > 0, lam, 1.0)
         (other,) = rest
-        lam = _asymmetric_beta(key, _positive(own), _positive(other), size)
+        lam = _beta.asymmetric(key, _positive(own), _positive(other), size)
         return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
-    return draw
+    def within(low: float, high: float) -> Ratio:
+        def draw(key: Array, partners: Partners) -> Array:
+            size = partners.index.shape[0]
+            own, *rest = parameters(size)
+            other = rest[0] if rest else own
+            bounds = low, high
+            lam = _beta.truncated(key, _positive(own), _positive(other), size, bounds)
+            return jnp.where((own > 0) & (other > 0), lam, 1.0)
+
+        return draw
+
+    return _Known(draw, within, symmetric=b is None)
 
 
 def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
@@ -112,16 +148,36 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
     most = np.asarray(high, np.float64).item() if _checks.is_concrete(high) else 1
     _checks.number(low, "uniform: low", 0, most, advice)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def bounds() -> tuple[Array, Array]:
+        return jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
+
+    def between(first: Array, last: Array, key: Array, partners: Partners) -> Array:
         u = jax.random.uniform(key, partners.index.shape, jnp.float32)
-        first, last = jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
         return first + (last - first) * u
 
-    return draw
+    def draw(key: Array, partners: Partners) -> Array:
+        return between(*bounds(), key, partners)
+
+    def within(least: float, most: float) -> Ratio:
+        def draw(key: Array, partners: Partners) -> Array:
+            first, last = bounds()
+            edges = _beta.inner_bounds(least, most)
+            lam = between(
+                jnp.clip(first, *edges), jnp.clip(last, *edges), key, partners
+            )
+            return jnp.where(first == 1, 1.0, lam)
+
+        return draw
+
+    concrete = _checks.is_concrete(low) and _checks.is_concrete(high)
+    return _Known(draw, within, symmetric=concrete and bool(low + high == 1))
 
 
 def constant(lam: ArrayLike) -> Ratio:
     """Return a ratio that is always ``lam``: a scalar, or ``[B]`` one per example.
+
+    It may be traced and differentiated by. Where it is exactly 0 or 1, the inputs and
+    targets are one side alone, bit for bit, and their gradient by ``lam`` is 0.
 
     Raises:
       ValueError: a concrete ``lam`` outside [0, 1], or a shape that does not fit.
@@ -141,17 +197,42 @@ def constant(lam: ArrayLike) -> Ratio:
         _checks.shaped(lam, "lam", [(), partners.index.shape], _ONE_OR_EACH)
         return jnp.broadcast_to(jnp.asarray(lam, jnp.float32), partners.index.shape)
 
-    return draw
+    return _Known(draw, lambda low, high: _clipped(draw, low, high))
 
 
 def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
     """Return ``ratio`` conditioned on ``low <= lam <= high``.
 
-    The first of 64 independent draws that falls into the range is taken. Where none
-    does, with probability ``(1 - P[low <= lam <= high])^64``, the last one is clipped.
+    An example that is not mixed stays unmixed: where a parameter of ``beta`` is 0, or a
+    ``constant`` is 1, ``lam`` is 1, whatever the range. So a schedule to ``alpha = 0``
+    switches mixing off. A ratio with no value in the range is clipped to it.
+
+    The range holds for ``lam`` as it is drawn. ``cutmix`` and ``fmix`` count ``lam``
+    anew from whole pixels, and what they count may lie outside. For labels in the range
+    pass ``region=partial(regions.box, share=regions.as_drawn)``; likewise with
+    ``regions.blob``, where the two differ by half a pixel at most.
+
+    A truncated ``beta`` is the first accepted of 8 vectorised rounds of rejection (none
+    is, less than once in 30,000 draws; the last one is taken then, within the range
+    too), and its gradient by ``a`` and ``b`` is right as that of ``beta`` is. The other
+    ratios of this module are drawn in a range without a loop as well, except a
+    ``folded`` one that is not symmetric.
+
+    So is a ratio of your own that has a method ``within(low, high)``, which returns the
+    ratio to draw from. One that has none is drawn 64 times, in a loop, and each example
+    takes the first draw in the range. Where there is none, with probability
+    ``(1 - P[low <= lam <= high])^64``, the last one is clipped; an example of which all
+    64 are exactly 1 is not mixed. No gradient passes to the parameters of these draws:
+    it would leave out that they also decide which of the draws is taken.
+
+    Args:
+      ratio: what to draw from.
+      low: a number in [0, 1), the least ``lam``.
+      high: a number in (0, 1], the largest ``lam``; above ``low``.
 
     Raises:
-      ValueError: not ``0 <= low < high <= 1``.
+      TypeError: If ``ratio`` is no function.
+      ValueError: If not ``0 <= low < high <= 1``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -160,6 +241,11 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
       >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
       >>> bool(((mix.lam >= 0.4) & (mix.lam <= 0.6)).all())
       True
+
+    Source: for the tangents as a hat, W. R. Gilks and P. Wild, "Adaptive rejection
+    sampling for Gibbs sampling", Applied Statistics 41, 1992; for the gradient,
+    M. Figurnov et al., "Implicit reparameterization gradients", NeurIPS 2018,
+    arXiv:1805.08498.
     """
     _checks.function(ratio, "truncated: ratio", _RATIO)
     if not 0 <= low < high <= 1:
@@ -167,18 +253,27 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
             f"truncated: expected a range with 0 <= low < high <= 1; got low={low}, "
             f"high={high}. For a single value use mixup_jax.ratios.constant."
         )
+    if (low, high) == (0, 1):
+        return ratio
+    within = getattr(ratio, "within", None)
+    cut = within(low, high) if within else _redrawn(ratio, low, high)
 
-    def draw(key: Array, partners: Partners) -> Array:
-        keys = jax.random.split(key, _REDRAWS)
-        lams = jax.vmap(ratio, in_axes=(0, None))(keys, partners)
-        lam = _first(lams, (lams >= low) & (lams <= high))
-        return jnp.clip(lam, low, high)
+    def narrower(least: float, most: float) -> Ratio:
+        first, last = max(low, least), min(high, most)
+        if first < last:
+            return truncated(ratio, first, last)
+        return _clipped(cut, least, most)
 
-    return draw
+    return _Known(cut, narrower, _is_symmetric(ratio) and low + high == 1)
 
 
 def folded(ratio: Ratio) -> Ratio:
-    """Return ``max(lam, 1 - lam)``: the own content always outweighs the partner's.
+    """Return ``max(lam, 1 - lam)``: the own content is drawn to outweigh the partner's.
+
+    This holds for ``lam`` as it is drawn, at least 1/2. What ``cutmix`` and ``fmix``
+    count anew from whole pixels may be less: of 4 x 4 pixels, a box of 3 x 3 is pasted
+    for ``lam = 0.5``, and 7/16 are left. For labels of at least 1/2 pass
+    ``region=partial(regions.box, share=regions.as_drawn)``, or ``regions.blob`` so.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -194,7 +289,13 @@ def folded(ratio: Ratio) -> Ratio:
         lam = ratio(key, partners)
         return jnp.maximum(lam, 1 - lam)
 
-    return draw
+    def within(low: float, high: float) -> Ratio:
+        if high > 0.5:
+            return truncated(ratio, max(low, 0.5), high)
+        return _clipped(draw, low, high)
+
+    # Otherwise the two halves that are folded together differ.
+    return _Known(draw, within) if _is_symmetric(ratio) else draw
 
 
 def per_pair(ratio: Ratio) -> Ratio:
@@ -225,7 +326,10 @@ def per_pair(ratio: Ratio) -> Ratio:
         first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
         return jnp.where(first, lam, moved(partners.move, lam, partners.index))
 
-    return draw
+    def within(low: float, high: float) -> Ratio:
+        return per_pair(truncated(ratio, low, high))
+
+    return _Known(draw, within, _is_symmetric(ratio))
 
 
 def per_batch(ratio: Ratio) -> Ratio:
@@ -245,7 +349,10 @@ def per_batch(ratio: Ratio) -> Ratio:
         lam = ratio(key, Partners(partners.index[:1], partners.move))
         return jnp.broadcast_to(lam, partners.index.shape)
 
-    return draw
+    def within(low: float, high: float) -> Ratio:
+        return per_batch(truncated(ratio, low, high))
+
+    return _Known(draw, within, _is_symmetric(ratio))
 
 
 def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
@@ -269,44 +376,39 @@ def _positive(a: Array) -> Array:
     return jnp.where(a > 0, a, 1.0)
 
 
-def _symmetric_beta(key: Array, a: Array, size: int) -> Array:
-    u, v = jax.random.uniform(key, (2, size), jnp.float32)
-    # 1 - u is exact, and XLA takes far longer to compile log1p than log.
-    exponent = jnp.minimum(-jnp.log(1 - u) / a, _MAX_EXPONENT)
-    z = jnp.expm1(exponent) * jnp.cos(2 * jnp.pi * v) ** 2
-    # q / 2 / (1 + sqrt(1 - q)) for q = 1 / (1 + z), without cancellation on either side
-    q = 1 / (1 + z)
-    smaller = q / (2 * (1 + jnp.sqrt(jnp.where(z < 1, z * q, 1 - q))))
-    # The sign of the cosine; compilers draw lam anew wherever it is used.
-    return jnp.where(jnp.abs(v - 0.5) > 0.25, 1 - smaller, smaller)
+def _is_symmetric(ratio: Ratio) -> bool:
+    return getattr(ratio, "symmetric", False)
 
 
-def _asymmetric_beta(key: Array, a: Array, b: Array, size: int) -> Array:
-    # One call for all uniforms, since each further one costs compile time; and one
-    # Box-Muller pair of normals serves both Gamma variates.
-    rounds = _GAMMA_ROUNDS
-    u = jax.random.uniform(key, (4 * rounds + 2, size), jnp.float32)
-    radius = jnp.sqrt(-2 * jnp.log(1 - u[:rounds]))
-    angle = 2 * jnp.pi * u[rounds : 2 * rounds]
-    log_u = jnp.log(1 - u[2 * rounds :])
-    own = _log_gamma(a, radius * jnp.cos(angle), log_u[:rounds], log_u[-2])
-    other = _log_gamma(b, radius * jnp.sin(angle), log_u[rounds:-2], log_u[-1])
-    return jax.nn.sigmoid(own - other)
+def _clipped(ratio: Ratio, low: float, high: float) -> Ratio:
+    least, most = _beta.inner_bounds(low, high)
+
+    def draw(key: Array, partners: Partners) -> Array:
+        lam = ratio(key, partners)
+        return jnp.where(lam == 1, 1.0, jnp.clip(lam, least, most))
+
+    return draw
 
 
-def _log_gamma(a: Array, normal: Array, log_u: Array, log_boost: Array) -> Array:
-    """Return log G for G ~ Gamma(a), as log Gamma(a + 1) + log(boost) / a."""
-    d = (a + 1 - 1 / 3)[None]
-    root = 1 + normal / jnp.sqrt(9 * d)
-    log_v = 3 * jnp.log(jnp.maximum(root, jnp.finfo(jnp.float32).tiny))
-    bound = normal**2 / 2 + d * (1 - root**3 + log_v)
-    accept = (root > 0) & (log_u < bound)
-    return jnp.log(d[0]) + _first(log_v, accept) + log_boost / a
+def _redrawn(ratio: Ratio, low: float, high: float) -> Ratio:
+    least, most = _beta.inner_bounds(low, high)
 
+    def draw(key: Array, partners: Partners) -> Array:
+        def drawn(k: ArrayLike) -> Array:
+            lam = ratio(jax.random.fold_in(key, k), partners)
+            return jax.lax.stop_gradient(lam.astype(jnp.float32))
 
-def _first(values: Array, accept: Array) -> Array:
-    """Return the first accepted row for each column, else the last row."""
-    chosen = values[-1]
-    for value, good in zip(values[::-1], accept[::-1]):
-        chosen = jnp.where(good, value, chosen)
-    return chosen
+        def is_inside(lam: Array) -> Array:
+            return (lam >= least) & (lam <= most)
+
+        def redraw(k: Array, so_far: tuple[Array, Array]) -> tuple[Array, Array]:
+            lam, mixes = so_far
+            lam = jnp.where(is_inside(lam), lam, drawn(k))
+            return lam, mixes | (lam != 1)
+
+        lam = drawn(0)
+        lam, mixes = jax.lax.fori_loop(1, _REDRAWS, redraw, (lam, lam != 1))
+        clipped = jnp.clip(lam, least, most)
+        return jnp.where(mixes, clipped, lam)
+
+    return draw

@@ -320,7 +320,8 @@ def as_drawn(drawn: Array, pixels: Array) -> Array:
     """Return ``lam`` as the ratio drew it, whatever the box left of it.
 
     Labels then no longer say what was pasted; on fine-grained data that was found to
-    train better (pytorch-image-models, issue 8).
+    train better (pytorch-image-models, issue 8). They stay in the range of a
+    ``ratios.folded`` or ``ratios.truncated`` ratio, and have a gradient by ``alpha``.
     """
     del pixels
     return drawn
@@ -346,6 +347,12 @@ def box(
 
     Where ``min_size`` is given, the centre is drawn such that at least so much of the
     side stays inside. ``lam = 1`` has no box.
+
+    The ``lam`` that is counted differs from the one that was drawn: a side is rounded
+    to whole positions, either way, and clipping makes the box smaller. So it may leave
+    the range of a ``ratios.folded`` or ``ratios.truncated`` ratio; the labels keep to
+    it with ``share=as_drawn``. The gradient of the box, and of a ``lam`` that is
+    counted, by the ``lam`` that was drawn is 0.
 
     Args:
       key: PRNG key.
@@ -379,7 +386,9 @@ def box(
     positions = grid(inputs, spatial=spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     dims = len(positions.sizes)
-    sides = jnp.clip((1 - lam) ** (1 / dims), min_size, max_size)
+    # Whole positions have no derivative, and that of the power is infinite at lam = 1.
+    rest = 1 - jax.lax.stop_gradient(lam)
+    sides = jnp.clip(rest ** (1 / dims), min_size, max_size)
     side = jnp.round(sides[:, None] * n.astype(jnp.float32)).astype(jnp.int32)
     side = jnp.where(lam[:, None] < 1, side, 0)
     seen = jnp.minimum(
@@ -417,6 +426,11 @@ def blob(
     so the spectrum is the same in every direction, on any shape of image. The field is
     distributed as with complex normals and the Fourier transform, which XLA would not
     divide over devices.
+
+    The ``lam`` that is counted lies within half a position of the one that was drawn,
+    and may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio by as
+    much; the labels keep to it with ``share=as_drawn``. The gradient of the blobs, and
+    of a ``lam`` that is counted, by the ``lam`` that was drawn is 0.
 
     Cost on a sharded batch: none, but for axes of more than 1024 positions, where the
     transform is a Fourier transform and each device makes the fields of all examples or

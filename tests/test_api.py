@@ -32,7 +32,7 @@ BY_PLACE = {"ratios.beta": {"b"}, "pairings.of_same_class": {"candidates"}}
 ROWS = [
     {"_checks"},
     {"_types"},
-    {"_moves"},
+    {"_moves", "_beta"},
     {"ratios", "pairings", "regions", "_blend", "_labels"},
     {"_mix"},
     {"attacks", "losses"},

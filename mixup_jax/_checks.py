@@ -44,8 +44,12 @@ def key(key: Any) -> None:
     """Raise TypeError unless ``key`` is one PRNG key, typed or raw uint32."""
     dtype = getattr(key, "dtype", None)
     shape = getattr(key, "shape", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if (typed and shape == ()) or (dtype == np.uint32 and len(shape or ()) == 1):
+    typed = (
+        dtype is not None
+        and isinstance(key, Array)
+        and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    )
+    if (typed and shape == ()) or (dtype == np.uint32 and shape in ((2,), (4,))):
         return
     raise TypeError(
         f"key: expected one JAX PRNG key; got {describe(key)}. "
@@ -75,24 +79,36 @@ def pair(batch: Any) -> tuple[Any, Any]:
 
 
 def no_list(tree: Any, name: str) -> None:
-    """Raise TypeError if ``tree`` has a list of arrays in it.
+    """Raise TypeError if ``tree`` is, or has in it, a list of examples.
 
-    A pytree could hold lists. But images that a loader did not stack would then be
-    taken for many inputs, and their rows for the examples.
+    Images that a loader did not stack would be taken for many inputs, and their rows
+    for the examples. A list of what cannot be examples of one kind is a pytree, and
+    passes; so does a list of one within a larger tree.
     """
 
     def listed(part: Any) -> bool:
         return isinstance(part, list)
 
     for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=listed):
-        inside = jax.tree.leaves(part) if listed(part) else []
-        if any(getattr(leaf, "shape", ()) for leaf in inside):
+        if not listed(part) or (path and len(part) == 1):
+            continue
+        kinds = {_kind_of(element) for element in part}
+        if len(kinds) == 1 and any(kinds.pop()[1]):
+            stack = "jax.numpy.stack"
+            if any(jax.tree.structure(each).num_nodes > 1 for each in part):
+                stack = "jax.tree.map(lambda *x: jax.numpy.stack(x), *examples)"
             raise TypeError(
                 f"{name}{jax.tree_util.keystr(path)}: expected an array, or a tuple or "
                 f"dict of arrays, with the examples on axis 0; got a list of "
-                f"{len(part)}. Stack examples, once they have one size, with "
-                "jax.numpy.stack; give several inputs as a tuple or a dict."
+                f"{len(part)}. Stack examples, once they have one size, with {stack}; "
+                "give several inputs as a tuple or a dict."
             )
+
+
+def _kind_of(element: Any) -> tuple[Any, tuple[int, ...]]:
+    """Return the structure of what a list holds, and how many axes its leaves have."""
+    found, structure = jax.tree.flatten(element)
+    return structure, tuple(len(getattr(leaf, "shape", ())) for leaf in found)
 
 
 def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -109,7 +125,7 @@ def examples(tree: Any, name: str = "batch") -> int:
     """
     size, first = None, ""
     for where, leaf in leaves(tree, name):
-        _array_of_numbers(leaf, where)
+        array_of_numbers(leaf, where)
         shape = leaf.shape
         if not shape:
             raise ValueError(
@@ -136,7 +152,7 @@ def examples(tree: Any, name: str = "batch") -> int:
     return size
 
 
-def _array_of_numbers(leaf: Any, where: str) -> None:
+def array_of_numbers(leaf: Any, where: str) -> None:
     """Raise TypeError unless JAX can take ``leaf`` for what it is."""
     if isinstance(leaf, Array):
         return
@@ -147,12 +163,7 @@ def _array_of_numbers(leaf: Any, where: str) -> None:
             f"{describe(leaf)}. Make it an array with a value for each example, as "
             "jax.numpy.asarray does of a list, or keep it out of the batch."
         )
-    if isinstance(leaf, np.ma.MaskedArray):
-        raise TypeError(
-            f"{where}: expected an array without a mask of its own; got "
-            f"{describe(leaf)}. Fill it with x.filled(value), and put x.mask beside it "
-            "if it is needed."
-        )
+    _unmasked(leaf, where)
     if not isinstance(dtype, np.dtype):
         raise TypeError(
             f"{where}: expected an array of NumPy or JAX; got {describe(leaf)}. "
@@ -172,6 +183,15 @@ def _array_of_numbers(leaf: Any, where: str) -> None:
         raise TypeError(
             f"{where}: expected an array of numbers; got {describe(leaf)}. {advice}, "
             "or keep it out of the batch."
+        )
+
+
+def _unmasked(value: Any, where: str) -> None:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{where}: expected an array without a mask of its own; got "
+            f"{describe(value)}. Fill it with x.filled(value), and put x.mask beside "
+            "it if it is needed."
         )
 
 
@@ -258,6 +278,9 @@ def fitting(values: Any, name: str) -> Any:
     Raises ValueError where none holds them: without 64-bit types JAX would wrap them,
     silently.
     """
+    _unmasked(values, name)
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     whole = jnp.issubdtype(values.dtype, jnp.integer)
     if not whole or is_native(values) or not is_concrete(values):
         return values
@@ -331,7 +354,11 @@ def shaped(
 
 
 def array(value: Any) -> Any:
-    """Return ``value`` if it has a dtype and a shape, else as a NumPy array."""
+    """Return ``value`` if it has a dtype and a shape, else as a NumPy array.
+
+    Raises TypeError if it has a mask, which would be lost.
+    """
+    _unmasked(value, "array")
     if hasattr(value, "dtype"):
         return value
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))

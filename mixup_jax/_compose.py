@@ -4,7 +4,7 @@ import collections
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -224,7 +224,7 @@ def on_keys(
         found = {}
         for wanted, half in zip((inputs, targets), mixed):
             found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
-        return _with_entries(batch, {**entries, **found}), mix
+        return _with_entries(batch, found), mix
 
     return on_names
 
@@ -234,35 +234,50 @@ def _entries(batch: Any) -> Mapping[str, Any] | None:
     if isinstance(batch, Mapping):
         return batch
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        return {each.name: getattr(batch, each.name) for each in _fields(batch)}
+        return {
+            each.name: getattr(batch, each.name) for each in dataclasses.fields(batch)
+        }
     if isinstance(batch, tuple) and hasattr(batch, "_asdict"):
         return batch._asdict()  # type: ignore[attr-defined]
     return None
 
 
-def _fields(batch: Any) -> list[dataclasses.Field]:
-    return [each for each in dataclasses.fields(batch) if each.init]
+def _with_entries(batch: Any, changed: Mapping[str, Any]) -> Any:
+    """Return a batch of the same type in which the entries of ``changed`` are others.
 
-
-def _with_entries(batch: Any, entries: Mapping[str, Any]) -> Any:
-    """Return a batch of the same type that has these ``entries``."""
-    if isinstance(batch, dict | collections.UserDict):
-        anew = copy.copy(batch)  # with whatever else it holds: a default, attributes
-        anew.update(entries)
-        return anew
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        given = {each.name: entries[each.name] for each in _fields(batch)}
-        return dataclasses.replace(batch, **given)
-    if isinstance(batch, tuple):
-        return batch._replace(**entries)  # type: ignore[attr-defined]
-    kind: Any = type(batch)
+    Raises:
+      TypeError: If the type does not let itself be made anew.
+    """
     try:
-        return kind(dict(entries))
+        anew = _made_anew(batch, changed)
+        found: Any = _entries(anew)
+        kept = list(found) == list(_entries(batch) or ())
+        if not kept or any(found[name] is not changed[name] for name in changed):
+            raise ValueError("a batch with other entries")
     except Exception as error:
         raise TypeError(
-            f"on_keys: expected a batch that is made anew by {kind.__name__}("
-            f"dict); got {error!r} from it. Hand in dict(batch)."
+            "on_keys: expected a batch whose type can be made anew from its entries; "
+            f"got {type(batch).__name__}: {error!r}. Hand in dict(batch)."
         ) from error
+    return anew
+
+
+def _made_anew(batch: Any, changed: Mapping[str, Any]) -> Any:
+    if isinstance(batch, dict | collections.UserDict):
+        anew = copy.copy(batch)  # with whatever else it holds: a default, attributes
+        for name, value in changed.items():
+            anew[name] = value
+        return anew
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        # Not `replace`, which would run what a class does when it is made.
+        anew = copy.copy(batch)
+        for name, value in changed.items():
+            object.__setattr__(anew, name, value)
+        return anew
+    if isinstance(batch, tuple):
+        return batch._replace(**changed)  # type: ignore[attr-defined]
+    kind, entries = cast(Any, type(batch)), cast(Mapping, batch)
+    return kind({**entries, **changed})
 
 
 def _probability(p: ArrayLike, name: str) -> None:
@@ -272,7 +287,7 @@ def _probability(p: ArrayLike, name: str) -> None:
 
 
 def _names(wanted: str | Sequence[str]) -> Sequence[str]:
-    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
 
 
 def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:

@@ -196,8 +196,14 @@ def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) ->
     return Place(
         lambda mixer: mixing(mixer, axis_name),
         lambda key: own_key(key, axis_name),
-        lambda tree: jax.lax.pmean(jax.tree.map(widened, tree), axis_name),
+        lambda tree: jax.lax.pmean(jax.tree.map(_summable, tree), axis_name),
     )
+
+
+def _summable(x: Any) -> Array:
+    """Return ``x`` in a dtype in which a sum over devices does not overflow."""
+    x = widened(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
 
 
 def in_shares(batch: Any, shares: int) -> Any:
@@ -207,7 +213,7 @@ def in_shares(batch: Any, shares: int) -> Any:
       ValueError: If the batch does not divide, or holds integers that JAX would wrap.
     """
     share = _divided(_checks.examples(batch), shares)
-    batch = _fitting(batch)
+    batch = fitting(batch)
     return jax.tree.map(lambda x: x.reshape(shares, share, *x.shape[1:]), batch)
 
 
@@ -222,7 +228,7 @@ def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
         wrap.
     """
     _divided(_checks.examples(batch) * jax.process_count(), mesh.shape[axis_name])
-    batch = _fitting(batch)
+    batch = fitting(batch)
     sharding = jax.NamedSharding(mesh, jax.P(axis_name))
 
     def put(x: Any) -> Array:
@@ -235,13 +241,13 @@ def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
     return jax.tree.map(put, batch)
 
 
-def _fitting(batch: Any) -> Any:
+def fitting(batch: Any) -> Any:
     """Return ``batch``, its integers in dtypes that JAX has at hand."""
 
-    def fitting(path: Any, x: Any) -> Any:
+    def fits(path: Any, x: Any) -> Any:
         return _checks.fitting(x, "batch" + jax.tree_util.keystr(path))
 
-    return jax.tree.map_with_path(fitting, batch)
+    return jax.tree.map_with_path(fits, batch)
 
 
 def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -272,8 +278,8 @@ def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 class Returned:
     """The state that a step with donation returned last, which may be donated again.
 
-    Any other state is looked at before it is donated: XLA ends the process where one
-    buffer is donated twice, or one that is gone.
+    What else comes in a state is looked at before it is donated: XLA ends the process
+    where one buffer is donated twice, is an argument too, or is gone.
     """
 
     def __init__(self):
@@ -290,12 +296,25 @@ class Returned:
           ValueError: If a leaf was donated before.
         """
         _not_donated(state)
-        leaves = jax.tree.leaves(state)
-        if len(leaves) == len(self._leaves) and all(
-            leaf is known() for leaf, known in zip(leaves, self._leaves)
-        ):
-            return state
-        return _each_once(on_mesh(state, mesh), beside)
+        leaves, structure = jax.tree.flatten(state)
+        known = {id(leaf) for each in self._leaves if (leaf := each()) is not None}
+        fresh = []
+        for leaf in leaves:
+            fresh.append(id(leaf) not in known)
+            known.discard(id(leaf))  # a second time it is another's buffer
+        leaves = [on_mesh(x, mesh) if new else x for x, new in zip(leaves, fresh)]
+        others = jax.tree.leaves(beside)
+        # One buffer has one size, and few leaves are of that of a key.
+        new = [leaf for leaf, each in zip(leaves, fresh) if each]
+        sizes = {_bytes(leaf) for leaf in [*others, *new]}
+        alike = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
+        for k, leaf in zip(alike, _each_once([leaves[k] for k in alike], others)):
+            leaves[k] = leaf
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * leaf.dtype.itemsize if isinstance(leaf, Array) else -1
 
 
 def _not_donated(state: Any) -> None:
@@ -315,9 +334,9 @@ def _gone(leaf: Any) -> bool:
     )
 
 
-def _each_once(state: Any, beside: Any) -> Any:
-    """Return ``state``, copied where a buffer stands twice in it or in ``beside``."""
-    seen = {place for leaf in jax.tree.leaves(beside) for place in _buffers(leaf)}
+def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
+    """Return ``leaves``, copied where a buffer was met before or is in ``beside``."""
+    seen = {place for leaf in beside for place in _buffers(leaf)}
 
     def once(leaf: Array) -> Array:
         places = _buffers(leaf)
@@ -327,7 +346,7 @@ def _each_once(state: Any, beside: Any) -> Any:
         seen.update(places)
         return leaf
 
-    return jax.tree.map(once, state)
+    return [once(leaf) for leaf in leaves]
 
 
 def _buffers(leaf: Any) -> list[Any]:

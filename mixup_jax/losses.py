@@ -120,7 +120,8 @@ def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
     Returns:
       ``(logits, labels, mix) -> [B, ...]``, float32 or wider; take its mean. The term
       of an ignored label adds 0 to the value and to the gradient, and the other one
-      keeps its weight; ``two_term_mean`` divides by the weight left.
+      keeps its weight; ``two_term_mean`` divides by the weight left. Where an example
+      has many labels and some are left, its logits must be finite at the others too.
 
     Raises:
       TypeError: If ``labels`` are not integers, or ``ignored`` is no function that
@@ -193,6 +194,8 @@ def two_term_mean(
         if weights is not None:
             weights = jnp.asarray(weights, jnp.float32)
             _checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
+            each = "Give each example its own, or each label."
+            _checks.shaped(weights, "weights", [y.shape[:1], y.shape], each)
             kept = kept * per_example(weights, kept)
         each, left = _of_kept(loss, logits, y, mix, kept)
         return jnp.sum(left * each) / _or_one(jnp.sum(left))
@@ -316,8 +319,9 @@ def _of_kept(
       mix: what the batch was mixed by.
       kept: float32, like ``y``: what each label counts, 0 for an ignored one.
     """
+    partner_kept = mix.partners(kept)  # refuses a mix for another batch size
     lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
-    w, v = lam * kept, (1 - lam) * mix.partners(kept)
+    w, v = lam * kept, (1 - lam) * partner_kept
     some = w + v > 0
     share = jnp.where(some, w / _or_one(w + v), 0)
     # A term of weight 0 is taken at the other one's label. Where both have none the

@@ -283,7 +283,12 @@ def _hits(
 ) -> Array:
     """Return 1 where the prediction is the label, 0 elsewhere, float32 ``[B, ...]``."""
     advice = "Give the classes by their numbers."
-    count = _count(logits, name.partition(":")[0])
+    count, given = _count(logits, name.partition(":")[0]), _checks.array(labels)
+    if given.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"{name}: expected shape {logits.shape[:-1]} for logits {logits.shape}; "
+            f"got {tuple(given.shape)}. Give each row of logits one label."
+        )
     classes = _labels.classes_of(labels, count, name, advice, ignored)
     return classes.worth(_equal(_predicted(logits), classes))
 

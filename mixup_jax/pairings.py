@@ -484,6 +484,11 @@ def _parts(leaf: Any) -> list[Array]:
 
     Together they are exact. In float32, but for a float64 where JAX has those.
     """
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        raise TypeError(
+            f"affinity: expected numbers to compare; got {_checks.describe(leaf)}. "
+            "Keep keys out of what the affinity compares."
+        )
     native = _checks.is_native(leaf)
     flat: Any = laid_out(leaf, leaf, jax.P()) if native else np.asarray(leaf)
     flat = flat.reshape(leaf.shape[0], -1)

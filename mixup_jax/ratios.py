@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _beta, _checks
-from mixup_jax._moves import moved
+from mixup_jax._moves import laid_out, moved
 from mixup_jax._types import Partners, Ratio
 
 # A float object of its own, so that `alpha=1.0` from a caller can be told apart.
@@ -45,6 +45,9 @@ class _Known:
     def __call__(self, key: Array, partners: Partners) -> Array:
         return self.draw(key, partners)
 
+    def __repr__(self) -> str:
+        return f"<ratio {getattr(self.draw, '__qualname__', '').partition('.')[0]}>"
+
 
 def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     """Return a ratio that draws ``lam ~ Beta(a, b)``, one per example.
@@ -60,7 +63,8 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     The gradient of the mean of any function of ``lam`` by ``a`` and ``b`` is right: for
     ``Beta(a, b)``, which rejects, it is that of a draw which keeps its place in the
     distribution, worked out by quadrature in a loop. Where ``lam`` is exactly 0 or 1
-    it is 0, and so it is at ``a = 0``, where the distribution jumps.
+    it is 0, and so it is at ``a = 0``, where the distribution jumps. A second
+    derivative by the two parameters of ``Beta(a, b)`` is not right.
 
     Args:
       a: real scalar, at least 0, or ``[B]`` one per example; may be traced (a
@@ -97,7 +101,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     def parameters(size: int) -> tuple[Array, ...]:
         for name, value in given.items():
             _checks.shaped(value, name, [(), (size,)], _ONE_OR_EACH)
-        return tuple(jnp.asarray(value, jnp.float32) for value in given.values())
+        return tuple(_everywhere(value) for value in given.values())
 
     def draw(key: Array, partners: Partners) -> Array:
         size = partners.index.shape[0]
@@ -369,6 +373,12 @@ def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
             "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
+
+
+def _everywhere(value: ArrayLike) -> Array:
+    """Return ``value`` in float32 and whole on every device, as what is drawn is."""
+    x = jnp.asarray(value, jnp.float32)
+    return laid_out(x, x, jax.P())
 
 
 def _positive(a: Array) -> Array:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import Array
@@ -111,6 +112,11 @@ class TrainState(flax.struct.PyTreeNode):
           (2, 2)
         """
         _trainable(params)
+        if not hasattr(tx, "init"):
+            raise TypeError(
+                "tx: expected a gradient transformation; got "
+                f"{_checks.describe(tx)}. Pass one such as optax.adamw(1e-3)."
+            )
         return cls(jnp.zeros((), jnp.int32), params, tx.init(params), model_state, tx)
 
     def apply_gradients(self, *, grads: Any) -> "TrainState":
@@ -207,8 +213,11 @@ def train_step(
       >>> float(metrics["loss"])
       1.0
     """
-    if micro_batches < 1:
-        raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
+    if not isinstance(micro_batches, int) or micro_batches < 1:
+        raise ValueError(
+            "micro_batches: expected a whole number, at least 1; got "
+            f"{micro_batches!r}. 1 divides nothing."
+        )
     _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
     run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(_checked(loss))
 
@@ -424,8 +433,13 @@ def _pair(found: Any, wanted: str, advice: str) -> tuple[Any, Any]:
 
 
 def _value(value: Any) -> Any:
-    found = _checks.array(value)
-    if found.shape != ():
+    if isinstance(value, nnx.Variable):
+        value = value[...]
+    if isinstance(value, Array | np.ndarray | np.generic | int | float | complex):
+        found = _checks.array(value)
+    else:
+        found = None
+    if found is None or found.shape != ():
         raise ValueError(
             "loss: expected one value, a mean over the examples; got "
             f"{_checks.describe(value)}. Return jnp.mean of it."
@@ -445,6 +459,7 @@ def _metrics(metrics: Any) -> Metrics:
             "a name; a loss that returns (value, (metrics, changes)) is marked "
             "mixup_jax.training.stateful."
         )
+    metrics = dict(metrics)  # of a type that JAX knows
     if "loss" in metrics:
         raise ValueError(
             'metrics: expected names other than "loss", which the value has; got '
@@ -455,18 +470,29 @@ def _metrics(metrics: Any) -> Metrics:
 
 def _takes(function: Callable[..., Any], count: int, **keywords: Any) -> bool:
     """Whether ``function`` can be called so, as far as can be told without a call."""
-    try:
-        inspect.signature(function).bind(*[None] * count, **keywords)
-    except TypeError:
-        return False
-    except ValueError:  # what is not written in Python need not have a signature
-        pass
-    return True
+    for signature in _signatures(function):
+        try:
+            signature.bind(*[None] * count, **keywords)
+        except TypeError:
+            continue
+        return True
+    return not _signatures(function)
+
+
+def _signatures(function: Callable[..., Any]) -> list[inspect.Signature]:
+    """Return the signature that is called, and that of what it wraps if it says so."""
+    found = []
+    for follow in (False, True):
+        try:
+            found.append(inspect.signature(function, follow_wrapped=follow))
+        except (TypeError, ValueError):  # not all that is not Python has one
+            continue
+    return found
 
 
 def _called(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", type(function).__name__)
-    return f"{name}{inspect.signature(function)}"
+    return f"{name}{_signatures(function)[-1]}"
 
 
 def _checked(loss: Callable[..., Any]) -> Callable[..., Any]:
@@ -494,7 +520,7 @@ def _trainable(params: Any) -> None:
         return isinstance(part, nnx.Variable)
 
     found = jax.tree_util.tree_leaves_with_path(params, is_leaf=variable)
-    paths = [[_name_in(key) for key in path] for path, _ in found]
+    paths = [[str(_name_in(key)) for key in path] for path, _ in found]
     nodes = {tuple(path[:k]) for path in paths for k in range(len(path) + 1)}
     wanted = "expected parameters to be trained, floating or complex arrays; got"
     for names, (path, leaf) in zip(paths, found):
@@ -506,7 +532,7 @@ def _trainable(params: Any) -> None:
             )
         for k, name in enumerate(names):
             beside = (*names[:k], "params") in nodes or name == "batch_stats"
-            if name in _COLLECTIONS and beside:
+            if name in _COLLECTIONS and beside and not variable(leaf):
                 raise TypeError(
                     f"{where}: {wanted} Linen's collection {name!r}. Split it off: "
                     f'rest, params = flax.core.pop(variables, "params"). {_REST}.'
@@ -519,6 +545,8 @@ def _trainable(params: Any) -> None:
                     "Equinox model params are what eqx.partition(model, "
                     "eqx.is_inexact_array) returns first."
                 )
+            if not number:
+                _checks.array_of_numbers(value, where)
             if not jnp.issubdtype(_checks.array(value).dtype, jnp.inexact):
                 raise TypeError(
                     f"{where}: {wanted} {_checks.describe(value)}. Leave keys, counts "
@@ -547,29 +575,38 @@ def _changed(state: Any, changes: Metrics) -> Any:
             f"{type(state).__name__} does not have. Add them to the state, or put them "
             "into its model_state."
         )
+    before = {name: getattr(state, name) for name in changes}
+    if jax.tree.structure(before) == jax.tree.structure(dict(changes)):
+        changes = _narrowed(dict(changes), before)
     return state.replace(**changes)
 
 
 def _narrowed(means: Any, like: Any) -> Any:
-    """Return ``means`` in the dtypes of ``like``, but for means of whole numbers."""
+    """Return ``means`` in the dtypes of ``like``, where that is of no whole numbers."""
 
     def narrowed(mean: Any, of: Any) -> Any:
-        dtype = jnp.result_type(of)
-        return mean.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else mean
+        both = _is_inexact(of) and _is_inexact(mean)
+        return jnp.asarray(mean, jnp.result_type(of)) if both else mean
 
     return jax.tree.map(narrowed, means, like)
 
 
+def _is_inexact(leaf: Any) -> bool:
+    kinds = Array | np.ndarray | np.generic | int | float | complex
+    number = isinstance(leaf, kinds)
+    return number and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
 def _averaged(place: _devices.Place, changes: Any) -> Any:
     """Return ``changes``, the floating ones averaged over the devices."""
-
-    def floating(leaf: Any) -> bool:
-        return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-
-    means = place.average(jax.tree.map(lambda x: x if floating(x) else None, changes))
-    return jax.tree.map(
-        lambda x, mean: mean.astype(x.dtype) if floating(x) else x, changes, means
+    means = place.average(
+        jax.tree.map(lambda x: x if _is_inexact(x) else None, changes)
     )
+
+    def averaged(x: Any, mean: Any) -> Any:
+        return jnp.asarray(mean, jnp.result_type(x)) if _is_inexact(x) else x
+
+    return jax.tree.map(averaged, changes, means)
 
 
 def _accumulated(gradients, state, keys, batches):
@@ -599,6 +636,7 @@ def _accumulated(gradients, state, keys, batches):
 
 def _strided(batch: Any, parts: int) -> Any:
     size = _checks.examples(batch)
+    batch = _devices.fitting(batch)
     for leaf in jax.tree.leaves(batch):
         share = size // shards(leaf)
         if share % parts:

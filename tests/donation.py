@@ -122,6 +122,17 @@ def main(driver: str) -> None:
         state, _ = run(state.replace(model_state=key()), key(), BATCH)
     print("the key, always", flush=True)
 
+    state = state.replace(model_state=jax.random.key(1))
+    for _ in range(3):  # the key comes out of the state
+        state, _ = run(state, state.model_state, BATCH)
+    print("the key of the state", flush=True)
+    if driver == "sharded":  # laid out as a batch, which is then not copied on its way
+        laid = jax.NamedSharding(mesh(), jax.P("data"))
+        state = state.replace(model_state=jax.device_put(BATCH[0], laid))
+        for _ in range(3):
+            state, _ = run(state, key(), (state.model_state, None))
+    print("the batch of the state", flush=True)
+
     after, _ = run(state, key(), BATCH)
     for used in (state, state.replace(step=after.step)):
         try:

@@ -279,6 +279,12 @@ def test_images_with_as_many_rows_as_there_are_images():
     np.testing.assert_allclose(mixed[0][0], 1 - mix.lam[0], rtol=1e-6)
 
 
+def test_a_list_of_what_cannot_be_examples_is_a_tree():
+    (x, (a, b)), _ = with_mix(KEY, (X, [Y, LAM]))
+    for found, given in ((x, X), (a, Y), (b, LAM)):
+        np.testing.assert_allclose(found, blended(given), rtol=1e-6)
+
+
 def test_a_loader_may_hand_in_the_pair_as_a_list():
     (x, y), _ = with_mix(KEY, [X, Y])
     np.testing.assert_allclose(x, blended(X), rtol=1e-6)

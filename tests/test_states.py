@@ -406,7 +406,9 @@ def test_a_buffer_twice_in_a_state_and_one_that_is_gone(driver):
     )
     assert done.returncode == 0, done.stderr
     *names, words, again, end = done.stdout.splitlines()
-    assert names == [*donation.cases(), "doubled later", "the key, always"]
+    later = ["doubled later", "the key, always"]
+    later += ["the key of the state", "the batch of the state"]
+    assert names == [*donation.cases(), *later]
     for said in (words, again):
         assert "expected an array that has its values; got one that was donated" in said
         assert "jax.tree.map(jax.numpy.copy, state)" in said
@@ -418,18 +420,19 @@ def test_buffers_are_looked_at_when_a_state_arrives(driver, monkeypatch):
     looks = []
     each_once = _devices._each_once
 
-    def counted(state, beside):
-        looks.append(1)
-        return each_once(state, beside)
+    def counted(leaves, beside):
+        looks.append(len(leaves))
+        return each_once(leaves, beside)
 
     monkeypatch.setattr(_devices, "_each_once", counted)
     run = donation.DRIVERS[driver](mx.training.train_step(pair, mx.erm))
     state = create(jnp.ones(3))
     for _ in range(3):
         state, _ = run(state, jax.random.key(0), (X, Y))
-    assert len(looks) == 1
+    # Then none is fresh, and none has the size of the key or of the batch.
+    assert looks == [2, 0, 0]
     state, _ = run(state.replace(params=state.params + 1), jax.random.key(0), (X, Y))
-    assert len(looks) == 2
+    assert looks[3:] == [1]
 
 
 @pytest.mark.parametrize("driver", donation.DRIVERS)

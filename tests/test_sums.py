@@ -122,3 +122,20 @@ def test_whole_numbers_and_flags_among_the_metrics():
     _, metrics = descended(jax.jit(step(micro_batches=4)), x)
     assert float(metrics["count"]) == 3
     assert float(metrics["above"]) == 0.5
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_python_numbers_among_metrics_and_changes(driver, parts):
+    @mx.training.stateful
+    def loss(params, batch, mix, state, key):
+        value, _ = linear(params, batch, mix)
+        return value, ({"rate": 0.5, "count": 3}, {"model_state": 0.25})
+
+    x = np.ones((2 * DEVICES, FEATURES), np.float32)
+    params = jnp.zeros(FEATURES)
+    state = mx.training.TrainState.create(params, optax.sgd(1.0), model_state=0.0)
+    run = DRIVERS[driver](mx.training.train_step(loss, mx.erm, micro_batches=parts))
+    state, metrics = run(state, jax.random.key(0), (x, None))
+    assert [float(metrics[name]) for name in ("rate", "count")] == [0.5, 3]
+    assert float(state.model_state) == 0.25

@@ -21,8 +21,11 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import collections
+
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -33,3 +36,34 @@ hypothesis.settings.register_profile(
     "mixup_jax", deadline=None, derandomize=True, max_examples=25
 )
 hypothesis.settings.load_profile("mixup_jax")
+
+# Tests of many cases of one kind: one in so many runs by default, all of them with
+# `-m "slow or not slow"`.
+ONE_IN = {
+    "test_a_draw_moves_with_its_parameters_and_keeps_its_place": 2,
+    "test_a_known_ratio_in_a_range_has_no_loop": 2,
+    "test_a_range_takes_little_memory": 2,
+    "test_a_traced_label_that_no_class_has_is_worth_nan": 2,
+    "test_a_uniform_of_0_has_a_gradient": 2,
+    "test_beta_in_a_range": 4,
+    "test_candidates_of_another_width_are_told_apart": 3,
+    "test_classes_are_told_apart_whatever_their_width": 3,
+    "test_distances_are_rounded_once": 5,
+    "test_each_device_and_each_step_drops_its_own": 2,
+    "test_gradients_by_alpha_are_finite": 2,
+    "test_no_float32_leaves_a_range": 2,
+    "test_no_mixing_in_a_range_is_no_mixing": 4,
+    "test_python_numbers_among_metrics_and_changes": 3,
+    "test_the_gradient_of_a_mean_is_right": 2,
+    "test_the_terms_of_ignored_labels_are_dropped": 3,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    met = collections.Counter()
+    for item in items:
+        name = getattr(item, "originalname", item.name)
+        if met[name] % ONE_IN.get(name, 1):
+            item.add_marker(pytest.mark.slow)
+        met[name] += 1

@@ -168,8 +168,8 @@ def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
 def on_keys(
     mixer: Mixer,
     *,
-    inputs: str | Sequence[str] = (),
-    targets: str | Sequence[str] = (),
+    inputs: str | Sequence[str] | None = (),
+    targets: str | Sequence[str] | None = (),
 ) -> Mixer:
     """Return a mixer over batches with names that mixes the named entries.
 
@@ -197,7 +197,8 @@ def on_keys(
       Array([0, 1, 2, 3], dtype=int32)
     """
     _checks.function(mixer, "on_keys: mixer", "mixup_jax.mixup")
-    names = [*_names(inputs), *_names(targets)]
+    halves = tuple(() if half is None else half for half in (inputs, targets))
+    names = [name for half in halves for name in _names(half)]
     if not names or len(set(names)) != len(names):
         raise ValueError(
             "on_keys: expected at least one name, each once; got "
@@ -219,10 +220,10 @@ def on_keys(
                 f"{sorted(map(str, entries))}, without {missing}. Name only entries "
                 "that are in the batch; the others pass through."
             )
-        pair = tuple(_picked(entries, wanted) for wanted in (inputs, targets))
+        pair = tuple(_picked(entries, wanted) for wanted in halves)
         mixed, mix = mixer(key, pair)
         found = {}
-        for wanted, half in zip((inputs, targets), mixed):
+        for wanted, half in zip(halves, mixed):
             found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
         return _with_entries(batch, found), mix
 
@@ -287,7 +288,7 @@ def _probability(p: ArrayLike, name: str) -> None:
 
 
 def _names(wanted: str | Sequence[str]) -> Sequence[str]:
-    return (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
 
 
 def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:

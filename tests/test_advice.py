@@ -279,6 +279,60 @@ def test_images_with_as_many_rows_as_there_are_images():
     np.testing.assert_allclose(mixed[0][0], 1 - mix.lam[0], rtol=1e-6)
 
 
+def test_samples_that_were_not_put_together():
+    samples = [(x.reshape(3, 2), x[:3]) for x in X]
+    for mixer in (mx.mixup, mx.erm):
+        with pytest.raises(TypeError, match=r"Stack examples.* with jax\.tree\.map"):
+            mixer(KEY, (samples, None))
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *samples)
+    (images, _), _ = with_mix(KEY, (stacked, None))[0]
+    np.testing.assert_allclose(images, blended(X.reshape(SIZE, 3, 2)), rtol=1e-6)
+
+
+def test_a_mask_is_not_lost_on_labels_and_partners():
+    labels = np.ma.masked_equal(LABELS, 2)
+    logits = jnp.zeros((SIZE, 3))
+
+    def loss(logits, labels):
+        return mx.metrics.nll(logits, labels)
+
+    for call in (
+        lambda y: mx.losses.one_hot(y, 3),
+        lambda y: mx.metrics.nll(logits, y),
+        lambda y: mx.metrics.accuracy(logits, y),
+        lambda y: mx.losses.two_term(loss)(logits, y, MIX),
+        lambda y: mx.Mix(MIX.lam, y).inputs(X),
+        lambda y: mx.pairings.given(y)(KEY, (X, None)),
+        lambda y: mx.pairings.same_class(KEY, (X, y)),
+    ):
+        with pytest.raises(TypeError, match=r"without a mask.* Fill it with x\.filled"):
+            call(labels)
+        call(labels.filled(1))
+
+
+@pytest.mark.parametrize("dtype", [">i8", ">i4", ">u2"])
+def test_arrays_in_the_byte_order_of_another_machine(dtype):
+    labels, logits = LABELS.astype(dtype), jnp.asarray(Y)
+    hot = mx.losses.one_hot(labels, 3)
+    np.testing.assert_array_equal(hot, np.eye(3)[LABELS])
+    np.testing.assert_array_equal(MIX.partners(labels), LABELS[PARTNER])
+    same = mx.pairings.same_class(KEY, (X, labels)).index
+    np.testing.assert_array_equal(same, mx.pairings.same_class(KEY, (X, LABELS)).index)
+    found = mx.metrics.nll(logits, labels)
+    np.testing.assert_array_equal(found, mx.metrics.nll(logits, LABELS))
+    np.testing.assert_allclose(MIX.inputs(X.astype(">f4")), blended(X), rtol=1e-6)
+
+
+def test_keys_are_not_compared():
+    keys = jax.random.split(KEY, SIZE)
+    for affinity, batch in (
+        (mx.pairings.label_kernel(bandwidth=1.0), (X, keys)),
+        (mx.pairings.nearest(1), (keys, Y)),
+    ):
+        with pytest.raises(TypeError, match=r"got .*key<fry>\[4\]\. Keep keys out"):
+            affinity(batch)
+
+
 def test_a_list_of_what_cannot_be_examples_is_a_tree():
     (x, (a, b)), _ = with_mix(KEY, (X, [Y, LAM]))
     for found, given in ((x, X), (a, Y), (b, LAM)):

@@ -454,3 +454,24 @@ def test_ignored_labels_on_a_mesh(explicit):
     for got, want in zip(jax.tree.leaves(bins), jax.tree.leaves(found(logits, labels))):
         np.testing.assert_allclose(got, want, rtol=1e-6)
     assert bins.count.sum() == 7
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [((4, 3), (4, 1)), ((4, 3), (4, 4)), ((4, 4, 3), (4,)), ((1, 3), (4,))],
+)
+def test_two_terms_of_other_shapes_are_refused(logits, labels):
+    with pytest.raises(ValueError, match=r"two_term_accuracy: labels: expected shape"):
+        mx.metrics.two_term_accuracy(jnp.zeros(logits), jnp.zeros(labels, int), MIX)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_mix_for_another_batch_is_refused_before_all_else(size):
+    logits, labels = jnp.zeros((size, 3)), jnp.zeros(size, jnp.int32)
+    for loss in (
+        partial(mx.metrics.two_term_accuracy, ignored=mx.losses.negative),
+        mx.losses.two_term(mx.metrics.nll, ignored=mx.losses.negative),
+        mx.losses.two_term_mean(mx.metrics.nll),
+    ):
+        with pytest.raises(ValueError, match=rf"expected 4 examples.* got {size}\."):
+            loss(logits, labels, MIX)

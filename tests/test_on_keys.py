@@ -149,6 +149,32 @@ def test_a_batch_within_a_batch():
     np.testing.assert_array_equal(mixed.image["a"], mix.inputs(IMAGE + 1))
 
 
+def test_making_a_batch_anew_runs_nothing_of_its_class_twice():
+    @dataclasses.dataclass
+    class Scaled:
+        image: Any
+        scale: dataclasses.InitVar[float] = 255.0
+        seen: bool = dataclasses.field(default=False, init=False)
+
+        def __post_init__(self, scale):
+            self.image = self.image / scale
+
+    batch = Scaled(IMAGE * 255)
+    batch.seen = True
+    mixed, mix = mx.on_keys(mx.mixup, inputs="image", targets=None)(KEY, batch)
+    np.testing.assert_allclose(mixed.image, mix.inputs(IMAGE), rtol=1e-6)
+    assert mixed.seen is True
+
+
+def test_a_dict_that_takes_no_items():
+    class Closed(dict):
+        def __setitem__(self, name, value):
+            raise TypeError("closed")
+
+    with pytest.raises(TypeError, match=r"got Closed: .*closed.*Hand in dict\(batch\)"):
+        mixer(KEY, Closed(ENTRIES))
+
+
 def test_what_cannot_be_made_anew_is_refused():
     batch = Unmakeable(ENTRIES, "here")
     with pytest.raises(TypeError, match=r"got Unmakeable: .*Hand in dict\(batch\)"):

@@ -463,3 +463,16 @@ def test_a_folded_box_leaves_less_than_half():
     half = folded(mx.ratios.constant(0.5))
     _, mix = mx.cutmix(jax.random.key(0), (x, None), ratio=half)
     assert mix.lam.min() == 7 / 16
+
+
+def test_alpha_for_each_example_may_lie_as_the_batch_does():
+    mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Explicit,))
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    x, alpha = jnp.ones((8, 3)), jnp.linspace(0.1, 3, 8)
+
+    def lam(x, alpha):
+        return mx.mixup(jax.random.key(5), (x, None), alpha=alpha)[1].lam
+
+    with jax.set_mesh(mesh):
+        found = jax.jit(lam)(*jax.device_put((x, alpha), rows))
+    np.testing.assert_allclose(found, jax.jit(lam)(x, alpha), rtol=1e-6)

@@ -1,6 +1,7 @@
 """What a train step refuses or mends in states and losses; that its advice works."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -343,6 +344,41 @@ def test_the_advice_about_losses_works():
         step = jax.jit(mx.training.train_step(loss, mx.mixup))
         after, _ = step(state, key, (X, Y))
         assert bool(jnp.all(after.params != state.params))
+
+
+def test_a_loss_that_wraps_another_is_judged_by_what_is_called():
+    def with_scale(function):
+        @functools.wraps(function)
+        def loss(params, batch, mix):
+            return function(2.0, params, batch, mix)
+
+        return loss
+
+    @with_scale
+    def scaled(scale, params, batch, mix):
+        return scale * jnp.mean(batch[0] @ params), {}
+
+    step = mx.training.train_step(scaled, mx.erm)
+    _, metrics = step(create(jnp.ones(3)), jax.random.key(0), (X, Y))
+    assert float(metrics["loss"]) == 6
+
+
+@pytest.mark.parametrize("value", [{"loss": 1.0}, (1.0, {}), "1", None])
+def test_values_that_are_no_numbers(value):
+    step = mx.training.train_step(lambda params, batch, mix: (value, {}), mx.erm)
+    with pytest.raises(ValueError, match="loss: expected one value"):
+        step(create(jnp.ones(3)), jax.random.key(0), (X, Y))
+
+
+@pytest.mark.parametrize("parts", [0, 2.0, "2", None])
+def test_parts_that_are_no_count(parts):
+    with pytest.raises(ValueError, match="micro_batches: expected a whole number"):
+        mx.training.train_step(pair, mx.mixup, micro_batches=parts)
+
+
+def test_parameters_named_as_statistics_are_trained():
+    state = create({"batch_stats": nnx.Param(jnp.ones(2))})
+    assert len(jax.tree.leaves(state.params)) == 1
 
 
 def test_a_state_without_replace():

@@ -139,3 +139,37 @@ def test_python_numbers_among_metrics_and_changes(driver, parts):
     state, metrics = run(state, jax.random.key(0), (x, None))
     assert [float(metrics[name]) for name in ("rate", "count")] == [0.5, 3]
     assert float(state.model_state) == 0.25
+
+
+@pytest.mark.parametrize("count", [np.int8(100), np.uint8(200), np.int32(10**9)])
+def test_whole_numbers_do_not_wrap_over_devices(count):
+    def loss(params, batch, mix):
+        value, _ = linear(params, batch, mix)
+        return value, {"count": jnp.asarray(count)}
+
+    x = np.ones((DEVICES, FEATURES), np.float32)
+    _, metrics = descended(DRIVERS["pmap"](mx.training.train_step(loss, mx.erm)), x)
+    np.testing.assert_allclose(metrics["count"], float(count), rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_changed_state_keeps_its_dtype(parts):
+    traces = []
+
+    @mx.training.stateful
+    def loss(params, batch, mix, state, key):
+        traces.append(1)
+        value, _ = linear(params, batch, mix)
+        mean = state.model_state.astype(jnp.float32) + jnp.mean(batch[0], axis=0)
+        return value, ({}, {"model_state": mean})
+
+    state = mx.training.TrainState.create(
+        jnp.zeros(FEATURES), optax.sgd(1.0), model_state=jnp.zeros(FEATURES, "bfloat16")
+    )
+    step = jax.jit(mx.training.train_step(loss, mx.erm, micro_batches=parts))
+    for k in range(2):
+        x = np.ones((4, FEATURES), np.float32)
+        state, _ = step(state, jax.random.key(0), (x, None))
+        assert state.model_state.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(state.model_state, np.float32((k + 1) * parts))
+    assert len(traces) == 1

@@ -45,6 +45,7 @@ def _symmetric(a: Array, u: Array, v: Array) -> Array:
 @_symmetric.defjvp
 def _symmetric_jvp(primals, tangents):
     a, u, v = primals
+    a_dot, _, _ = tangents
     # In closed form, since the chain rule meets 0 times infinity on both ends: where z
     # is 0, lam is 1/2 and stays; where the exponent is cut, lam is 0 or 1 and stays.
     _, z, _, _ = _symmetric_parts(a, u, v)
@@ -53,9 +54,8 @@ def _symmetric_jvp(primals, tangents):
     exponent, z, q, root = _symmetric_parts(safe, jnp.where(moves, u, 0.5), v)
     slope = exponent / safe * (q * (q * (z + _cosine_squared(v)))) / (4 * root)
     slope = jnp.where(moves, slope, 0.0)
-    return _symmetric(a, u, v), jnp.where(_own_is_larger(v), -slope, slope) * tangents[
-        0
-    ]
+    slope = jnp.where(_own_is_larger(v), -slope, slope)
+    return _symmetric(a, u, v), slope * a_dot
 
 
 def _symmetric_parts(a: Array, u: Array, v: Array) -> tuple[Array, ...]:

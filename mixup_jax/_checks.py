@@ -73,24 +73,24 @@ def pair(batch: Any) -> tuple[Any, Any]:
             "into one pytree: ((image, text), labels)."
         )
     inputs, targets = batch
-    no_list(inputs, "inputs")
-    no_list(targets, "targets")
+    no_list(inputs, "inputs", least=1)
+    no_list(targets, "targets", least=1)
     return inputs, targets
 
 
-def no_list(tree: Any, name: str) -> None:
+def no_list(tree: Any, name: str, *, least: int = 2) -> None:
     """Raise TypeError if ``tree`` is, or has in it, a list of examples.
 
     Images that a loader did not stack would be taken for many inputs, and their rows
     for the examples. A list of what cannot be examples of one kind is a pytree, and
-    passes; so does a list of one within a larger tree.
+    passes; so does one of fewer than ``least``, or of one within a larger tree.
     """
 
     def listed(part: Any) -> bool:
         return isinstance(part, list)
 
     for path, part in jax.tree_util.tree_leaves_with_path(tree, is_leaf=listed):
-        if not listed(part) or (path and len(part) == 1):
+        if not listed(part) or len(part) < (2 if path else least):
             continue
         kinds = {_kind_of(element) for element in part}
         if len(kinds) == 1 and any(kinds.pop()[1]):

@@ -195,8 +195,9 @@ def train_step(
 
     Raises:
       TypeError: If ``mixer`` or ``loss`` is not callable, or ``loss`` takes other
-        arguments. When called: if the state lacks a name, its ``params`` hold something
-        that is not trained, or the value of the loss is not floating.
+        arguments, or ``micro_batches`` is not an integer. When called: if the state
+        lacks a name, its ``params`` hold something that is not trained, or the value of
+        the loss is not floating.
       ValueError: If ``micro_batches`` is less than 1. When called: if it does not
         divide each device's share of the batch, or ``loss`` returns something else.
 
@@ -213,11 +214,13 @@ def train_step(
       >>> float(metrics["loss"])
       1.0
     """
-    if not isinstance(micro_batches, int) or micro_batches < 1:
-        raise ValueError(
-            "micro_batches: expected a whole number, at least 1; got "
-            f"{micro_batches!r}. 1 divides nothing."
+    if not isinstance(micro_batches, int):
+        raise TypeError(
+            "micro_batches: expected a whole number; got "
+            f"{_checks.describe(micro_batches)}. It counts the parts of a batch."
         )
+    if micro_batches < 1:
+        raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
     _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
     run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(_checked(loss))
 

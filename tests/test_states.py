@@ -370,9 +370,9 @@ def test_values_that_are_no_numbers(value):
         step(create(jnp.ones(3)), jax.random.key(0), (X, Y))
 
 
-@pytest.mark.parametrize("parts", [0, 2.0, "2", None])
+@pytest.mark.parametrize("parts", [2.0, "2", None])
 def test_parts_that_are_no_count(parts):
-    with pytest.raises(ValueError, match="micro_batches: expected a whole number"):
+    with pytest.raises(TypeError, match="micro_batches: expected a whole number"):
         mx.training.train_step(pair, mx.mixup, micro_batches=parts)
 
 

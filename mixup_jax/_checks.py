@@ -44,11 +44,7 @@ def key(key: Any) -> None:
     """Raise TypeError unless ``key`` is one PRNG key, typed or raw uint32."""
     dtype = getattr(key, "dtype", None)
     shape = getattr(key, "shape", None)
-    typed = (
-        dtype is not None
-        and isinstance(key, Array)
-        and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    )
+    typed = isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if (typed and shape == ()) or (dtype == np.uint32 and shape in ((2,), (4,))):
         return
     raise TypeError(

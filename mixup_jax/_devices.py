@@ -295,8 +295,9 @@ class Returned:
         Raises:
           ValueError: If a leaf was donated before.
         """
-        _not_donated(state)
         leaves, structure = jax.tree.flatten(state)
+        if any(map(_gone, leaves)):
+            _refuse_donated(state)
         known = {id(leaf) for each in self._leaves if (leaf := each()) is not None}
         fresh = []
         for leaf in leaves:
@@ -317,9 +318,7 @@ def _bytes(leaf: Any) -> int:
     return leaf.size * leaf.dtype.itemsize if isinstance(leaf, Array) else -1
 
 
-def _not_donated(state: Any) -> None:
-    if not any(_gone(leaf) for leaf in jax.tree.leaves(state)):
-        return
+def _refuse_donated(state: Any) -> None:
     where = next(w for w, leaf in _checks.leaves(state, "state") if _gone(leaf))
     raise ValueError(
         f"{where}: expected an array that has its values; got one that was donated to "

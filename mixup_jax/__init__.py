@@ -15,6 +15,7 @@ from mixup_jax import regions as regions
 from mixup_jax._compose import choose as choose
 from mixup_jax._compose import on_keys as on_keys
 from mixup_jax._compose import scheduled as scheduled
+from mixup_jax._compose import using as using
 from mixup_jax._compose import with_probability as with_probability
 from mixup_jax._cutmix import cutmix as cutmix
 from mixup_jax._devices import common_key as common_key
@@ -28,8 +29,11 @@ from mixup_jax._gaussian import gaussian as gaussian
 from mixup_jax._manifold import manifold as manifold
 from mixup_jax._mix import Mix as Mix
 from mixup_jax._mix import Mixer as Mixer
-from mixup_jax._mix import draw as draw
+from mixup_jax._mix import compose as compose
+from mixup_jax._mixer import draw_of as draw_of
+from mixup_jax._mixer import mixer as mixer
 from mixup_jax._mixup import mixup as mixup
+from mixup_jax._once import once_per_batch as once_per_batch
 from mixup_jax._types import Batch as Batch
 from mixup_jax._types import Pairing as Pairing
 from mixup_jax._types import Partners as Partners

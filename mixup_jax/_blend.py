@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._moves import laid_like
+from mixup_jax._moves import laid_like, laid_out, per_example
 from mixup_jax._types import Move
 
 
@@ -45,6 +45,15 @@ def mixed(w: Array, x: Array, move: Move, partner: Array) -> Array:
     # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
     blended = jax.lax.platform_dependent(x, w, tpu=widened_last, default=widened_first)
     return blended.astype(x.dtype)
+
+
+def selected(own: Array, x: Array, y: Array) -> Array:
+    """Return the rows of ``x`` where ``own``, bool ``[B]``, else those of ``y``.
+
+    Of any dtype, and laid out over the mesh as ``y``.
+    """
+    spec = jax.typeof(y).sharding.spec
+    return jnp.where(per_example(own, y), laid_out(x, y, spec), y)
 
 
 def blend(w: Array, x: Array, partner_x: Array) -> Array:

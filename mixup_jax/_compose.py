@@ -3,6 +3,7 @@
 import collections
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -12,16 +13,21 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import _checks, ratios
+from mixup_jax import _blend, _checks, ratios
+from mixup_jax._devices import per_device, whole_batch
 from mixup_jax._erm import erm
-from mixup_jax._mix import Mix, Mixer
-from mixup_jax._moves import Gather, Stay
+from mixup_jax._made import made, made_by, parts
+from mixup_jax._mix import Mix, Mixer, unmixed
+from mixup_jax._mixer import Combinator, Halves, Scheduled, halves, run
+from mixup_jax._moves import Gather, Stay, alike
+from mixup_jax._once import once_per_batch
 from mixup_jax._types import Batch, Move, Partners, Ratio, Region
-from mixup_jax.regions import Beyond, Chosen, Everywhere, Noisy, Untouched
+from mixup_jax.regions import Beyond, Chosen, Everywhere, Untouched
 
 _EACH = ratios.uniform()
 
 
+@made
 def choose(
     mixers: Sequence[Mixer],
     probs: Sequence[ArrayLike] | Array,
@@ -34,11 +40,13 @@ def choose(
     once: one fused pass, whatever the number of mixers. Mixers that share a pairing
     keep its movement; otherwise partners are gathered.
 
-    Only the ``Mix`` of each mixer counts: whatever a mixer of your own does beyond it
-    (noise, a crop) is lost. Do that to what the chosen mixer returns.
+    A mixer that is one function (``gaussian``, one of your own that is not made by
+    ``mixer``, a jitted one) is run as it is, and its examples are taken from what it
+    returned: one more pass over the batch for each. The ``Mix`` holds what all of them
+    drew, and not what such a mixer did beyond its own.
 
-    Inside ``jax.shard_map`` or ``jax.pmap`` put ``per_device`` or ``whole_batch``
-    outermost, around ``choose``: within it every device would make the same choices.
+    Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
+    ``whole_batch`` may go around it or around each mixer, which is the same.
 
     Args:
       mixers: callables ``(key, batch) -> (batch, mix)``.
@@ -47,10 +55,12 @@ def choose(
         chooses one mixer for the whole batch, ``per_pair`` one for each pair.
 
     Raises:
-      TypeError: a mixer that is no function.
-      ValueError: no mixers, another number of ``probs``, or concrete ``probs`` outside
-        [0, 1] or with another sum than 1; (when called) ``gaussian`` among the mixers,
-        or ``whole_batch`` among others.
+      TypeError: If a mixer is not callable. When called: if it returns no ``Mix``, or
+        an array of another dtype than the other mixers.
+      ValueError: If there are no mixers, or another number of ``probs``, or concrete
+        ``probs`` lie outside [0, 1] or have another sum than 1; if there is a
+        ``per_device`` within a mixer, since each device would choose alike. When
+        called: if mixers return arrays of other shapes or in another structure.
 
     Example:
       >>> from functools import partial
@@ -61,49 +71,101 @@ def choose(
       >>> mixed.shape, drawn.lam.shape
       ((4, 8, 8, 3), (4,))
     """
-    mixers = tuple(mixers) if isinstance(mixers, Sequence) else (mixers,)
+    found: tuple[Any, ...] = (
+        tuple(mixers) if isinstance(mixers, Sequence) else (mixers,)
+    )
     listed = isinstance(probs, Sequence) or _checks.array(probs).ndim == 1
-    each: Any = tuple(probs) if listed else (probs,)
-    for mixer in mixers:
+    shares: Any = tuple(probs) if listed else (probs,)
+    for mixer in found:
         _checks.function(mixer, "choose: mixers", "mixup_jax.cutmix")
-    if not mixers or len(mixers) != len(each):
+    _probabilities(shares, len(found))
+    if any(part.factory is per_device for part in parts(found)):
         raise ValueError(
-            "choose: expected at least one mixer and a probability for each; got "
-            f"{len(mixers)} mixers and {len(each)} probabilities. Give what is left "
-            "to mixup_jax.erm."
+            "choose: expected mixers that see the batch which is chosen for; got "
+            "per_device within them, so that each device would make the same choices. "
+            "Put it outermost: per_device(choose(mixers, probs), axis_name)."
         )
-    for p in each:
-        _probability(p, "choose: probs")
-    if all(_checks.is_concrete(p) for p in each):
-        total = float(np.sum(np.asarray(each, np.float64)))
-        if not np.isclose(total, 1, atol=1e-5):
-            raise ValueError(
-                f"choose: expected probabilities that sum to 1; got {total:g}. "
-                "Give what is left to mixup_jax.erm."
-            )
+    turned = _turned_out(found, lambda inside: choose(inside, probs, by=by))
+    return turned or _chosen_from(found, shares, by)
 
-    def chosen(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+
+def _turned_out(
+    mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
+) -> Mixer | None:
+    """Return ``choice`` within ``whole_batch`` if that is within the mixers.
+
+    On each device by itself, every device would make the same choices.
+    """
+    whole = [_of_whole_batch(mixer) for mixer in mixers]
+    axes = {found.arguments["axis_name"] for found in whole if found}
+    if not axes:
+        return None
+    if len(axes) > 1:
+        raise ValueError(
+            "choose: expected whole_batch over one axis; got several, "
+            f"{', '.join(map(repr, axes))}. Put it outermost: "
+            "whole_batch(choose(mixers, probs), axis_name)."
+        )
+    inside = [
+        found.arguments["mixer"] if found else mixer
+        for found, mixer in zip(whole, mixers)
+    ]
+    return whole_batch(choice(inside), axes.pop())
+
+
+def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
+    def drawn(key: Array, batch: Batch) -> tuple[list[Mix], dict[int, Any], Array]:
+        """Return what each mixer drew, what those of one function made, the choice."""
         _checks.key(key)
-        inputs, targets = _checks.pair(batch)
+        _checks.pair(batch)
         key_choice, key_mix = jax.random.split(key)
-        # One key for all: an example uses the draw of one mixer alone, and mixers that
-        # share a pairing draw the same partners.
-        drawn = [mixer(jax.random.clone(key_mix), batch) for mixer in mixers]
-        mixes = [_of_one_dtype(mix) for _, mix in drawn]
-        index = _drawn_index(key_choice, _partners_here(mixes), each, by)
-        merged = _merged(mixes, index)
-        # Targets that nobody mixes may have any dtype.
-        if any(mixed[1] is not targets for mixed, _ in drawn):
-            targets = merged.targets(targets)
-        return (merged.inputs(inputs), targets), merged
+        mixes, results = [], {}
+        for k, mixer in enumerate(mixers):
+            # One key for all: an example uses the draw of one mixer alone, and mixers
+            # that share a pairing draw the same partners.
+            own, key_own = halves(mixer, batch), jax.random.clone(key_mix)
+            if own is not None:
+                mix = own.draw(key_own, batch)
+            else:
+                results[k], mix = run(mixer, key_own, batch)
+            mixes.append(_of_one_dtype(mix))
+        index = _drawn_index(key_choice, _partners_here(mixes), probs, by)
+        return mixes, results, index
 
-    return chosen
+    def of_pair(batch: Batch) -> Halves | None:
+        if any(halves(mixer, batch) is None for mixer in mixers):
+            return None
+
+        def draw(key: Array, batch: Batch) -> Mix:
+            mixes, _, index = drawn(key, batch)
+            return _merged(mixes, index)
+
+        return Halves(draw, Mix.batch)
+
+    def whole(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+        mixes, results, index = drawn(key, batch)
+        # What a mixer of one function did to its examples is not repeated.
+        passed = [
+            unmixed(key, batch) if k in results else mix for k, mix in enumerate(mixes)
+        ]
+        mixed = _merged(passed, index).batch(batch)
+        for k, result in results.items():
+            mixed = _selected(index == k, result, mixed, mixers[k])
+        return mixed, _merged(mixes, index)
+
+    def once() -> Mixer:
+        inner = [once_per_batch(mixer) for mixer in mixers]
+        return choose(inner, probs, by=ratios.per_batch(by))
+
+    return Combinator(of_pair, whole, once)
 
 
+@made
 def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     """Return a mixer that mixes each example with probability ``p``, once.
 
-    What ``choose`` says of mixers of your own and of several devices holds here too.
+    What ``choose`` says of mixers that are one function, and of several devices, holds
+    here too.
 
     Args:
       p: probability in [0, 1], may be traced.
@@ -111,8 +173,8 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
       by: as in ``choose``: per example by default, or per pair, or per batch.
 
     Raises:
-      TypeError: ``mixer`` is no function.
-      ValueError: a concrete ``p`` outside [0, 1]; (when called) as ``choose``.
+      TypeError: If ``mixer`` is not callable. When called: as ``choose``.
+      ValueError: If a concrete ``p`` lies outside [0, 1]; or as ``choose``.
 
     Example:
       >>> from functools import partial
@@ -123,22 +185,7 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     return choose((mixer, erm), (p, 1 - p), by=by)
 
 
-@dataclasses.dataclass(frozen=True)
-class Scheduled:
-    """A mixer that depends on the step: ``scheduled(f)(step)`` is the mixer."""
-
-    mixer_at: Callable[[ArrayLike], Mixer]
-
-    def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
-        if batch:
-            raise TypeError(
-                "scheduled: expected the step alone; got a key and a batch. Call it as "
-                "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
-                "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
-            )
-        return self.mixer_at(step)
-
-
+@made
 def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
     """Mark ``mixer_at: step -> mixer``, for mixing that warms up or switches off.
 
@@ -162,9 +209,21 @@ def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
       Array([1., 1., 1., 1.], dtype=float32)
     """
     _checks.function(mixer_at, "scheduled: mixer_at", "lambda step: mixup_jax.mixup")
-    return Scheduled(mixer_at)
+    return Scheduled(mixer_at, lambda: scheduled(_each_once(mixer_at)))
 
 
+def at_step(mixer: Any, step: ArrayLike) -> Mixer:
+    """Return the mixer for this step: ``mixer`` itself, unless it is scheduled."""
+    return mixer(step) if made_by(mixer, scheduled) else mixer
+
+
+@made
+def _each_once(mixer_of: Callable[[Any], Mixer]) -> Callable[[Any], Mixer]:
+    """Return ``mixer_of`` with a mixer that draws once a batch."""
+    return lambda value: once_per_batch(mixer_of(value))
+
+
+@made
 def on_keys(
     mixer: Mixer,
     *,
@@ -197,8 +256,8 @@ def on_keys(
       Array([0, 1, 2, 3], dtype=int32)
     """
     _checks.function(mixer, "on_keys: mixer", "mixup_jax.mixup")
-    halves = tuple(() if half is None else half for half in (inputs, targets))
-    names = [name for half in halves for name in _names(half)]
+    halves_named = tuple(() if half is None else half for half in (inputs, targets))
+    names = [name for half in halves_named for name in _names(half)]
     if not names or len(set(names)) != len(names):
         raise ValueError(
             "on_keys: expected at least one name, each once; got "
@@ -206,28 +265,119 @@ def on_keys(
             'inputs="image".'
         )
 
-    def on_names(key: Array, batch: Any) -> tuple[Any, Mix]:
-        entries = _entries(batch)
-        if entries is None:
-            raise ValueError(
-                f"on_keys: expected a dict batch; got {_checks.describe(batch)}. Call "
-                "the mixer itself on a pair (inputs, targets)."
-            )
-        missing = [name for name in names if name not in entries]
-        if missing:
-            raise ValueError(
-                f"on_keys: expected a batch with the keys {names}; got "
-                f"{sorted(map(str, entries))}, without {missing}. Name only entries "
-                "that are in the batch; the others pass through."
-            )
-        pair = tuple(_picked(entries, wanted) for wanted in halves)
-        mixed, mix = mixer(key, pair)
-        found = {}
-        for wanted, half in zip(halves, mixed):
-            found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
-        return _with_entries(batch, found), mix
+    def pair_of(batch: Any) -> Batch:
+        entries = _named(batch, names, "on_keys")
+        inputs, targets = (_picked(entries, wanted) for wanted in halves_named)
+        return inputs, targets
 
-    return on_names
+    def put_back(batch: Any, mixed: Batch) -> Any:
+        found = {}
+        for wanted, half in zip(halves_named, mixed):
+            found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
+        return _with_entries(batch, found)
+
+    def of_names(batch: Any) -> Halves | None:
+        inner = halves(mixer, pair_of(batch))
+        if inner is None:
+            return None
+
+        def draw(key: Array, batch: Any) -> Mix:
+            return inner.draw(key, pair_of(batch))
+
+        def apply(mix: Mix, batch: Any) -> Any:
+            return put_back(batch, inner.apply(mix, pair_of(batch)))
+
+        return Halves(draw, apply)
+
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        mixed, mix = run(mixer, key, pair_of(batch))
+        return put_back(batch, mixed), mix
+
+    def once() -> Mixer:
+        return on_keys(once_per_batch(mixer), inputs=inputs, targets=targets)
+
+    return Combinator(of_names, whole, once)
+
+
+@made
+def using(name: str, mixer_of: Callable[[Any], Mixer]) -> Mixer:
+    """Return a mixer over batches with names that is made of an entry of the batch.
+
+    ``using(name, mixer_of)(key, batch)`` is ``mixer_of(batch[name])(key, batch)``.
+
+    What a method needs beside inputs and targets (labels to pair by, a saliency map)
+    so travels in the batch: micro-batches and devices divide it as they divide the
+    rest, and ``whole_batch`` shows all of it to the draw. An array that is bound by
+    ``functools.partial`` stays as it is.
+
+    Args:
+      name: the entry, under which the batch has it afterwards as well.
+      mixer_of: returns, for what the batch has there, a mixer over such batches: as a
+        rule ``on_keys`` of a mixer over pairs.
+
+    Raises:
+      TypeError: If ``mixer_of`` is not callable. When called: if it returns no mixer.
+      ValueError: When called: if the batch has no such entry.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> def of_labels(labels):
+      ...     pairing = partial(mx.pairings.same_class, labels=labels)
+      ...     return mx.on_keys(partial(mx.mixup, pairing=pairing), inputs="image")
+      >>> mixer = mx.using("label", of_labels)
+      >>> labels = jax.numpy.array([0, 1, 0, 1])
+      >>> batch = {"image": jax.numpy.ones((4, 3)), "label": labels}
+      >>> batch, mix = mixer(jax.random.key(0), batch)
+      >>> mix.partner
+      Array([2, 3, 0, 1], dtype=int32)
+    """
+    _checks.function(
+        mixer_of, "using: mixer_of", "lambda entry: mixup_jax.on_keys(...)"
+    )
+
+    def mixer_for(batch: Any) -> Mixer:
+        mixer = mixer_of(_named(batch, [name], "using")[name])
+        example = "mixup_jax.on_keys(mixup_jax.mixup, inputs=...)"
+        _checks.function(mixer, "using: what mixer_of returned", example)
+        return mixer
+
+    def of_entry(batch: Any) -> Halves | None:
+        if halves(mixer_for(batch), batch) is None:
+            return None
+
+        def of_this(batch: Any) -> Halves:
+            found = halves(mixer_for(batch), batch)
+            assert found is not None
+            return found
+
+        return Halves(
+            lambda key, batch: of_this(batch).draw(key, batch),
+            lambda mix, batch: of_this(batch).apply(mix, batch),
+        )
+
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        return run(mixer_for(batch), key, batch)
+
+    return Combinator(of_entry, whole, lambda: using(name, _each_once(mixer_of)))
+
+
+def _named(batch: Any, names: Sequence[str], by: str) -> Mapping[str, Any]:
+    """Return what a batch has under which name, these names among them."""
+    entries = _entries(batch)
+    if entries is None:
+        raise ValueError(
+            f"{by}: expected a dict batch; got {_checks.describe(batch)}. Call "
+            "the mixer itself on a pair (inputs, targets)."
+        )
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise ValueError(
+            f"{by}: expected a batch with the keys {list(names)}; got "
+            f"{sorted(map(str, entries))}, without {missing}. Name only entries "
+            "that are in the batch; the others pass through."
+        )
+    return entries
 
 
 def _entries(batch: Any) -> Mapping[str, Any] | None:
@@ -281,6 +431,25 @@ def _made_anew(batch: Any, changed: Mapping[str, Any]) -> Any:
     return kind({**entries, **changed})
 
 
+def _probabilities(probs: Sequence[Any], count: int) -> None:
+    """Raise unless there is a probability for each of ``count`` mixers."""
+    if not count or count != len(probs):
+        raise ValueError(
+            "choose: expected at least one mixer and a probability for each; got "
+            f"{count} mixers and {len(probs)} probabilities. Give what is left "
+            "to mixup_jax.erm."
+        )
+    for p in probs:
+        _probability(p, "choose: probs")
+    if all(map(_checks.is_concrete, probs)):
+        total = float(np.sum(np.asarray(probs, np.float64)))
+        if not np.isclose(total, 1, atol=1e-5):
+            raise ValueError(
+                f"choose: expected probabilities that sum to 1; got {total:g}. "
+                "Give what is left to mixup_jax.erm."
+            )
+
+
 def _probability(p: ArrayLike, name: str) -> None:
     advice = "It is the share of the examples that are to be mixed so."
     _checks.number(p, name, 0, 1, advice)
@@ -295,6 +464,13 @@ def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     if isinstance(wanted, str):
         return batch[wanted]
     return {name: batch[name] for name in wanted} or None
+
+
+def _of_whole_batch(mixer: Any) -> Any:
+    """Return the ``whole_batch`` that ``mixer`` is, or None if it is another."""
+    while type(mixer) is functools.partial and not (mixer.args or mixer.keywords):
+        mixer = mixer.func
+    return made_by(mixer, whole_batch)
 
 
 def _of_one_dtype(mix: Mix) -> Mix:
@@ -353,16 +529,11 @@ def _merged(mixes: Sequence[Mix], index: Array) -> Mix:
     first = _moving(mixes)[0].partner
     partners = [first if mix.move == Stay() else mix.partner for mix in mixes]
     partner = first if move.structural else _select(index, partners)
-    return Mix(lam, partner, _region(mixes, index), move)
+    mixes_targets = any(mix.mixes_targets for mix in mixes)
+    return Mix(lam, partner, _region(mixes, index), move, mixes_targets)
 
 
 def _region(mixes: Sequence[Mix], index: Array) -> Region:
-    if any(_holds(Noisy, mix.region) for mix in mixes):
-        raise ValueError(
-            "choose: expected mixers whose mix says all that they did; got gaussian, "
-            "whose noise it does not hold. Add the noise to what was chosen: call "
-            "gaussian on the batch that the chosen mixer returns."
-        )
     # Who is not mixed has lam = 1, which every region leaves as it is; but for Beyond,
     # whose labels always do.
     mixing = [mix.region for mix in mixes if not isinstance(mix.region, Untouched)]
@@ -384,7 +555,36 @@ def _holds(kind: type, region: Region) -> bool:
 
 
 def _select(index: Array, values: Sequence[Array]) -> Array:
-    chosen = values[0]
-    for k, value in enumerate(values[1:], start=1):
+    index, chosen, *others = alike(index, *values)
+    for k, value in enumerate(others, start=1):
         chosen = jnp.where(index == k, value, chosen)
     return chosen
+
+
+def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
+    """Return ``mixed`` with the rows ``own`` from what ``mixer`` returned."""
+    found, expected = jax.tree.structure(result), jax.tree.structure(mixed)
+    if found != expected:
+        raise ValueError(
+            f"choose: expected {_checks.describe(mixer)} to return a batch of the same "
+            f"structure as other mixers, {expected}; got {found}. Return all that was "
+            "given."
+        )
+
+    def selected(path: Any, row: Any, other: Any) -> Array:
+        where = "batch" + jax.tree_util.keystr(path)
+        row, other = (_checks.exact(_checks.array(x), where) for x in (row, other))
+        for kind, got, wanted in (
+            (TypeError, row.dtype, other.dtype),
+            (ValueError, row.shape, other.shape),
+        ):
+            if got != wanted:
+                raise kind(
+                    f"choose: {where}: expected an array {other.dtype}"
+                    f"{list(other.shape)} from {_checks.describe(mixer)}, as from the "
+                    f"other mixers; got {_checks.describe(row)}. Let all mixers return "
+                    "the same dtypes and shapes."
+                )
+        return _blend.selected(own, row, other)
+
+    return jax.tree.map_with_path(selected, result, mixed)

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 
-import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._mix import Mix, along, draw
+from mixup_jax._mix import Mix, along, compose
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import box
 
 
+@mixer
 def cutmix(
     key: Array,
     batch: Batch,
@@ -22,7 +23,7 @@ def cutmix(
     pairing: Pairing = neighbour,
     region: Callable = box,
     spatial: tuple[int, ...] | None = None,
-) -> tuple[Batch, Mix]:
+) -> Mix:
     """Paste a box of the partner into every example; mix targets by what is left.
 
     ::
@@ -71,12 +72,10 @@ def cutmix(
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers
     with Localizable Features", ICCV 2019, arXiv:1905.04899.
     """
-    with jax.named_scope("cutmix"):
-        mix = draw(
-            key,
-            batch,
-            ratio=ratios.of(alpha, ratio),
-            pairing=pairing,
-            region=along(spatial, region),
-        )
-        return mix.batch(batch), mix
+    return compose(
+        key,
+        batch,
+        ratio=ratios.of(alpha, ratio),
+        pairing=pairing,
+        region=along(spatial, region),
+    )

@@ -18,9 +18,12 @@ from jax.core import Tracer
 
 from mixup_jax import _checks
 from mixup_jax._blend import widened
-from mixup_jax._mix import Mix, Mixer, applications
+from mixup_jax._made import made, parts
+from mixup_jax._mix import Mix, Mixer
+from mixup_jax._mixer import Combinator, Halves, halves, run
 from mixup_jax._moves import Gather
-from mixup_jax._types import Batch, RowFunction
+from mixup_jax._once import once_per_batch
+from mixup_jax._types import RowFunction
 
 
 def own_key(key: Array, axis_name: str) -> Array:
@@ -59,6 +62,7 @@ def common_key(key: Array, axis_name: str) -> Array:
     return key
 
 
+@made
 def per_device(
     mixer: Mixer, axis_name: str, *, key_of: Callable[[Array, str], Array] = own_key
 ) -> Mixer:
@@ -66,7 +70,7 @@ def per_device(
 
     For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are found on the same
     device; ``mix.partner`` counts over the whole batch, as the shares lie in order.
-    Put it outermost, around ``choose`` and ``with_probability``.
+    It goes around ``choose`` and ``with_probability``, which refuse it.
 
     Args:
       mixer: any mixer, over pairs or dicts.
@@ -76,7 +80,8 @@ def per_device(
         mesh).
 
     Raises:
-      TypeError: ``mixer`` is no function.
+      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
+      ValueError: If there is a ``whole_batch`` within ``mixer``.
 
     Example:
       >>> from functools import partial
@@ -92,37 +97,55 @@ def per_device(
       >>> drawn.partner
       Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
     """
-
     _checks.function(mixer, "per_device: mixer", "mixup_jax.mixup")
+    _not_within(mixer, "per_device", whole_batch)
 
-    def on_device(key: Array, batch: Batch) -> tuple[Batch, Mix]:
-        _checks.key(key)
-        batch, mix = mixer(key_of(key, axis_name), batch)
+    def placed(mix: Mix) -> Mix:
         offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
-        return batch, dataclasses.replace(mix, partner=mix.partner + offset)
+        return dataclasses.replace(mix, partner=mix.partner + offset)
 
-    return on_device
+    def own(key: Array) -> Array:
+        _checks.key(key)
+        return key_of(key, axis_name)
+
+    def of_device(batch: Any) -> Halves | None:
+        inner = halves(mixer, batch)
+        if inner is None:
+            return None
+        return Halves(
+            lambda key, batch: placed(inner.draw(own(key), batch)), inner.apply
+        )
+
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        mixed, mix = run(mixer, own(key), batch)
+        return mixed, placed(mix)
+
+    def once() -> Mixer:
+        return per_device(once_per_batch(mixer), axis_name, key_of=key_of)
+
+    return Combinator(of_device, whole, once)
 
 
+@made
 def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     """Return a mixer that draws, on each device, what one device would have drawn.
 
     For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
-    count, and the same as under plain jit. Put it outermost, around ``choose`` and
-    ``with_probability``.
+    count, and the same as under plain jit. Inside ``choose`` it is as if it were
+    outside.
 
-    Costs what the mixer needs to see of the batch (labels for ``same_class``), and an
+    Costs what the draw needs to see of the batch (labels for ``same_class``), and an
     all-gather of the batch where pairs cross devices; pairs of neighbours on an even
-    share cross none. What is not the mixer's own ``mix`` applied to the batch (the
-    noise of ``gaussian``, the result of a mixer that is jitted by itself) is computed
-    for the whole batch, on each device.
+    share cross none. A mixer that is one function (``gaussian``, a jitted mixer) is run
+    on the whole batch, on each device.
 
     Args:
       mixer: any mixer, over pairs or dicts.
       axis_name: the mesh or pmap axis that the batch is divided over.
 
     Raises:
-      TypeError: ``mixer`` is no function.
+      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
+      ValueError: If there is a ``per_device`` within ``mixer``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -134,39 +157,52 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
       >>> bool((on_two.lam.reshape(4) == on_one.lam).all())
       True
     """
-
     _checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
+    _not_within(mixer, "whole_batch", per_device)
 
-    def on_device(key: Array, batch: Any) -> tuple[Any, Mix]:
-        share = _checks.examples(batch)
-        gathered = _gathered(batch, axis_name)
-        with applications() as applied:
-            mixed, whole = mixer(key, gathered)
+    def own_part(tree: Any, share: int) -> Any:
         start = jax.lax.axis_index(axis_name) * share
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, start, share), tree
+        )
 
-        def own(x: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(x, start, share)
+    def cut(mix: Mix, share: int) -> Mix:
+        size, move = mix.lam.shape[0], mix.move
+        if not move.structural or share % getattr(move, "block", 1):
+            move = _Across(axis_name, size)
+        return dataclasses.replace(own_part(mix, share), move=move)
 
-        mix = jax.tree.map(own, whole)
-        within = whole.move.structural and share % getattr(whole.move, "block", 1) == 0
-        if not within:
-            mix = dataclasses.replace(mix, move=_Across(axis_name))
-        pairs = zip(jax.tree.leaves(gathered), jax.tree.leaves(batch))
-        here = {id(x): own_x for x, own_x in pairs}
+    def of_share(batch: Any) -> Halves | None:
+        inner = halves(mixer, batch)
+        if inner is None:
+            return None
 
-        def returned(x: Array) -> Array:
-            if id(x) in here:
-                return here[id(x)]
-            # Made anew of the share, where pairs lie within it: the compiler then drops
-            # what was made of the whole batch, and with it the gather.
-            note = applied.get(id(x))
-            if within and note and note.mix is whole and id(note.leaf) in here:
-                return note.by(mix, here[id(note.leaf)])
-            return own(x)
+        def draw(key: Array, batch: Any) -> Mix:
+            whole = _gathered(batch, axis_name)
+            of_whole = halves(mixer, whole)
+            assert of_whole is not None
+            return cut(of_whole.draw(key, whole), _checks.examples(batch))
 
-        return jax.tree.map(returned, mixed), mix
+        return Halves(draw, inner.apply)
 
-    return on_device
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        share = _checks.examples(batch)
+        mixed, mix = run(mixer, key, _gathered(batch, axis_name))
+        return own_part(mixed, share), cut(mix, share)
+
+    def once() -> Mixer:
+        return whole_batch(once_per_batch(mixer), axis_name)
+
+    return Combinator(of_share, whole, once)
+
+
+def _not_within(mixer: Mixer, name: str, factory: Callable[..., Mixer]) -> None:
+    if any(part.factory is factory for part in parts(mixer)):
+        raise ValueError(
+            f"{name}: expected a mixer without {factory.__name__} in it; got "
+            f"{mixer!r}. Each device mixes either its share or its part of the whole "
+            "batch: leave one out."
+        )
 
 
 class Place(NamedTuple):
@@ -375,20 +411,21 @@ def _divided(size: int, shares: int) -> int:
 class _Across:
     """Rows picked by index from the shares of all devices: one all-gather.
 
-    Outside, where the shares are one array, rows are picked from that.
+    Where all ``size`` examples are at hand, rows are picked from those: on one device,
+    or outside, where the shares are one array.
     """
 
     axis_name: str
+    size: int
     pairs_off: ClassVar[bool] = False
     structural: ClassVar[bool] = False
     fuses: ClassVar[bool] = False
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
         """Return ``function(w, x, x[partner])``."""
-        try:
-            rows = _gathered(x, self.axis_name)
-        except NameError:  # no device's share: the axis is not bound here
+        if x.shape[0] == self.size:
             return Gather().map(function, x, partner, w)
+        rows = _gathered(x, self.axis_name)
         return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
 
 

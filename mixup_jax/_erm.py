@@ -3,11 +3,12 @@
 from jax import Array
 
 from mixup_jax._mix import Mix, unmixed
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch
-from mixup_jax.regions import Untouched
 
 
-def erm(key: Array, batch: Batch) -> tuple[Batch, Mix]:
+@mixer
+def erm(key: Array, batch: Batch) -> Mix:
     """Return the batch as it is: ``lam = 1`` and everybody its own partner.
 
     The mixer of the empirical distribution, to be chosen between or switched to. It
@@ -24,6 +25,4 @@ def erm(key: Array, batch: Batch) -> tuple[Batch, Mix]:
       >>> bool((same == x).all()), mix.lam
       (True, Array([1., 1., 1., 1.], dtype=float32))
     """
-    mix = unmixed(key, batch, Untouched())
-    inputs, targets = batch
-    return (inputs, targets), mix
+    return unmixed(key, batch)

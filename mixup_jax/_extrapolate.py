@@ -2,21 +2,22 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks, ratios
-from mixup_jax._mix import Mix, draw
+from mixup_jax._mix import Mix, compose
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing
 from mixup_jax.pairings import same_class
 from mixup_jax.regions import Beyond, everywhere
 
 
+@mixer
 def extrapolate(
     key: Array, batch: Batch, *, by: ArrayLike = 0.5, pairing: Pairing = same_class
-) -> tuple[Batch, Mix]:
+) -> Mix:
     """Move every example away from its partner; targets stay as they are.
 
     ::
@@ -58,10 +59,7 @@ def extrapolate(
     """
     advice = "It is a share of the distance to the partner."
     _checks.number(by, "extrapolate: by", 0, 1, advice)
-    with jax.named_scope("extrapolate"):
-        ratio = ratios.constant(1 - jnp.asarray(by, jnp.float32))
-        mix = draw(key, batch, ratio=ratio, pairing=pairing, region=everywhere)
-        away = Beyond(1 - mix.lam)
-        mix = dataclasses.replace(mix, lam=jnp.ones_like(mix.lam), region=away)
-        inputs, targets = batch
-        return (mix.inputs(inputs), targets), mix
+    ratio = ratios.constant(1 - jnp.asarray(by, jnp.float32))
+    mix = compose(key, batch, ratio=ratio, pairing=pairing, region=everywhere)
+    lam, away = jnp.ones_like(mix.lam), Beyond(1 - mix.lam)
+    return dataclasses.replace(mix, lam=lam, region=away, mixes_targets=False)

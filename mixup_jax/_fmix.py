@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 
-import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._mix import Mix, along, draw
+from mixup_jax._mix import Mix, along, compose
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import blob
 
 
+@mixer
 def fmix(
     key: Array,
     batch: Batch,
@@ -22,7 +23,7 @@ def fmix(
     pairing: Pairing = neighbour,
     region: Callable = blob,
     spatial: tuple[int, ...] | None = None,
-) -> tuple[Batch, Mix]:
+) -> Mix:
     """Paste blobs of the partner into every example; mix targets by what is left.
 
     ::
@@ -72,12 +73,10 @@ def fmix(
     Source: Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
     arXiv:2002.12047.
     """
-    with jax.named_scope("fmix"):
-        mix = draw(
-            key,
-            batch,
-            ratio=ratios.of(alpha, ratio),
-            pairing=pairing,
-            region=along(spatial, region),
-        )
-        return mix.batch(batch), mix
+    return compose(
+        key,
+        batch,
+        ratio=ratios.of(alpha, ratio),
+        pairing=pairing,
+        region=along(spatial, region),
+    )

@@ -10,7 +10,6 @@ from mixup_jax._blend import widened
 from mixup_jax._mix import Mix, unmixed
 from mixup_jax._moves import laid_like, normal_rows
 from mixup_jax._types import Batch
-from mixup_jax.regions import Noisy
 
 
 def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]:
@@ -20,8 +19,8 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
 
         x~[i] = x[i] + sigma * eps[i],  eps[i] ~ Normal(0, I)
 
-    The noise is not part of the ``Mix``, which is that of ``erm``. So ``choose``
-    refuses this mixer; noise on mixed examples is added to what another mixer returns.
+    The noise is not part of the ``Mix``, which is that of ``erm``, so this mixer is one
+    function and not two halves: ``choose`` makes a pass over the batch for it.
 
     Args:
       key: PRNG key.
@@ -47,7 +46,7 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]
     Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
     """
     with jax.named_scope("gaussian"):
-        mix = unmixed(key, batch, Noisy())
+        mix = unmixed(key, batch)
         inputs, targets = batch
         advice = "It is a standard deviation, in the units of the inputs."
         _checks.number(sigma, "gaussian: sigma", 0, advice=advice)

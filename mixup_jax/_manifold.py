@@ -3,17 +3,18 @@
 import functools
 from collections.abc import Sequence
 
-import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._mix import Mix, draw
+from mixup_jax._mix import Mix, compose
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import layer
 
 
+@mixer
 def manifold(
     key: Array,
     batch: Batch,
@@ -22,7 +23,7 @@ def manifold(
     alpha: ArrayLike = ratios.DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
-) -> tuple[Batch, Mix]:
+) -> Mix:
     """Blend inputs, or leave that to a hidden layer; blend targets either way.
 
     ::
@@ -65,12 +66,10 @@ def manifold(
     Source: Verma et al., "Manifold Mixup: Better Representations by Interpolating
     Hidden States", ICML 2019, arXiv:1806.05236.
     """
-    with jax.named_scope("manifold"):
-        mix = draw(
-            key,
-            batch,
-            ratio=ratios.of(alpha, ratio),
-            pairing=pairing,
-            region=functools.partial(layer, layers=layers),
-        )
-        return mix.batch(batch), mix
+    return compose(
+        key,
+        batch,
+        ratio=ratios.of(alpha, ratio),
+        pairing=pairing,
+        region=functools.partial(layer, layers=layers),
+    )

@@ -1,19 +1,17 @@
 """Draw, then apply: what was drawn for a batch, and the deterministic half."""
 
-import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _blend, _checks
-from mixup_jax._moves import Gather, Stay, moved, per_example
+from mixup_jax._moves import Gather, Stay, alike, moved, per_example
 from mixup_jax._types import (
     Batch,
     Move,
@@ -23,7 +21,7 @@ from mixup_jax._types import (
     Region,
     RegionDraw,
 )
-from mixup_jax.regions import Everywhere, at_layer
+from mixup_jax.regions import Everywhere, Untouched, at_layer
 
 
 @jax.tree_util.register_dataclass
@@ -48,6 +46,8 @@ class Mix:
       partner: int32 ``[B]``, whom each example was mixed with.
       region: where the own content stays.
       move: how partners travel.
+      mixes_targets: whether targets are mixed. If not, ``lam`` is 1 and targets stay as
+        they are, whatever their dtype.
 
     Raises:
       TypeError: (when applied) partners that are no integers.
@@ -66,6 +66,7 @@ class Mix:
     partner: Array
     region: Region = dataclasses.field(default_factory=Everywhere)
     move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
+    mixes_targets: bool = dataclasses.field(default=True, metadata={"static": True})
 
     def inputs(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the inputs were.
@@ -90,7 +91,9 @@ class Mix:
             return _blend.mixed(w, x, self.move, partner)
 
         lam, partner = self._drawn()
-        return self._map(Mix.inputs, mixed, tree)
+        if isinstance(self.region, Untouched):
+            return self._of_batch("inputs", tree)
+        return self._map("inputs", mixed, tree)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam``.
@@ -105,12 +108,14 @@ class Mix:
             return _blend.mixed(per_example(lam, y), y, self.move, partner)
 
         lam, partner = self._drawn()
-        return self._map(Mix.targets, mixed, tree)
+        if not self.mixes_targets:
+            return self._of_batch("targets", tree)
+        return self._map("targets", mixed, tree)
 
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
         _, partner = self._drawn()
-        return self._map(Mix.partners, lambda x, _: moved(self.move, x, partner), tree)
+        return self._map("partners", lambda x, _: moved(self.move, x, partner), tree)
 
     def at(self, layer: int) -> "Mix":
         """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
@@ -147,56 +152,33 @@ class Mix:
             _checks.number(partner, "mix: partner", 0, len(partner) - 1, advice)
         return lam.astype(jnp.float32), jnp.asarray(partner, jnp.int32)
 
-    def _map(self, by, function, tree):
+    def _map(
+        self, name: str, function: Callable[[Array, str], Array], tree: Any
+    ) -> Any:
         def applied(path: Any, leaf: Any) -> Array:
-            where = by.__name__ + jax.tree_util.keystr(path)
-            made, notes = function(_checks.exact(leaf, where), where), _NOTES.get()
-            if notes is not None:
-                notes[id(made)] = Applied(self, by, leaf, made)
-            return made
+            where = name + jax.tree_util.keystr(path)
+            return function(_checks.exact(leaf, where), where)
 
-        _checks.no_list(tree, by.__name__)
+        return jax.tree.map_with_path(applied, self._of_batch(name, tree))
+
+    def _of_batch(self, name: str, tree: Any) -> Any:
+        """Return ``tree``, or raise if it does not hold as many examples."""
+        _checks.no_list(tree, name)
         advice = "Apply a mix to the batch that it was drawn for."
-        _checks.sized(tree, len(self.lam), by.__name__, advice)
-        return jax.tree.map_with_path(applied, tree)
+        _checks.sized(tree, len(self.lam), name, advice)
+        return tree
 
 
-class Applied(NamedTuple):
-    """What a mix made of an array: ``made`` is ``by(mix, leaf)``."""
+def unmixed(key: Array, batch: Batch) -> Mix:
+    """Return the mix of a batch that is not mixed: ``lam = 1``, and no partners.
 
-    mix: Mix
-    by: Callable[[Mix, Any], Any]
-    leaf: Any
-    made: Array
-
-
-_NOTES: ContextVar[dict[int, Applied] | None] = ContextVar("_NOTES", default=None)
-
-
-@contextlib.contextmanager
-def applications() -> Iterator[dict[int, Applied]]:
-    """Within it, note under ``id(made)`` what each mix makes of each array.
-
-    What a mixer returns is then known to be its mix applied to the batch, or not.
-    """
-    notes: dict[int, Applied] = {}
-    token = _NOTES.set(notes)
-    try:
-        yield notes
-    finally:
-        _NOTES.reset(token)
-
-
-def unmixed(key: Array, batch: Batch, region: Region) -> Mix:
-    """Return the mix of a batch that is not mixed: ``lam = 1``, nobody has a partner.
-
-    Raises as ``draw`` does.
+    Raises as ``compose`` does.
     """
     _checks.key(key)
     _checks.pair(batch)
     size = _checks.examples(batch)
     lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
-    return Mix(lam, partner, region, Stay())
+    return Mix(lam, partner, Untouched(), Stay(), mixes_targets=False)
 
 
 class Mixer(Protocol):
@@ -208,12 +190,12 @@ class Mixer(Protocol):
     def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
 
 
-def draw(
+def compose(
     key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
 ) -> Mix:
-    """Draw a mix for ``batch``: with whom, how much, and where.
+    """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
 
-    Every method of the family is this, with other words in it.
+    A method is this with parts of its own, under ``mixer``.
 
     Args:
       key: PRNG key.
@@ -235,7 +217,7 @@ def draw(
       >>> from functools import partial
       >>> import jax, mixup_jax as mx
       >>> of_boxes = partial(
-      ...     mx.draw,
+      ...     mx.compose,
       ...     ratio=mx.ratios.beta(1.0),
       ...     pairing=mx.pairings.roll,
       ...     region=mx.regions.box,
@@ -263,6 +245,7 @@ def draw(
         )
     where, lam = region(key_region, lam.astype(jnp.float32), inputs)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)
+    alone, lam = alike(alone, lam)
     return Mix(jnp.where(alone, 1.0, lam), partners.index, where, partners.move)
 
 

@@ -1,16 +1,17 @@
 """Mixup: convex combinations of pairs of examples and of their labels."""
 
-import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._mix import Mix, draw
+from mixup_jax._mix import Mix, compose
+from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import everywhere
 
 
+@mixer
 def mixup(
     key: Array,
     batch: Batch,
@@ -18,7 +19,7 @@ def mixup(
     alpha: ArrayLike = ratios.DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
-) -> tuple[Batch, Mix]:
+) -> Mix:
     """Blend every example with its partner, and their targets alike.
 
     ::
@@ -56,12 +57,10 @@ def mixup(
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
     arXiv:1710.09412.
     """
-    with jax.named_scope("mixup"):
-        mix = draw(
-            key,
-            batch,
-            ratio=ratios.of(alpha, ratio),
-            pairing=pairing,
-            region=everywhere,
-        )
-        return mix.batch(batch), mix
+    return compose(
+        key,
+        batch,
+        ratio=ratios.of(alpha, ratio),
+        pairing=pairing,
+        region=everywhere,
+    )

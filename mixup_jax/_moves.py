@@ -184,6 +184,17 @@ def laid_like(w: Array, x: Array) -> Array:
     return laid_out(w, x, jax.P(*spec))
 
 
+def alike(*arrays: Array) -> tuple[Array, ...]:
+    """Return arrays with the examples on axis 0, laid out as the most divided of them.
+
+    Draws from the batch are divided as the batch is, draws from a key are whole on each
+    device, and an Explicit mesh selects from arrays that are laid out alike.
+    """
+    most = max(arrays, key=shards)
+    spec = jax.P(*jax.typeof(most).sharding.spec[:1])
+    return tuple(x if x is most else laid_out(x, most, spec) for x in arrays)
+
+
 def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
     """Return ``w`` laid out by ``spec`` over the mesh of ``x``, if that is Explicit."""
     mesh = jax.typeof(x).sharding.mesh

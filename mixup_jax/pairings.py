@@ -20,6 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
+from mixup_jax._made import made
 from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_like, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
@@ -151,6 +152,7 @@ def derangement(key: Array, batch: Batch) -> Partners:
     return Partners(index, Gather())
 
 
+@made
 def given(index: ArrayLike) -> Pairing:
     """Return the pairing ``partner(i) = index[i]``, which may leave fixed points.
 
@@ -279,6 +281,7 @@ class Affinity(Protocol):
         ...
 
 
+@made
 def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     """Return the pairing that draws partners in proportion to a weight.
 
@@ -323,6 +326,7 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     return pairing
 
 
+@made
 def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     """Return the affinity of near targets: a Gaussian of their distance (C-Mixup).
 
@@ -360,6 +364,7 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
     return affinity
 
 
+@made
 def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
 

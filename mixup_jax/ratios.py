@@ -17,7 +17,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _beta, _checks
-from mixup_jax._moves import laid_out, moved
+from mixup_jax._made import made
+from mixup_jax._moves import alike, laid_out, moved
 from mixup_jax._types import Partners, Ratio
 
 # A float object of its own, so that `alpha=1.0` from a caller can be told apart.
@@ -45,10 +46,8 @@ class _Known:
     def __call__(self, key: Array, partners: Partners) -> Array:
         return self.draw(key, partners)
 
-    def __repr__(self) -> str:
-        return f"<ratio {getattr(self.draw, '__qualname__', '').partition('.')[0]}>"
 
-
+@made
 def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     """Return a ratio that draws ``lam ~ Beta(a, b)``, one per example.
 
@@ -127,6 +126,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
     return _Known(draw, within, symmetric=b is None)
 
 
+@made
 def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
     """Return a ratio that draws ``lam`` uniformly from [low, high], one per example.
 
@@ -177,6 +177,7 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
     return _Known(draw, within, symmetric=concrete and bool(low + high == 1))
 
 
+@made
 def constant(lam: ArrayLike) -> Ratio:
     """Return a ratio that is always ``lam``: a scalar, or ``[B]`` one per example.
 
@@ -204,6 +205,7 @@ def constant(lam: ArrayLike) -> Ratio:
     return _Known(draw, lambda low, high: _clipped(draw, low, high))
 
 
+@made
 def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
     """Return ``ratio`` conditioned on ``low <= lam <= high``.
 
@@ -271,6 +273,7 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
     return _Known(cut, narrower, _is_symmetric(ratio) and low + high == 1)
 
 
+@made
 def folded(ratio: Ratio) -> Ratio:
     """Return ``max(lam, 1 - lam)``: the own content is drawn to outweigh the partner's.
 
@@ -302,6 +305,7 @@ def folded(ratio: Ratio) -> Ratio:
     return _Known(draw, within) if _is_symmetric(ratio) else draw
 
 
+@made
 def per_pair(ratio: Ratio) -> Ratio:
     """Return ``ratio`` drawn once a pair: both partners keep the same share.
 
@@ -328,6 +332,7 @@ def per_pair(ratio: Ratio) -> Ratio:
             )
         lam = ratio(key, partners)
         first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
+        first, lam = alike(first, lam)
         return jnp.where(first, lam, moved(partners.move, lam, partners.index))
 
     def within(low: float, high: float) -> Ratio:
@@ -336,6 +341,7 @@ def per_pair(ratio: Ratio) -> Ratio:
     return _Known(draw, within, _is_symmetric(ratio))
 
 
+@made
 def per_batch(ratio: Ratio) -> Ratio:
     """Return ``ratio`` drawn once a batch: every example keeps the same share.
 

@@ -18,6 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
+from mixup_jax._made import made
 from mixup_jax._moves import laid_like, normal_rows, per_example
 from mixup_jax._types import Region
 
@@ -115,12 +116,6 @@ class Untouched:
     def weights(self, lam: Array, x: Array) -> Array:
         """Return bool ``[B, 1, ...]``, True throughout."""
         return per_example(jnp.ones_like(lam, bool), x)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Noisy(Untouched):
-    """The own content with noise, which was added already and is not in the mix."""
 
 
 @jax.tree_util.register_dataclass
@@ -536,6 +531,7 @@ def _above_lowest(x: Array, count: Array) -> Array:
     return (ordered > highest[:, None]) | (count == 0)[:, None]
 
 
+@made
 def per_batch(region: Callable) -> Callable:
     """Return ``region`` drawn once a batch: the first example's holds for all.
 

@@ -27,8 +27,10 @@ from jax import Array
 
 from mixup_jax import _checks, _devices
 from mixup_jax._blend import widened
-from mixup_jax._compose import Scheduled
+from mixup_jax._compose import at_step
+from mixup_jax._made import made
 from mixup_jax._mix import Mixer
+from mixup_jax._mixer import Scheduled, run
 from mixup_jax._moves import shards
 
 Metrics = Mapping[str, Any]
@@ -169,6 +171,7 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
     return Stateful(loss)
 
 
+@made
 def train_step(
     loss: Callable[..., Any] | Stateful,
     mixer: Mixer | Scheduled,
@@ -222,12 +225,13 @@ def train_step(
     if micro_batches < 1:
         raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
     _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
-    run = _stateful(loss.loss) if isinstance(loss, Stateful) else _plain(_checked(loss))
+    marked = isinstance(loss, Stateful)
+    value_of = _stateful(loss.loss) if marked else _plain(_checked(loss))
 
     def gradients(state, mix_batch, key, batch):
         key_mix, key_loss = key
-        batch, mix = mix_batch(key_mix, batch)
-        value_and_grad = jax.value_and_grad(run, has_aux=True)
+        batch, mix = run(mix_batch, key_mix, batch)
+        value_and_grad = jax.value_and_grad(value_of, has_aux=True)
         (value, (metrics, changes)), grads = value_and_grad(
             state.params, batch, mix, state, key_loss
         )
@@ -250,8 +254,7 @@ def train_step(
                 "params are what nnx.split(model, nnx.Param, ...) returns second."
             )
         _trainable(state.params)
-        at_step = mixer(state.step) if isinstance(mixer, Scheduled) else mixer
-        mix_batch = place.mixer(at_step)
+        mix_batch = place.mixer(at_step(mixer, state.step))
         # One hash each, and none for what is not used.
         key_mix, key_loss = (
             jax.random.fold_in(key, 2 * state.step + purpose) for purpose in (0, 1)

@@ -62,17 +62,18 @@ def ratio(of: Callable[[Any], mx.Ratio]) -> Callable[[Any], mx.Mixer]:
 
 
 def shifted(key, batch):
-    """Mix with a partner that is given, whatever the batch size."""
+    """Mix with a partner that is given, whatever the batch size: one function."""
     size = len(jax.tree.leaves(batch)[0])
     pairing = mx.pairings.given((np.arange(size) + 2) % size)
     return mx.mixup(key, batch, pairing=pairing)
 
 
+@mx.mixer
 def constant_each(key, batch):
-    """Mix with a lam of its own for each, 1 and 0 among them."""
+    """Mix with a lam of its own for each, 1 and 0 among them: a draw of a user's."""
     size = len(jax.tree.leaves(batch)[0])
     lam = np.linspace(0, 1, size, dtype=np.float32)
-    return mx.mixup(key, batch, ratio=mx.ratios.constant(lam))
+    return mx.draw_of(partial(mx.mixup, ratio=mx.ratios.constant(lam)))(key, batch)
 
 
 PER_BATCH = mx.ratios.per_batch(mx.ratios.uniform())

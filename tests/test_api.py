@@ -31,14 +31,15 @@ BY_PLACE = {"ratios.beta": {"b"}, "pairings.of_same_class": {"candidates"}}
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_checks"},
-    {"_types"},
+    {"_types", "_made"},
     {"_moves", "_beta"},
     {"ratios", "pairings", "regions", "_blend", "_labels"},
     {"_mix"},
-    {"attacks", "losses"},
-    {"metrics"},
+    {"_mixer", "attacks", "losses"},
+    {"_once", "metrics"},
     {"methods"},  # each other file with an underscore is a method
-    {"_compose", "_devices"},
+    {"_devices"},
+    {"_compose"},
     {"hidden", "training"},
     {"__init__"},
 ]

@@ -400,18 +400,6 @@ def test_combinators_within_and_compiled():
     np.testing.assert_allclose(mixed["x"], mix.inputs(batch["x"]), rtol=1e-6)
 
 
-def test_what_a_mixer_does_beyond_its_mix_is_lost_when_it_is_chosen():
-    def doubled(key, batch):
-        (x, y), mix = fixed(0.25)(key, batch)
-        return (2 * x, y), mix
-
-    batch = (IMAGE, SOFT)
-    (x, y), mix = mx.choose([doubled], [1.0])(KEY, batch)
-    want, _ = fixed(0.25)(KEY, batch)
-    np.testing.assert_array_equal(x, want[0])
-    np.testing.assert_array_equal(y, mix.targets(SOFT))
-
-
 def test_a_mix_of_wider_dtypes_is_chosen():
     def swapped(key, batch):
         mix = mx.Mix(np.full(4, 0.25), np.array([1, 0, 3, 2]))  # type: ignore

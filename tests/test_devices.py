@@ -128,40 +128,53 @@ def test_the_train_step_sees_the_noise_of_the_whole_batch():
 
 
 AROUND = {
-    "whole, some": lambda m: mx.with_probability(0.5, mx.whole_batch(m, "data")),
-    "device, some": lambda m: mx.with_probability(0.5, mx.per_device(m, "data")),
-    "whole, one of two": lambda m: mx.choose(
+    "some": lambda m: mx.with_probability(0.5, m),
+    "one of two": lambda m: mx.choose([m, MOVED["roll"]], [0.5, 0.5]),
+}
+WHOLE = {
+    "some": lambda m: mx.with_probability(0.5, mx.whole_batch(m, "data")),
+    "one of two": lambda m: mx.choose(
         [mx.whole_batch(m, "data"), mx.whole_batch(MOVED["roll"], "data")], [0.5, 0.5]
     ),
-    "device, one of two": lambda m: mx.choose(
-        [mx.per_device(m, "data"), mx.per_device(MOVED["roll"], "data")], [0.5, 0.5]
+    "nested": lambda m: mx.choose(
+        [mx.with_probability(0.5, mx.whole_batch(m, "data")), MOVED["roll"]], [0.5, 0.5]
     ),
 }
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("around", WHOLE)
 @pytest.mark.parametrize("moved", MOVED)
-def test_around_mixers_of_devices_the_mix_says_what_was_mixed(moved, around):
-    mixer = AROUND[around](MOVED[moved])
-    if (moved, around) == ("neighbour", "whole, one of two"):
-        said = r"choose: expected mixers .* got the moves \[.*Flip.*Put whole_batch and"
-        with pytest.raises(ValueError, match=said):
-            on_shares(mixer, (X, SOFT))
-        return
-    (x, y), mix = on_shares(mixer, (X, SOFT))
+def test_a_choice_of_the_whole_batch_is_that_of_one_device(moved, around):
+    (x, y), mix = on_shares(WHOLE[around](MOVED[moved]), (X, SOFT))
     assert 0 < np.mean(mix.lam < 1) <= 1
     for got, given in ((x, X), (y, SOFT)):
         oracle.assert_mixed(got, oracle.column(mix.lam, given), given, mix.partner)
+    alone = AROUND.get(around, lambda m: AROUND["one of two"](AROUND["some"](m)))
+    mixed, drawn = alone(MOVED[moved])(KEY, (X, SOFT))
+    oracle.assert_close((x, y), jax.tree.map(np.asarray, mixed))
+    oracle.assert_close((mix.lam, mix.partner), (drawn.lam, drawn.partner))
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("hidden", [lambda m: m, partial, mx.once_per_batch])
+def test_a_choice_for_each_device_alike_is_refused(hidden, around):
+    mixer = hidden(mx.per_device(mx.mixup, "data"))
+    with pytest.raises(ValueError, match=r"Put it outermost: per_device\(choose"):
+        AROUND[around](mixer)
+
+
+CHOICE = mx.choose(
+    [partial(mx.mixup, ratio=mx.ratios.constant(lam)) for lam in (0.25, 0.75)],
+    [0.5, 0.5],
+    by=PER_PAIR,
+)
 
 
 @pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
 def test_one_choice_for_each_pair_on_every_device(place):
-    lams = [0.25, 0.75]
-    mixers = [
-        place(partial(mx.mixup, ratio=mx.ratios.constant(lam)), "data") for lam in lams
-    ]
-    mixer = mx.choose(mixers, [0.5, 0.5], by=PER_PAIR)
     shares = (np.zeros((DEVICES * 64, 1), np.float32), None)
-    _, mix = on_shares(mixer, shares)
+    _, mix = on_shares(place(CHOICE, "data"), shares)
     np.testing.assert_array_equal(mix.lam[::2], mix.lam[1::2])
-    assert set(np.unique(mix.lam)) == set(lams)
+    assert set(np.unique(mix.lam)) == {0.25, 0.75}
+    first, second, *_ = np.asarray(mix.lam).reshape(DEVICES, 64)
+    assert not np.array_equal(first, second)

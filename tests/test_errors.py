@@ -380,7 +380,7 @@ BAD = {
         ["region: expected a function", "got 'blob'", "regions.box"],
     ),
     "text for a region, drawn": (
-        lambda k, x, y: mx.draw(
+        lambda k, x, y: mx.compose(
             k, (x, y), ratio=HALF, pairing=mx.pairings.roll, region="everywhere"
         ),
         TypeError,
@@ -556,7 +556,7 @@ BAD = {
     "one name for both": (
         lambda k, x, y: mx.on_keys(mx.mixup, inputs="a", targets=["b", "a"]),
         ValueError,
-        ["each once", "inputs='a', targets=['b', 'a']", 'inputs="image"'],
+        ["each once", "inputs='a', targets=('b', 'a')", 'inputs="image"'],
     ),
     "no name": (
         lambda k, x, y: mx.on_keys(mx.mixup),

@@ -1,7 +1,5 @@
 """Gaussian noise: its moments, what it leaves alone, and that nothing loses it."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,18 +63,6 @@ def test_on_a_mesh_the_noise_is_the_same_and_nothing_is_sent(kind):
     assert noisy.sharding.is_equivalent_to(placed.sharding, x.ndim)
     np.testing.assert_allclose(noisy, run(KEY, x), rtol=1e-6)
     assert not any(word in text for word in ("all-gather", "all-reduce", "permute("))
-
-
-@pytest.mark.parametrize(
-    "mixer",
-    [
-        mx.choose([partial(mx.gaussian, sigma=0.1), mx.erm], [0.5, 0.5]),
-        mx.with_probability(0.5, partial(mx.gaussian, sigma=0.1)),
-    ],
-)
-def test_choose_refuses_what_a_mix_cannot_say(mixer):
-    with pytest.raises(ValueError, match="Add the noise to what was chosen"):
-        mixer(KEY, (jnp.ones((4, 3)), None))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,256 @@
+"""A mixer is two functions: one draws, the other applies what was drawn.
+
+    draw(key, batch) -> mix           random
+    apply(mix, batch) -> batch        not random
+
+Calling a mixer does both, `(key, batch) -> (batch, mix)`. Whoever needs the halves asks
+for them by `halves`: `choose` merges draws and applies once, `whole_batch` cuts a draw
+to a device's share. A mixer has halves if it is known here (a function that `mixer`
+made, a combinator), and not by an attribute, which `functools.wraps` would copy to a
+function that does more. Any other callable is one function, and is run whole.
+"""
+
+import dataclasses
+import functools
+import inspect
+import typing
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec
+
+import jax
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax import _checks
+from mixup_jax._made import Made, made
+from mixup_jax._mix import Mix, Mixer
+from mixup_jax._types import Batch
+
+P = ParamSpec("P")
+
+Draw = Callable[[Array, Any], Mix]
+
+_DRAWS: weakref.WeakKeyDictionary[Any, Callable[..., Mix]] = weakref.WeakKeyDictionary()
+_PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
+
+
+class Halves(NamedTuple):
+    """The two functions that a mixer is."""
+
+    draw: Draw
+    apply: Callable[[Mix, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Combinator:
+    """A mixer made of mixers, which has halves if these have.
+
+    Attributes:
+      halves: returns the halves, for a batch, or None if it is one function.
+      whole: does what it does as one function.
+      once: returns the mixer with one draw for the batch, see ``once_per_batch``.
+    """
+
+    halves: Callable[[Any], Halves | None]
+    whole: Callable[[Array, Any], tuple[Any, Mix]]
+    once: Callable[[], Any]
+
+    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]:
+        own = self.halves(batch)
+        if own is None:
+            return self.whole(key, batch)
+        mix = own.draw(key, batch)
+        return own.apply(mix, batch), mix
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scheduled:
+    """A mixer that depends on the step: ``scheduled(f)(step)`` is the mixer."""
+
+    mixer_at: Callable[[ArrayLike], Mixer]
+    once: Callable[[], Any]
+
+    def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
+        if batch:
+            raise TypeError(
+                "scheduled: expected the step alone; got a key and a batch. Call it as "
+                "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
+                "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
+            )
+        return self.mixer_at(step)
+
+
+def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
+    """Decorate a draw, ``(key, batch, ...) -> Mix``, which makes it a mixer.
+
+    ``mixer(draw)(key, batch)`` is ``(mix.batch(batch), mix)`` for the ``mix`` that was
+    drawn. The mixer has the name, the docstring and the signature of the draw.
+    Combinators merge its draws with those of others, and apply them in one pass.
+
+    Args:
+      draw: a function, as a rule of what ``compose`` returns.
+
+    Raises:
+      TypeError: If ``draw`` is not a function of a key and a batch. When called: if it
+        does not return a ``Mix``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> @mx.mixer
+      ... def tiles(key, batch):
+      ...     return mx.compose(
+      ...         key,
+      ...         batch,
+      ...         ratio=mx.ratios.uniform(),
+      ...         pairing=mx.pairings.roll,
+      ...         region=mx.regions.box,
+      ...     )
+      >>> images = jax.numpy.ones((4, 8, 8, 3))
+      >>> (mixed, _), mix = tiles(jax.random.key(0), (images, None))
+      >>> mix.partner
+      Array([3, 0, 1, 2], dtype=int32)
+    """
+    names = _first_two(draw)
+    if names is None:
+        raise TypeError(
+            "mixer: expected a function (key, batch, ...) that returns a Mix; got "
+            f"{_checks.describe(draw)}. Write it with def, and return what "
+            "mixup_jax.compose(key, batch, ...) returns."
+        )
+    name = draw.__name__
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
+        with jax.named_scope(name):
+            mix = draw(*args, **kwargs)
+        if not isinstance(mix, Mix):
+            raise TypeError(
+                f"mixer: expected {name} to return a Mix; got "
+                f"{_checks.describe(mix)}. Return what was drawn and not the batch; a "
+                "function that mixes by itself is a mixer without the decorator."
+            )
+        return mix
+
+    @functools.wraps(draw)
+    def mixing(*args: P.args, **kwargs: P.kwargs) -> tuple[Batch, Mix]:
+        mix = drawn(*args, **kwargs)
+        batch: Any = args[1] if len(args) > 1 else kwargs[names[1]]
+        with jax.named_scope(name):
+            return mix.batch(batch), mix
+
+    returned = tuple[Batch, Mix]
+    mixing.__annotations__ = {**draw.__annotations__, "return": returned}
+    signature = inspect.signature(draw).replace(return_annotation=returned)
+    typing.cast(Any, mixing).__signature__ = signature
+    _DRAWS[mixing] = drawn
+    return mixing
+
+
+@made
+def draw_of(mixer: Mixer) -> Draw:
+    """Return the random half of a mixer, ``(key, batch) -> Mix``.
+
+    The other half is ``mix.batch(batch)``, or for a dict batch ``mix.inputs`` and
+    ``mix.targets`` of its entries.
+
+    Args:
+      mixer: a mixer of two halves: one of this library except ``gaussian``, one that
+        ``mixer`` made, a partial of it, or a combinator of such.
+
+    Raises:
+      TypeError: If ``mixer`` is not callable, or is one function, which has no halves;
+        of a combinator, when called.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> draw = mx.draw_of(partial(mx.mixup, alpha=0.2))
+      >>> mix = draw(jax.random.key(0), (jax.numpy.ones((4, 3)), None))
+      >>> mix.partner
+      Array([1, 0, 3, 2], dtype=int32)
+    """
+    _checks.function(mixer, "draw_of: mixer", _PARTIAL)
+    if combinator(mixer) is None and halves(mixer, None) is None:
+        raise _no_halves(mixer)
+
+    def draw(key: Array, batch: Any) -> Mix:
+        own = halves(mixer, batch)
+        if own is None:
+            raise _no_halves(mixer)
+        return own.draw(key, batch)
+
+    return draw
+
+
+def halves(mixer: Any, batch: Any) -> Halves | None:
+    """Return the halves of a mixer, or None if it is one function.
+
+    ``batch`` is the one to be mixed: mixers that `using` makes depend on it.
+    """
+    mixer = _run_by(mixer)
+    if isinstance(mixer, Combinator):
+        return mixer.halves(batch)
+    partly = type(mixer) is functools.partial
+    function = mixer.func if partly else mixer
+    draw = _DRAWS.get(function) if inspect.isfunction(function) else None
+    if draw is not None and partly:
+        draw = functools.partial(draw, *mixer.args, **mixer.keywords)
+    return None if draw is None else Halves(draw, Mix.batch)
+
+
+def combinator(mixer: Any) -> Combinator | Scheduled | None:
+    """Return what stands behind a mixer made of mixers, or None if it is another."""
+    mixer = _run_by(mixer)
+    return mixer if isinstance(mixer, Combinator | Scheduled) else None
+
+
+def _run_by(mixer: Any) -> Any:
+    """Return what is called in the end when ``mixer`` is."""
+    while True:
+        if type(mixer) is Made:
+            mixer = mixer.run
+        elif type(mixer) is functools.partial and not (mixer.args or mixer.keywords):
+            mixer = mixer.func
+        else:
+            return mixer
+
+
+def _no_halves(mixer: Any) -> TypeError:
+    return TypeError(
+        "mixer: expected one of two halves, a draw and its application; got "
+        f"{_checks.describe(mixer)}, which is one function. Decorate its draw, "
+        "(key, batch) -> Mix, with mixup_jax.mixer, and jit what contains the mixer."
+    )
+
+
+def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
+    """Return ``mixer(key, batch)``.
+
+    Raises:
+      TypeError: If that is not a batch and a ``Mix``.
+    """
+    result = mixer(key, batch)
+    if isinstance(result, tuple | list) and len(result) == 2:
+        mixed, mix = result
+        if isinstance(mix, Mix):
+            return mixed, mix
+        got = f"a pair whose second is {_checks.describe(mix)}"
+    else:
+        got = _checks.describe(result)
+    raise TypeError(
+        f"mixer: expected (batch, mix) from {_checks.describe(mixer)}; got {got}. "
+        "Return the Mix that says what was mixed, that of "
+        "mixup_jax.erm(key, batch) for nothing."
+    )
+
+
+def _first_two(draw: Any) -> list[str] | None:
+    """Return the names under which a function takes a key and a batch."""
+    if not inspect.isfunction(draw) or draw in _DRAWS:
+        return None
+    first = list(inspect.signature(draw).parameters.values())[:2]
+    by_place = all(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in first
+    )
+    return [p.name for p in first] if len(first) == 2 and by_place else None

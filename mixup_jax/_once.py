@@ -1,0 +1,76 @@
+"""One draw for the whole batch, as most other libraries mix."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax import _checks, _mixer
+from mixup_jax._made import made
+from mixup_jax._mix import Mix, Mixer
+from mixup_jax._moves import laid_like, laid_out
+from mixup_jax._types import Batch
+
+
+@made
+def once_per_batch(mixer: Mixer) -> Mixer:
+    """Return a mixer that draws once a batch: one ``lam``, box, choice, layer for all.
+
+    ::
+
+        lam[i] = lam[first],  first = min {j: partner(j) != j}
+
+    What the first example with a partner drew holds for every example with a partner;
+    the others keep ``lam = 1``. Partners are still drawn for each example. This is the
+    batch mode of timm, and the only mode of torchvision, big_vision and scenic.
+
+    Of a combinator it is the same combinator of what is inside it: ``choose`` makes one
+    choice for the batch, ``per_device`` draws once a device.
+
+    Cost: as the mixer, all of whose draws are made. For a single ``lam`` or blob,
+    ``ratios.per_batch`` and ``regions.per_batch`` draw no more than that.
+
+    Args:
+      mixer: a mixer of two halves, or marked ``scheduled``.
+
+    Raises:
+      TypeError: If ``mixer`` is not callable, or is one function (``gaussian``, a
+        jitted mixer), whose draws are not known; of a combinator, when called.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> mixer = mx.once_per_batch(partial(mx.mixup, pairing=mx.pairings.roll))
+      >>> _, mix = mixer(jax.random.key(0), (jax.numpy.ones((4, 3)), None))
+      >>> bool((mix.lam == mix.lam[0]).all())
+      True
+    """
+    _checks.function(mixer, "once_per_batch: mixer", "mixup_jax.mixup")
+    made_of_mixers = _mixer.combinator(mixer)
+    if made_of_mixers is not None:
+        return made_of_mixers.once()
+    draw = _mixer.draw_of(mixer)
+
+    @_mixer.mixer
+    def once(key: Array, batch: Batch) -> Mix:
+        return _first_for_all(draw(key, batch))
+
+    return once
+
+
+def _first_for_all(mix: Mix) -> Mix:
+    """Return ``mix``, in which all hold what the first with a partner drew."""
+    partner = laid_out(mix.partner, mix.partner, jax.P())
+    has_partner = partner != jnp.arange(partner.shape[0], dtype=jnp.int32)
+    first = jnp.argmax(has_partner).astype(jnp.int32)[None]
+
+    def for_all(leaf: Array) -> Array:
+        out = jax.P() if jax.typeof(leaf).sharding.mesh.explicit_axes else None
+        row = leaf.at[first].get(mode="promise_in_bounds", out_sharding=out)
+        chosen = has_partner.reshape(-1, *[1] * (leaf.ndim - 1))
+        row = jnp.broadcast_to(row, leaf.shape)
+        return jnp.where(laid_like(chosen, leaf), laid_like(row, leaf), leaf)
+
+    lam, region = jax.tree.map(for_all, (mix.lam, mix.region))
+    return dataclasses.replace(mix, lam=lam, region=region)

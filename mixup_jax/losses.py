@@ -17,6 +17,7 @@ from jax.typing import ArrayLike, DTypeLike
 from mixup_jax import _checks, _labels
 from mixup_jax._blend import blend
 from mixup_jax._labels import Ignored
+from mixup_jax._made import made
 from mixup_jax._mix import Mix
 from mixup_jax._moves import per_example
 from mixup_jax._types import Batch
@@ -96,6 +97,7 @@ def negative(labels: Array) -> Array:
     return labels < 0
 
 
+@made
 def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLoss:
     """Return ``loss`` on mixed integer labels: the two-term loss of each example.
 
@@ -149,6 +151,7 @@ def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
     return mixed
 
 
+@made
 def two_term_mean(
     loss: ExampleLoss, *, ignored: Ignored | None = negative
 ) -> Callable[..., Array]:

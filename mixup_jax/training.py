@@ -28,7 +28,7 @@ from jax import Array
 from mixup_jax import _checks, _devices
 from mixup_jax._blend import widened
 from mixup_jax._compose import at_step
-from mixup_jax._made import made
+from mixup_jax._made import made, made_by
 from mixup_jax._mix import Mixer
 from mixup_jax._mixer import Scheduled, run
 from mixup_jax._moves import shards
@@ -134,7 +134,11 @@ class Stateful:
 
     loss: Callable[..., tuple[Array, tuple[Metrics, Mapping[str, Any]]]]
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss(*args, **kwargs)
 
+
+@made
 def stateful(loss: Callable[..., Any]) -> Stateful:
     """Mark a loss that needs more than the parameters: batch statistics, a dropout key.
 
@@ -162,6 +166,11 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
       Array([0.1, 0.1, 0.1], dtype=float32)
     """
     _checks.function(loss, "stateful: loss", _STATEFUL_EXAMPLE)
+    if made_by(loss, stateful):
+        raise TypeError(
+            f"stateful: loss: expected a function; got {loss!r}, which is marked. "
+            "Mark it once."
+        )
     if not _takes(loss, 5):
         raise TypeError(
             "stateful: expected a loss of five arguments, (params, batch, mix, state, "
@@ -225,8 +234,8 @@ def train_step(
     if micro_batches < 1:
         raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
     _checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
-    marked = isinstance(loss, Stateful)
-    value_of = _stateful(loss.loss) if marked else _plain(_checked(loss))
+    marked = made_by(loss, stateful)
+    value_of = _stateful(marked.loss) if marked else _plain(_checked(loss))
 
     def gradients(state, mix_batch, key, batch):
         key_mix, key_loss = key

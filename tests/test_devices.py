@@ -50,6 +50,19 @@ def two_mixes(key, batch):
     return mixed, mx.mixup(jax.random.clone(key), batch, alpha=0.2)[1]
 
 
+CHOICES = {
+    "two pairings": mx.choose(
+        [mx.mixup, partial(mx.mixup, pairing=mx.pairings.permutation)], [0.5, 0.5]
+    ),
+    "one pairing": mx.choose([mx.mixup, partial(mx.mixup, alpha=0.2)], [0.5, 0.5]),
+    "one function": mx.choose([after, mx.mixup, mx.erm], [0.4, 0.4, 0.2]),
+    "labels": mx.choose(
+        [partial(mx.mixup, pairing=mx.pairings.same_class), mx.mixup], [0.5, 0.5]
+    ),
+}
+NAMES = {"inputs": "x", "targets": "y"}
+NAMED = {"x": X, "y": SOFT, "id": LABELS}
+
 ANY = {
     "erm": (mx.erm, (X, LABELS)),
     "extrapolate": (away, (X, LABELS)),
@@ -60,11 +73,13 @@ ANY = {
     "turned": (turned, (X, SOFT)),
     "two mixes": (two_mixes, (X, SOFT)),
     "jitted": (jax.jit(mx.mixup), (X, SOFT)),
-    "by name": (
-        mx.on_keys(mx.mixup, inputs="x", targets="y"),
-        {"x": X, "y": SOFT, "id": LABELS},
+    "by name": (mx.on_keys(mx.mixup, **NAMES), NAMED),
+    "noise by name": (
+        mx.on_keys(partial(mx.gaussian, sigma=1.0), inputs="x", targets="id"),
+        NAMED,
     ),
 }
+ANY |= {name: (choice, (X, SOFT)) for name, choice in CHOICES.items()}
 
 
 def divided(batch: Any) -> Any:
@@ -112,6 +127,45 @@ def test_only_what_is_not_the_mix_applied_is_gathered(name, gathers):
     mixed, _ = run(KEY, spread)
     want, _ = mixer(KEY, batch)
     oracle.assert_close(*jax.tree.map(np.asarray, (mixed, want)))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_names_and_devices_go_around_each_other(name):
+    (want, labels), drawn = CHOICES[name](KEY, (X, SOFT))
+    for mixer in (
+        mx.on_keys(mx.whole_batch(CHOICES[name], "data"), **NAMES),
+        mx.whole_batch(mx.on_keys(CHOICES[name], **NAMES), "data"),
+    ):
+        mixed, mix = on_shares(mixer, NAMED)
+        assert {*mixed} == {*NAMED}
+        np.testing.assert_array_equal(mixed["id"], LABELS)
+        oracle.assert_close(mixed["x"], np.asarray(want))
+        oracle.assert_close(mixed["y"], np.asarray(labels))
+        oracle.assert_close((mix.lam, mix.partner), (drawn.lam, drawn.partner))
+
+
+def test_a_share_is_mixed_in_one_way():
+    for mixer, name in (
+        (lambda: mx.per_device(mx.whole_batch(mx.mixup, "data"), "data"), "per_device"),
+        (
+            lambda: mx.whole_batch(mx.per_device(mx.mixup, "data"), "data"),
+            "whole_batch",
+        ),
+        (
+            lambda: mx.whole_batch(
+                mx.on_keys(mx.per_device(mx.mixup, "data"), inputs="x"), "data"
+            ),
+            "whole_batch",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}: expected a mixer without"):
+            mixer()
+
+
+def test_one_axis_for_the_whole_batch():
+    mixers = [mx.whole_batch(mx.mixup, axis) for axis in ("data", "rows")]
+    with pytest.raises(ValueError, match="whole_batch over one axis; got several"):
+        mx.choose(mixers, [0.5, 0.5])
 
 
 def test_the_train_step_sees_the_noise_of_the_whole_batch():

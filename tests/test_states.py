@@ -252,7 +252,7 @@ LOSSES = {
     "stateful twice": (
         lambda: mx.training.stateful(mx.training.stateful(of_five)),  # type: ignore
         TypeError,
-        ["stateful: loss: expected a function", "Stateful"],
+        ["stateful: loss: expected a function", "training.stateful(", "Mark it once"],
     ),
 }
 

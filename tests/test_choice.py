@@ -1,0 +1,366 @@
+"""The law of choice: an example is what the mixer chosen for it makes of it alone."""
+
+import dataclasses
+import functools
+import itertools
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mixup_jax as mx
+from tests import oracle
+from tests.methods import METHODS, Method, fixed
+
+KEY = jax.random.key(4)
+SIZE = 8
+INDEX = np.array([0, 1, 1, 0, 0, 1, 0, 1])
+
+
+def one_more(key, batch):
+    """Mix, and add 1 to the inputs."""
+    (x, y), mix = mx.mixup(key, batch)
+    return (
+        jax.tree.map(lambda x: (x + np.ones((), x.dtype)).astype(x.dtype), x),
+        y,
+    ), mix
+
+
+def shifted_back(key, batch):
+    """Drop the first row of each image and pad it back at the other end."""
+    inputs, targets = batch
+
+    def shifted(x):
+        rest = jnp.asarray(x)[:, 1:]
+        return jnp.pad(rest, [(0, 0), (0, 1)] + [(0, 0)] * (rest.ndim - 2))
+
+    return (jax.tree.map(shifted, inputs), targets), mx.erm(key, batch)[1]
+
+
+@functools.wraps(mx.mixup)
+def noisy(key, batch):
+    (x, y), mix = mx.mixup(key, batch)
+    key = jax.random.fold_in(key, 1)
+    return (jax.tree.map(lambda x: 2 * x, x), y), mix
+
+
+# Mixers that are one function: what they do is not all in the mix.
+ONE_FUNCTION = {
+    "gaussian": fixed(partial(mx.gaussian, sigma=0.5), pastes=False, deranged=False),
+    "one more": fixed(one_more),
+    "shifted back": fixed(shifted_back, pastes=True, deranged=False),
+    "wraps": fixed(noisy),
+    "jitted": fixed(jax.jit(mx.mixup)),
+    "choose-gaussian": fixed(
+        mx.choose([partial(mx.gaussian, sigma=0.5), mx.mixup, mx.erm], [0.4, 0.3, 0.3])
+    ),
+}
+ROWS = METHODS | ONE_FUNCTION
+# One row of each kind: of region, of move, of reading the batch, of combinator.
+KINDS = [
+    "erm",
+    "mixup",
+    "mixup-permutation",
+    "mixup-same-class",
+    "cutmix",
+    "fmix",
+    "manifold",
+    "extrapolate",
+    "choose-two-pairings",
+    "with-probability-choose-extrapolate",
+    "wraps",
+]
+PAIRS = list(itertools.product(ROWS, repeat=2))
+RING = list(zip(KINDS, KINDS[1:] + KINDS[:1]))
+
+
+def pairs(default):
+    """Return all ordered pairs of rows, those not in ``default`` marked slow."""
+    return [
+        pytest.param(*pair, marks=() if pair in default else pytest.mark.slow)
+        for pair in PAIRS
+    ]
+
+
+def batch_for(pastes: bool, classes: bool) -> Any:
+    method = Method(lambda alpha: mx.erm, pastes=pastes, classes=classes)
+    inputs, targets = oracle.batch(method, SIZE)
+    # Noise is of floats alone.
+    inputs = {name: x for name, x in inputs.items() if name != "wave"}
+    return inputs, targets
+
+
+def shared_batch(*names: str) -> tuple[bool, bool]:
+    """Return of what kind a batch is that all of these rows take."""
+    rows = [ROWS[name] for name in names]
+    return all(row.pastes for row in rows), any(row.classes for row in rows)
+
+
+@functools.cache
+def handed_on() -> Any:
+    """Return the key that ``choose`` hands on to each mixer, which is one for all."""
+    seen = []
+
+    def spy(key, batch):
+        seen.append(key)
+        return mx.erm(key, batch)
+
+    mx.choose([spy, spy], [0.5, 0.5])(KEY, (np.zeros((2, 1), np.float32), None))
+    assert seen[0] == seen[1]
+    return seen[0]
+
+
+@functools.cache
+def alone(name: str, kind: tuple[bool, bool]) -> Any:
+    return ROWS[name].mixer(handed_on(), batch_for(*kind))
+
+
+def by_index(key, partners):
+    """Decide as the test says, with probabilities of a half."""
+    del key, partners
+    return jnp.where(INDEX == 0, jnp.float32(0.25), jnp.float32(0.75))
+
+
+def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> None:
+    """Assert that row i of ``got`` is row i of what mixer ``index[i]`` returned."""
+
+    def picked(*leaves):
+        stacked = np.stack([np.asarray(leaf) for leaf in leaves])
+        return stacked[index, np.arange(len(index))]
+
+    (mixed, mix), mixes = got, [mix for _, mix in each]
+    equal(mixed, jax.tree.map(picked, *(mixed for mixed, _ in each)))
+    lam, partner = (
+        picked(*(getattr(mix, field) for mix in mixes)) for field in ("lam", "partner")
+    )
+    np.testing.assert_array_equal(mix.lam, lam)
+    moves_inputs = np.array([ROWS[name].keeps_labels for name in names])[index]
+    has_partner = (partner != np.arange(len(index))) & ((lam < 1) | moves_inputs)
+    np.testing.assert_array_equal(
+        np.asarray(mix.partner)[has_partner], partner[has_partner]
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), pairs({*itertools.combinations(KINDS, 2), *RING})
+)
+def test_each_example_is_what_its_mixer_makes_of_it(first, second):
+    names, kind = (first, second), shared_batch(first, second)
+    mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
+    got = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch)
+    each = [alone(name, kind) for name in names]
+    assert_chosen(got, each, names, INDEX, oracle.assert_equal)
+
+
+@pytest.mark.parametrize(("first", "second"), pairs(set(RING)))
+def test_nobody_else_is_chosen_with_certainty(first, second):
+    names, kind = (first, second), shared_batch(first, second)
+    mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
+    each = [alone(name, kind) for name in names]
+    for k, probs in enumerate(([1, 0], [0, 1])):
+        got = mx.choose(mixers, probs)(KEY, batch)
+        index = np.full(SIZE, k)
+        assert_chosen(got, each, names, index, oracle.assert_equal)
+
+
+@pytest.mark.parametrize(("first", "second"), pairs(set(RING)))
+def test_traced_and_compiled_the_law_holds_to_the_last_bit_of_a_blend(first, second):
+    names, kind = (first, second), shared_batch(first, second)
+    mixers = [ROWS[name].mixer for name in names]
+
+    @jax.jit
+    def all_of_them(key, batch, probs):
+        chosen = mx.choose(mixers, probs, by=by_index)(KEY, batch)
+        return chosen, [mixer(key, batch) for mixer in mixers]
+
+    batch = batch_for(*kind)
+    got, each = all_of_them(handed_on(), batch, jnp.array([0.5, 0.5]))
+    # Programs fuse differently: what is not blended is exact all the same.
+    assert_chosen(got, each, names, INDEX, oracle.assert_close)
+    (inputs, targets), mix = got
+    if set(names) & set(ONE_FUNCTION):
+        return
+    for mixed, given, weight in (
+        (inputs, batch[0], partial(oracle.field, mix.region)),
+        (targets, batch[1], oracle.column),
+    ):
+        for x, y in zip(jax.tree.leaves(given), jax.tree.leaves(mixed)):
+            oracle.assert_mixed(y, weight(mix.lam, x), x, mix.partner)
+
+
+@pytest.mark.parametrize("name", ["mixup", "fmix", "wraps", "gaussian"])
+def test_examples_left_out_are_those_of_erm(name):
+    kind = shared_batch(name)
+    mixer = mx.with_probability(0.5, ROWS[name].mixer, by=by_index)
+    got = mixer(KEY, batch_for(*kind))
+    each = [alone(name, kind), alone("erm", kind)]
+    assert_chosen(got, each, (name, "erm"), INDEX, oracle.assert_equal)
+
+
+DEVICES = 2
+
+
+def on_shares(mixer, key, batch):
+    shares = jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch)
+    run = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+    mixed, mix = jax.jit(run)(key, shares)
+    return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), (mixed, mix))
+
+
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+@pytest.mark.parametrize(
+    "names", [("mixup", "cutmix"), ("cutmix-permutation", "wraps")], ids=str
+)
+def test_the_law_holds_on_each_device(place, names):
+    mixers, batch = [ROWS[name].mixer for name in names], oracle.images(SIZE)
+    choice = mx.choose(mixers, [0.5, 0.5])
+    got = on_shares(place(choice, "data"), KEY, batch)
+    # The mixers with the key that each device's choice hands on to them.
+    each = [
+        on_shares(place(with_key_handed_on(mixer), "data"), KEY, batch)
+        for mixer in mixers
+    ]
+    drawn = [np.asarray(mix.lam) for _, mix in each]
+    index = (np.asarray(got[1].lam) != drawn[0]).astype(int)
+    assert set(index) == {0, 1}
+    assert_chosen(got, each, names, index, oracle.assert_close)
+
+
+def with_key_handed_on(mixer):
+    def handed(key, batch):
+        return mixer(jax.random.split(key)[1], batch)
+
+    return handed
+
+
+def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
+    from mixup_jax import _blend
+
+    passes, mixed = [], _blend.mixed
+
+    def counted(*args):
+        passes.append(args)
+        return mixed(*args)
+
+    monkeypatch.setattr(_blend, "mixed", counted)
+    batch = (
+        {"a": np.ones((4, 5, 5, 1), np.float32), "b": np.ones((4, 5, 5))},
+        np.eye(4),
+    )
+    batch = jax.tree.map(lambda x: x.astype(np.float32), batch)
+    mixers = [mx.mixup, mx.cutmix, mx.fmix, partial(mx.mixup, alpha=0.2), mx.erm]
+    mx.choose(mixers, [0.2] * 5)(KEY, batch)
+    assert len(passes) == 3
+    passes.clear()
+    mx.with_probability(0.5, mx.choose(mixers[:2], [0.5, 0.5]))(KEY, batch)
+    assert len(passes) == 3
+
+
+# What is refused
+
+
+def no_mix(key, batch):
+    return batch
+
+
+def none_for_a_mix(key, batch):
+    return batch, None
+
+
+@pytest.mark.parametrize("mixer", [no_mix, none_for_a_mix])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda m: mx.choose([m, mx.mixup], [0.5, 0.5]),
+        lambda m: mx.with_probability(0.5, m),
+        lambda m: partial(on_shares, mx.per_device(m, "data")),
+        lambda m: partial(on_shares, mx.whole_batch(m, "data")),
+        lambda m: mx.on_keys(m, inputs="x"),
+    ],
+    ids=["choose", "with_probability", "per_device", "whole_batch", "on_keys"],
+)
+def test_a_mixer_that_returns_no_mix_is_refused(mixer, around, request):
+    batch = oracle.images(SIZE)
+    if "on_keys" in request.node.name:
+        batch = {"x": batch[0]}
+    with pytest.raises(TypeError, match=r"expected \(batch, mix\) from .*mix.*; got"):
+        around(mixer)(KEY, batch)
+
+
+def returning(change):
+    def mixer(key, batch):
+        mixed, mix = mx.mixup(key, batch)
+        return change(mixed), mix
+
+    return mixer
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        (
+            lambda b: (b[0].astype(jnp.bfloat16), b[1]),
+            TypeError,
+            r"batch\[0\]: .*float32",
+        ),
+        (lambda b: (b[0], b[1][:, :2]), ValueError, r"batch\[1\]: .*float32\[8, 3\]"),
+        (
+            lambda b: (b[0][1:], b[1]),
+            ValueError,
+            r"batch\[0\]: expected an array float32",
+        ),
+        (lambda b: (b[0], None), ValueError, "the same structure as other mixers"),
+        (lambda b: ({"x": b[0]}, b[1]), ValueError, "Return all that was given"),
+    ],
+)
+def test_what_mixers_return_has_to_agree(change, kind, said):
+    for mixers in ([returning(change), mx.cutmix], [mx.erm, returning(change)]):
+        with pytest.raises(kind, match=said):
+            mx.choose(mixers, [0.5, 0.5])(KEY, oracle.images(SIZE))
+
+
+@pytest.mark.parametrize("other", [partial(mx.gaussian, sigma=0.1), mx.erm])
+def test_integer_labels_are_refused_as_by_the_mixer_that_blends_them(other):
+    batch = (oracle.images(SIZE)[0], np.arange(SIZE))
+    said = r"targets: expected a floating or complex dtype"
+    for mixer in (mx.mixup, mx.choose([other, mx.mixup], [0.5, 0.5])):
+        with pytest.raises(TypeError, match=said):
+            mixer(KEY, batch)
+
+
+away = partial(mx.extrapolate, pairing=mx.pairings.neighbour)
+
+
+@pytest.mark.parametrize(
+    "mixer", [away, jax.jit(away), mx.extrapolate, jax.jit(mx.extrapolate)]
+)
+@pytest.mark.parametrize("jit", [lambda mixer: mixer, jax.jit])
+def test_integer_labels_stay_where_no_mixer_mixes_them(mixer, jit):
+    x, labels = oracle.images(SIZE)[0], np.arange(SIZE) % 3
+    (mixed, same), mix = jit(mx.with_probability(0.5, mixer))(KEY, (x, labels))
+    np.testing.assert_array_equal(same, labels)
+    np.testing.assert_array_equal(mix.lam, 1)
+    (moved, _), _ = mixer(handed_on(), (x, labels))
+    rows = np.array([np.array_equal(a, b) for a, b in zip(mixed, x)])
+    assert 0 < rows.mean() < 1
+    np.testing.assert_allclose(np.asarray(mixed)[~rows], moved[~rows], rtol=1e-6)
+
+
+@dataclasses.dataclass
+class Counted:
+    """A mixer that counts its calls, and so its traces."""
+
+    calls: int = 0
+
+    def __call__(self, key, batch):
+        self.calls += 1
+        return mx.mixup(key, batch)
+
+
+def test_a_mixer_that_is_one_function_is_called_once():
+    mixer = Counted()
+    mx.choose([mx.erm, mixer, mx.cutmix], [0.2, 0.4, 0.4])(KEY, oracle.images(SIZE))
+    assert mixer.calls == 1

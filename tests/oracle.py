@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,10 +131,7 @@ def assert_mixed(got: Any, w: np.ndarray, x: Any, partner: Any) -> None:
 
 def assert_equal(got: Any, want: Any) -> None:
     """Assert that two pytrees are the same, bit for bit."""
-    assert jax.tree.structure(got) == jax.tree.structure(want)
-    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-        assert np.asarray(g).dtype == np.asarray(w).dtype
-        np.testing.assert_array_equal(np.asarray(g), np.asarray(w))
+    chex.assert_trees_all_equal(got, want, strict=True)
 
 
 def assert_close(got: Any, want: Any, relative: float = 1e-6) -> None:
@@ -142,11 +140,9 @@ def assert_close(got: Any, want: Any, relative: float = 1e-6) -> None:
     Compilers fuse multiplications with additions, differently in every program, and
     that moves the last bit. Half precision has fewer bits, so its last one is larger.
     """
-    assert jax.tree.structure(got) == jax.tree.structure(want)
+    got, want = (jax.tree.map(np.asarray, tree) for tree in (got, want))
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-        g, w = np.asarray(g), np.asarray(w)
-        assert g.dtype == w.dtype
-        assert g.shape == w.shape
         if not jnp.issubdtype(w.dtype, jnp.inexact):
             np.testing.assert_array_equal(g, w)
             continue

@@ -102,7 +102,8 @@ def per_device(
 
     def placed(mix: Mix) -> Mix:
         offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
-        return dataclasses.replace(mix, partner=mix.partner + offset)
+        partner = jnp.asarray(mix.partner, jnp.int32)  # of any integers, if a user's
+        return dataclasses.replace(mix, partner=partner + offset)
 
     def own(key: Array) -> Array:
         _checks.key(key)

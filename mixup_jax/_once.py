@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from mixup_jax import _checks, _mixer
 from mixup_jax._made import made
@@ -61,12 +62,15 @@ def once_per_batch(mixer: Mixer) -> Mixer:
 
 def _first_for_all(mix: Mix) -> Mix:
     """Return ``mix``, in which all hold what the first with a partner drew."""
-    partner = laid_out(mix.partner, mix.partner, jax.P())
+    partner = jnp.asarray(mix.partner, jnp.int32)  # a user's draw may be of NumPy
+    partner = laid_out(partner, partner, jax.P())
     has_partner = partner != jnp.arange(partner.shape[0], dtype=jnp.int32)
     first = jnp.argmax(has_partner).astype(jnp.int32)[None]
 
-    def for_all(leaf: Array) -> Array:
-        out = jax.P() if jax.typeof(leaf).sharding.mesh.explicit_axes else None
+    def for_all(leaf: ArrayLike) -> Array:
+        leaf = jnp.asarray(leaf)
+        mesh = jax.typeof(leaf).sharding.mesh  # without a context too
+        out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
         row = leaf.at[first].get(mode="promise_in_bounds", out_sharding=out)
         chosen = has_partner.reshape(-1, *[1] * (leaf.ndim - 1))
         row = jnp.broadcast_to(row, leaf.shape)

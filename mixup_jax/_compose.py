@@ -128,7 +128,7 @@ def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mi
                 mix = own.draw(key_own, batch)
             else:
                 results[k], mix = run(mixer, key_own, batch)
-            mixes.append(_of_one_dtype(mix))
+            mixes.append(_of_one_dtype(mix, _checks.examples(batch)))
         index = _drawn_index(key_choice, _partners_here(mixes), probs, by)
         return mixes, results, index
 
@@ -473,12 +473,11 @@ def _of_whole_batch(mixer: Any) -> Any:
     return made_by(mixer, whole_batch)
 
 
-def _of_one_dtype(mix: Mix) -> Mix:
+def _of_one_dtype(mix: Mix, size: int) -> Mix:
     """Return a mix, which may be of a user's mixer, in the dtypes of all others."""
-    lam, partner = (
-        jnp.asarray(mix.lam, jnp.float32),
-        jnp.asarray(mix.partner, jnp.int32),
-    )
+    lam, partner = mix.drawn()
+    advice = "Return the mix of the batch that is given."
+    _checks.shaped(lam, "mix: lam", [(size,)], advice)
     return dataclasses.replace(mix, lam=lam, partner=partner)
 
 

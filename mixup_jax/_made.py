@@ -132,14 +132,16 @@ def made_by(value: Any, *factories: Callable[..., Any]) -> Any:
 
 
 def parts(value: Any) -> Iterator[Made]:
-    """Yield each result of a factory in ``value``, itself and what it was made of."""
+    """Yield each result of a factory in ``value``, as far as it can be told."""
     if type(value) is Made:
         yield value
         inside: Any = value.arguments.values()
     elif type(value) is functools.partial:
         inside = (value.func, *value.args, *value.keywords.values())
-    else:
-        inside = value if isinstance(value, tuple) else ()
+    elif isinstance(value, tuple):
+        inside = value
+    else:  # jax.jit and functools.wraps say what they are around
+        inside = filter(None, [getattr(value, "__wrapped__", None)])
     for part in inside:
         yield from parts(part)
 

@@ -90,7 +90,7 @@ class Mix:
                 )
             return _blend.mixed(w, x, self.move, partner)
 
-        lam, partner = self._drawn()
+        lam, partner = self.drawn()
         if isinstance(self.region, Untouched):
             return self._of_batch("inputs", tree)
         return self._map("inputs", mixed, tree)
@@ -107,14 +107,14 @@ class Mix:
             _checks.blendable(y, where, _about_labels)
             return _blend.mixed(per_example(lam, y), y, self.move, partner)
 
-        lam, partner = self._drawn()
+        lam, partner = self.drawn()
         if not self.mixes_targets:
             return self._of_batch("targets", tree)
         return self._map("targets", mixed, tree)
 
     def partners(self, tree: Any) -> Any:
         """Return what each one's partner has, ``tree[partner]``, any dtype."""
-        _, partner = self._drawn()
+        _, partner = self.drawn()
         return self._map("partners", lambda x, _: moved(self.move, x, partner), tree)
 
     def at(self, layer: int) -> "Mix":
@@ -130,8 +130,11 @@ class Mix:
         inputs, targets = _checks.pair(batch)
         return self.inputs(inputs), self.targets(targets)
 
-    def _drawn(self) -> tuple[Array, Array]:
-        """Return lam and partner, which may have been given, in their own dtypes."""
+    def drawn(self) -> tuple[Array, Array]:
+        """Return ``lam`` and ``partner`` in float32 and int32, whoever made the mix.
+
+        Raises as applying the mix does.
+        """
         lam, partner = jnp.asarray(self.lam), _checks.array(self.partner)
         if lam.ndim != 1 or lam.shape != partner.shape:
             raise ValueError(

@@ -159,8 +159,8 @@ def draw_of(mixer: Mixer) -> Draw:
         ``mixer`` made, a partial of it, or a combinator of such.
 
     Raises:
-      TypeError: If ``mixer`` is not callable, or is one function, which has no halves;
-        of a combinator, when called.
+      TypeError: If ``mixer`` is not callable, or is one function, which has no halves.
+        Of a combinator, when called.
 
     Example:
       >>> from functools import partial

@@ -1,6 +1,7 @@
 """One draw for the whole batch, as most other libraries mix."""
 
 import dataclasses
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,21 @@ from jax.typing import ArrayLike
 from mixup_jax import _checks, _mixer
 from mixup_jax._made import made
 from mixup_jax._mix import Mix, Mixer
+from mixup_jax._mixer import Scheduled
 from mixup_jax._moves import laid_like, laid_out
 from mixup_jax._types import Batch
 
 
+@overload
+def once_per_batch(mixer: Scheduled) -> Scheduled: ...
+
+
+@overload
+def once_per_batch(mixer: Mixer) -> Mixer: ...
+
+
 @made
-def once_per_batch(mixer: Mixer) -> Mixer:
+def once_per_batch(mixer: Any) -> Any:
     """Return a mixer that draws once a batch: one ``lam``, box, choice, layer for all.
 
     ::
@@ -37,7 +47,8 @@ def once_per_batch(mixer: Mixer) -> Mixer:
 
     Raises:
       TypeError: If ``mixer`` is not callable, or is one function (``gaussian``, a
-        jitted mixer), whose draws are not known; of a combinator, when called.
+        jitted mixer), whose draws are not known. Of ``scheduled`` and ``using``, which
+        make their mixer later, when called.
 
     Example:
       >>> from functools import partial

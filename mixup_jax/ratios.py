@@ -345,6 +345,8 @@ def per_pair(ratio: Ratio) -> Ratio:
 def per_batch(ratio: Ratio) -> Ratio:
     """Return ``ratio`` drawn once a batch: every example keeps the same share.
 
+    For a box or a choice that is drawn once as well, see ``once_per_batch``.
+
     Example:
       >>> import jax, mixup_jax as mx
       >>> x = jax.numpy.zeros((4, 3))

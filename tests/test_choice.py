@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import mixup_jax as mx
@@ -262,6 +263,15 @@ def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
 # What is refused
 
 
+def loss(params, batch, mix):
+    return jnp.mean(params * batch[0]), {}
+
+
+def trained(step, key, batch):
+    state = mx.training.TrainState.create(jnp.ones(()), optax.sgd(0.1))
+    return step(state, key, batch)
+
+
 def no_mix(key, batch):
     return batch
 
@@ -279,8 +289,18 @@ def none_for_a_mix(key, batch):
         lambda m: partial(on_shares, mx.per_device(m, "data")),
         lambda m: partial(on_shares, mx.whole_batch(m, "data")),
         lambda m: mx.on_keys(m, inputs="x"),
+        lambda m: partial(trained, mx.training.train_step(loss, m)),
+        lambda m: partial(trained, mx.training.train_step(loss, m, micro_batches=2)),
     ],
-    ids=["choose", "with_probability", "per_device", "whole_batch", "on_keys"],
+    ids=[
+        "choose",
+        "with_probability",
+        "per_device",
+        "whole_batch",
+        "on_keys",
+        "train_step",
+        "micro_batches",
+    ],
 )
 def test_a_mixer_that_returns_no_mix_is_refused(mixer, around, request):
     batch = oracle.images(SIZE)
@@ -320,6 +340,23 @@ def test_what_mixers_return_has_to_agree(change, kind, said):
     for mixers in ([returning(change), mx.cutmix], [mx.erm, returning(change)]):
         with pytest.raises(kind, match=said):
             mx.choose(mixers, [0.5, 0.5])(KEY, oracle.images(SIZE))
+
+
+@pytest.mark.parametrize(
+    ("lam", "partner", "said"),
+    [
+        (np.float32(0.5), np.arange(SIZE), r"expected lam \[B\] and partner \[B\]"),
+        (np.ones(4), np.arange(4), r"mix: lam: expected shape \(8,\)"),
+        (np.ones(SIZE), np.arange(SIZE) + 1, r"partner: expected a number in \[0, 7\]"),
+    ],
+)
+def test_a_mix_of_another_batch_is_refused(lam, partner, said):
+    def wrong(key, batch):
+        return batch, mx.Mix(lam, partner)
+
+    for mixer in (wrong, mx.mixer(lambda key, batch: wrong(key, batch)[1])):
+        with pytest.raises(ValueError, match=said):
+            mx.choose([mx.erm, mixer], [0.5, 0.5])(KEY, oracle.images(SIZE))
 
 
 @pytest.mark.parametrize("other", [partial(mx.gaussian, sigma=0.1), mx.erm])

@@ -215,6 +215,16 @@ def test_one_trace_for_each_shape(name):
         step.trace(jnp.float32(1), jax.random.key(0), oracle.images(6))
 
 
+def test_a_choice_adds_less_than_it_chooses_from():
+    def count(mixer):
+        batch = jnp.ones((8, 6, 6, 3)), jnp.ones((8, 3))
+        jaxpr = jax.make_jaxpr(mixer)(jax.random.key(0), batch).jaxpr
+        return len(list(equations(jaxpr)))
+
+    # The passes that are saved outweigh the choice.
+    assert count(FREE["choose"]) < count(FREE["mixup"]) + count(FREE["cutmix"])
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_exports_for_every_platform(name):
     mixer = METHODS[name].mixer

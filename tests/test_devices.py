@@ -210,7 +210,7 @@ def test_a_choice_of_the_whole_batch_is_that_of_one_device(moved, around):
 
 
 @pytest.mark.parametrize("around", AROUND)
-@pytest.mark.parametrize("hidden", [lambda m: m, partial, mx.once_per_batch])
+@pytest.mark.parametrize("hidden", [lambda m: m, partial, mx.once_per_batch, jax.jit])
 def test_a_choice_for_each_device_alike_is_refused(hidden, around):
     mixer = hidden(mx.per_device(mx.mixup, "data"))
     with pytest.raises(ValueError, match=r"Put it outermost: per_device\(choose"):

@@ -307,7 +307,6 @@ def test_using_an_entry_draws_once_too():
     np.testing.assert_array_equal(mixed["image"][lone], IMAGES[lone])
 
 
-once: Any = mx.once_per_batch  # of what is scheduled, too
 ALPHA = optax.linear_schedule(1.0, 0.0, transition_steps=2)
 changing = mx.scheduled(
     lambda step: partial(mx.mixup, alpha=ALPHA(step), pairing=given)
@@ -315,7 +314,7 @@ changing = mx.scheduled(
 
 
 def test_scheduled_mixing_draws_once_at_each_step():
-    mixer = jax.jit(lambda step: once(changing)(step)(KEY, BATCH)[1].lam)
+    mixer = jax.jit(lambda step: mx.once_per_batch(changing)(step)(KEY, BATCH)[1].lam)
     each = jax.jit(lambda step: changing(step)(KEY, BATCH)[1].lam)
     for step, mixes in ((0, True), (1, True), (2, False)):
         lam = np.asarray(mixer(step))
@@ -327,7 +326,7 @@ def test_the_train_step_takes_a_scheduled_mixer_of_one_draw():
     def loss(params, batch, mix):
         return params * jnp.mean(batch[0]), {"lam": mix.lam}
 
-    mixer = once(changing)
+    mixer = mx.once_per_batch(changing)
     step = jax.jit(mx.training.train_step(loss, mixer, micro_batches=1))
     state = mx.training.TrainState.create(jnp.ones(()), optax.sgd(0.1))
     seen = []
@@ -701,7 +700,7 @@ def test_draws_that_are_not_known_are_refused(name):
 
 
 def test_what_a_step_or_an_entry_returns_is_refused_when_it_is_called():
-    scheduled = once(mx.scheduled(lambda step: noise))
+    scheduled = mx.once_per_batch(mx.scheduled(lambda step: noise))
     with pytest.raises(TypeError, match="which is one function"):
         scheduled(0)
     by_name = mx.on_keys(noise, inputs="image")

@@ -270,3 +270,23 @@ METHODS: dict[str, Method] = {
         )(jnp.int32(10))
     ),
 }
+
+# One row of each kind: of sampler, move, region and combinator, of what reads the batch
+# and of what is one function. The other rows are the same parts in other compositions;
+# what is tested on all rows runs on these by default, on the others when slow tests do.
+KINDS = [
+    "erm",
+    "mixup",
+    "mixup-beta",
+    "mixup-per-pair",
+    "mixup-roll",
+    "mixup-permutation",
+    "mixup-given",
+    "mixup-same-class",
+    "cutmix",
+    "fmix",
+    "manifold",
+    "extrapolate",
+    "choose-two-pairings",
+    "with-probability-choose-extrapolate",
+]

@@ -14,7 +14,7 @@ import pytest
 
 import mixup_jax as mx
 from tests import oracle
-from tests.methods import METHODS, Method, fixed
+from tests.methods import KINDS, METHODS, Method, fixed
 
 KEY = jax.random.key(4)
 SIZE = 8
@@ -60,30 +60,9 @@ ONE_FUNCTION = {
     ),
 }
 ROWS = METHODS | ONE_FUNCTION
-# One row of each kind: of region, of move, of reading the batch, of combinator.
-KINDS = [
-    "erm",
-    "mixup",
-    "mixup-permutation",
-    "mixup-same-class",
-    "cutmix",
-    "fmix",
-    "manifold",
-    "extrapolate",
-    "choose-two-pairings",
-    "with-probability-choose-extrapolate",
-    "wraps",
-]
-PAIRS = list(itertools.product(ROWS, repeat=2))
-RING = list(zip(KINDS, KINDS[1:] + KINDS[:1]))
-
-
-def pairs(default):
-    """Return all ordered pairs of rows, those not in ``default`` marked slow."""
-    return [
-        pytest.param(*pair, marks=() if pair in default else pytest.mark.slow)
-        for pair in PAIRS
-    ]
+SOME = [*KINDS, "wraps"]
+PAIRS = list(itertools.combinations(SOME, 2))
+RING = list(zip(SOME, SOME[1:] + SOME[:1]))
 
 
 def batch_for(pastes: bool, classes: bool) -> Any:
@@ -145,10 +124,8 @@ def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> No
     )
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), pairs({*itertools.combinations(KINDS, 2), *RING})
-)
-def test_each_example_is_what_its_mixer_makes_of_it(first, second):
+def assert_law(first, second):
+    """Assert it of a choice that the test makes."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
     got = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch)
@@ -156,8 +133,8 @@ def test_each_example_is_what_its_mixer_makes_of_it(first, second):
     assert_chosen(got, each, names, INDEX, oracle.assert_equal)
 
 
-@pytest.mark.parametrize(("first", "second"), pairs(set(RING)))
-def test_nobody_else_is_chosen_with_certainty(first, second):
+def assert_certainty(first, second):
+    """Assert it of probabilities of 0 and 1."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
     each = [alone(name, kind) for name in names]
@@ -167,8 +144,11 @@ def test_nobody_else_is_chosen_with_certainty(first, second):
         assert_chosen(got, each, names, index, oracle.assert_equal)
 
 
-@pytest.mark.parametrize(("first", "second"), pairs(set(RING)))
-def test_traced_and_compiled_the_law_holds_to_the_last_bit_of_a_blend(first, second):
+def assert_compiled(first, second):
+    """Assert it of traced probabilities, to the last bit of a blend.
+
+    Programs fuse differently; what is not blended is exact all the same.
+    """
     names, kind = (first, second), shared_batch(first, second)
     mixers = [ROWS[name].mixer for name in names]
 
@@ -179,7 +159,6 @@ def test_traced_and_compiled_the_law_holds_to_the_last_bit_of_a_blend(first, sec
 
     batch = batch_for(*kind)
     got, each = all_of_them(handed_on(), batch, jnp.array([0.5, 0.5]))
-    # Programs fuse differently: what is not blended is exact all the same.
     assert_chosen(got, each, names, INDEX, oracle.assert_close)
     (inputs, targets), mix = got
     if set(names) & set(ONE_FUNCTION):
@@ -190,6 +169,29 @@ def test_traced_and_compiled_the_law_holds_to_the_last_bit_of_a_blend(first, sec
     ):
         for x, y in zip(jax.tree.leaves(given), jax.tree.leaves(mixed)):
             oracle.assert_mixed(y, weight(mix.lam, x), x, mix.partner)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_each_example_is_what_its_mixer_makes_of_it(first, second):
+    assert_law(first, second)
+
+
+@pytest.mark.parametrize(("first", "second"), RING)
+def test_nobody_else_is_chosen_with_certainty(first, second):
+    assert_certainty(first, second)
+
+
+@pytest.mark.parametrize(("first", "second"), RING)
+def test_traced_and_compiled(first, second):
+    assert_compiled(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", [assert_law, assert_certainty, assert_compiled])
+@pytest.mark.parametrize("first", ROWS)
+def test_with_every_other_row(first, law):
+    for second in ROWS:
+        law(first, second)
 
 
 @pytest.mark.parametrize("name", ["mixup", "fmix", "wraps", "gaussian"])

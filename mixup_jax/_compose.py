@@ -3,7 +3,6 @@
 import collections
 import copy
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -96,7 +95,7 @@ def _turned_out(
 
     On each device by itself, every device would make the same choices.
     """
-    whole = [_of_whole_batch(mixer) for mixer in mixers]
+    whole = [made_by(mixer, whole_batch) for mixer in mixers]
     axes = {found.arguments["axis_name"] for found in whole if found}
     if not axes:
         return None
@@ -464,13 +463,6 @@ def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     if isinstance(wanted, str):
         return batch[wanted]
     return {name: batch[name] for name in wanted} or None
-
-
-def _of_whole_batch(mixer: Any) -> Any:
-    """Return the ``whole_batch`` that ``mixer`` is, or None if it is another."""
-    while type(mixer) is functools.partial and not (mixer.args or mixer.keywords):
-        mixer = mixer.func
-    return made_by(mixer, whole_batch)
 
 
 def _of_one_dtype(mix: Mix, size: int) -> Mix:

@@ -116,7 +116,8 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
 def made_by(value: Any, *factories: Callable[..., Any]) -> Any:
     """Return the result of one of the ``factories`` that ``value`` is, or None.
 
-    A factory may return what another one made; then it is the result of both.
+    A factory may return what another one made; then it is the result of both. A partial
+    that binds nothing is what it is a partial of.
 
     Example:
       >>> import mixup_jax as mx
@@ -124,11 +125,20 @@ def made_by(value: Any, *factories: Callable[..., Any]) -> Any:
       >>> made_by(mx.with_probability(0.5, mx.mixup), mx.choose)
       mixup_jax.choose((mixup_jax.mixup, mixup_jax.erm), (0.5, 0.5))
     """
-    while type(value) is Made:
-        if value.factory in factories:
-            return value
-        value = value.run
-    return None
+    found = (v for v in called(value) if type(v) is Made and v.factory in factories)
+    return next(found, None)
+
+
+def called(value: Any) -> Iterator[Any]:
+    """Yield ``value``, and what is called in its place, down to what does the work."""
+    while True:
+        yield value
+        if type(value) is Made:
+            value = value.run
+        elif type(value) is functools.partial and not (value.args or value.keywords):
+            value = value.func
+        else:
+            return
 
 
 def parts(value: Any) -> Iterator[Made]:

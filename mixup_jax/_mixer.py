@@ -23,7 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks
-from mixup_jax._made import Made, made
+from mixup_jax._made import called, made
 from mixup_jax._mix import Mix, Mixer
 from mixup_jax._types import Batch
 
@@ -188,7 +188,7 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
     ``batch`` is the one to be mixed: mixers that `using` makes depend on it.
     """
-    mixer = _run_by(mixer)
+    *_, mixer = called(mixer)
     if isinstance(mixer, Combinator):
         return mixer.halves(batch)
     partly = type(mixer) is functools.partial
@@ -201,19 +201,8 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
     """Return what stands behind a mixer made of mixers, or None if it is another."""
-    mixer = _run_by(mixer)
+    *_, mixer = called(mixer)
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
-
-
-def _run_by(mixer: Any) -> Any:
-    """Return what is called in the end when ``mixer`` is."""
-    while True:
-        if type(mixer) is Made:
-            mixer = mixer.run
-        elif type(mixer) is functools.partial and not (mixer.args or mixer.keywords):
-            mixer = mixer.func
-        else:
-            return mixer
 
 
 def _no_halves(mixer: Any) -> TypeError:

@@ -103,6 +103,8 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
             return factory(*args, **kwargs)  # for Python to say what is missing
         bound.arguments.update({n: _fixed(v) for n, v in bound.arguments.items()})
         run = factory(*bound.args, **bound.kwargs)
+        if any(run is value for value in bound.arguments.values()):
+            return run  # nothing was made
         given = {
             name: value
             for name, value in bound.arguments.items()

@@ -40,6 +40,8 @@ hypothesis.settings.load_profile("mixup_jax")
 # Tests of many cases of one kind: one in so many runs by default, all of them with
 # `-m "slow or not slow"`.
 ONE_IN = {
+    "test_a_batch_of_one_comes_back_unchanged": 2,
+    "test_a_batch_on_a_mesh_is_mixed_as_on_one_device": 2,
     "test_a_buffer_twice_in_a_state_and_one_that_is_gone": 2,
     "test_a_concrete_label_that_no_class_has_is_refused": 2,
     "test_a_draw_moves_with_its_parameters_and_keeps_its_place": 4,
@@ -49,6 +51,7 @@ ONE_IN = {
     "test_a_traced_label_that_no_class_has_is_worth_nan": 4,
     "test_a_uniform_of_0_has_a_gradient": 4,
     "test_an_ignored_label_reaches_no_gradient": 2,
+    "test_any_batch_size": 3,
     "test_asymmetric_beta": 3,
     "test_auto_and_explicit_meshes_of_any_size_agree": 2,
     "test_batch_norm": 2,
@@ -59,27 +62,40 @@ ONE_IN = {
     "test_classes_are_told_apart_whatever_their_width": 9,
     "test_distances_are_rounded_once": 27,
     "test_each_device_and_each_step_drops_its_own": 4,
+    "test_eager_on_an_explicit_mesh": 3,
     "test_eval_mode_is_as_good_as_training_mode": 3,
     "test_every_driver_computes_what_one_device_would": 2,
     "test_every_transform_is_measured_and_judged": 2,
+    "test_exports_for_every_platform": 2,
+    "test_float64_keeps_its_digits": 3,
     "test_folded_in_a_range": 4,
     "test_gradients_by_alpha_are_finite": 4,
+    "test_gradients_through_alpha_are_finite": 4,
     "test_halves_of_different_kinds_are_compared": 2,
+    "test_integer_labels_on_an_explicit_mesh": 2,
+    "test_jit_on_eight_devices_with_three_examples_each": 2,
+    "test_labels_that_are_added_up_cannot_be_ignored": 2,
     "test_neighbours_of_whole_numbers_far_from_0": 4,
     "test_no_float32_leaves_a_range": 4,
+    "test_no_loop_as_lowered_for_a_tpu": 2,
     "test_no_mixing_in_a_range_is_no_mixing": 12,
+    "test_nor_without_jit": 3,
     "test_numbers_alone_are_mixed_on_any_mesh": 5,
+    "test_one_trace_in_a_train_step": 2,
     "test_python_numbers_among_metrics_and_changes": 6,
     "test_smoothing_makes_no_class_positive": 4,
     "test_statistics_and_parameters_are_those_of_a_loop_by_hand": 3,
     "test_the_gradient_of_a_mean_is_right": 4,
+    "test_the_law_holds_on_each_device": 2,
     "test_the_number_that_was_drawn_keeps_the_range": 4,
     "test_the_state_is_donated": 2,
     "test_the_terms_of_ignored_labels_are_dropped": 6,
     "test_the_whole_batch_on_any_number_of_devices": 3,
-    "test_training_on_any_number_of_devices": 3,
+    "test_traced_and_compiled": 2,
+    "test_training_on_any_number_of_devices": 4,
     "test_what_is_counted_has_no_gradient_and_what_is_drawn_has": 4,
     "test_who_is_not_finite_is_left_alone": 3,
+    "test_x64_draws_the_same": 3,
 }
 
 
@@ -89,12 +105,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     met = collections.Counter()
     for item in items:
-        name = getattr(item, "originalname", item.name)
-        skipped = met[name] % ONE_IN.get(name, 1)
-        met[name] += 1
         given = getattr(getattr(item, "callspec", None), "params", {})
         row = given.get("name", given.get("case"))
         # Where rows of the table are meant, which share some names with functions.
         of_table = hasattr(getattr(item, "module", None), "METHODS")
-        if skipped or (of_table and row in METHODS and row not in KINDS):
+        is_slow = of_table and row in METHODS and row not in KINDS
+        if not is_slow:
+            name = getattr(item, "originalname", item.name)
+            is_slow = met[name] % ONE_IN.get(name, 1) > 0
+            met[name] += 1
+        if is_slow:
             item.add_marker(pytest.mark.slow)

@@ -41,7 +41,6 @@ FACTORIES = {
     "uniform": lambda: ratios.uniform(low=0.25),
     "constant": lambda: ratios.constant([0.5, 0.25, 0.125, 1.0]),
     "truncated": lambda: ratios.truncated(ratios.beta(0.2), 0.1, 0.9),
-    "truncated-not": lambda: ratios.truncated(ratios.beta(0.2), 0, 1),
     "folded": lambda: ratios.folded(ratios.uniform()),
     "per_pair": lambda: ratios.per_pair(ratios.beta(np.float32(0.2))),
     "per_batch": lambda: ratios.per_batch(ratios.folded(ratios.constant(0.25))),
@@ -75,7 +74,6 @@ MIXERS = {
     "whole_batch",
     "once_per_batch",
 }
-ALIKE = [name for name in FACTORIES if name != "truncated-not"]
 
 
 def stateful(params, batch, mix, state, key):
@@ -215,7 +213,7 @@ def test_it_passes_to_a_process_that_was_started_by_spawn():
         np.testing.assert_array_equal(lam, made[name](KEY, BATCH)[1].lam)
 
 
-@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_it_says_how_it_is_called(name):
     made = FACTORIES[name]()
     names = list(inspect.signature(made).parameters)

@@ -21,7 +21,7 @@ from mixup_jax._mixer import Combinator, Halves, Scheduled, halves, run
 from mixup_jax._moves import Gather, Stay, alike
 from mixup_jax._once import once_per_batch
 from mixup_jax._types import Batch, Move, Partners, Ratio, Region
-from mixup_jax.regions import Beyond, Chosen, Everywhere, Untouched
+from mixup_jax.regions import Beyond, Box, Chosen, Everywhere, Field, Layer, Untouched
 
 _EACH = ratios.uniform()
 
@@ -42,7 +42,8 @@ def choose(
     A mixer that is one function (``gaussian``, one of your own that is not made by
     ``mixer``, a jitted one) is run as it is, and its examples are taken from what it
     returned: one more pass over the batch for each. The ``Mix`` holds what all of them
-    drew, and not what such a mixer did beyond its own.
+    drew, and not what such a mixer did beyond its own. As with ``jax.numpy.where``, a
+    gradient that is not finite within such a mixer is NaN where it was not chosen.
 
     Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
     ``whole_batch`` may go around it or around each mixer, which is the same.
@@ -96,6 +97,14 @@ def _turned_out(
     On each device by itself, every device would make the same choices.
     """
     whole = [made_by(mixer, whole_batch) for mixer in mixers]
+    for found, mixer in zip(whole, mixers):
+        if not found and any(part.factory is whole_batch for part in parts(mixer)):
+            raise ValueError(
+                "choose: expected whole_batch around a mixer, or around choose; got "
+                f"{mixer!r}, in which it is hidden, so that each device would make the "
+                "same choices. Put it outermost: whole_batch(choose(mixers, probs), "
+                "axis_name)."
+            )
     axes = {found.arguments["axis_name"] for found in whole if found}
     if not axes:
         return None
@@ -122,7 +131,7 @@ def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mi
         for k, mixer in enumerate(mixers):
             # One key for all: an example uses the draw of one mixer alone, and mixers
             # that share a pairing draw the same partners.
-            own, key_own = halves(mixer, batch), jax.random.clone(key_mix)
+            own, key_own = _of_pair(mixer, batch), jax.random.clone(key_mix)
             if own is not None:
                 mix = own.draw(key_own, batch)
             else:
@@ -132,7 +141,7 @@ def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mi
         return mixes, results, index
 
     def of_pair(batch: Batch) -> Halves | None:
-        if any(halves(mixer, batch) is None for mixer in mixers):
+        if any(_of_pair(mixer, batch) is None for mixer in mixers):
             return None
 
         def draw(key: Array, batch: Batch) -> Mix:
@@ -342,18 +351,7 @@ def using(name: str, mixer_of: Callable[[Any], Mixer]) -> Mixer:
         return mixer
 
     def of_entry(batch: Any) -> Halves | None:
-        if halves(mixer_for(batch), batch) is None:
-            return None
-
-        def of_this(batch: Any) -> Halves:
-            found = halves(mixer_for(batch), batch)
-            assert found is not None
-            return found
-
-        return Halves(
-            lambda key, batch: of_this(batch).draw(key, batch),
-            lambda mix, batch: of_this(batch).apply(mix, batch),
-        )
+        return halves(mixer_for(batch), batch)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
         return run(mixer_for(batch), key, batch)
@@ -465,6 +463,13 @@ def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     return {name: batch[name] for name in wanted} or None
 
 
+def _of_pair(mixer: Mixer, batch: Any) -> Halves | None:
+    """Return the halves of a mixer that mixes a pair, and all of it."""
+    found = halves(mixer, batch)
+    # A named tuple of two is a pair as well, of which on_keys mixes some.
+    return found if found and found.apply is Mix.batch else None
+
+
 def _of_one_dtype(mix: Mix, size: int) -> Mix:
     """Return a mix, which may be of a user's mixer, in the dtypes of all others."""
     lam, partner = mix.drawn()
@@ -521,6 +526,12 @@ def _merged(mixes: Sequence[Mix], index: Array) -> Mix:
     partners = [first if mix.move == Stay() else mix.partner for mix in mixes]
     partner = first if move.structural else _select(index, partners)
     mixes_targets = any(mix.mixes_targets for mix in mixes)
+    if mixes_targets and any(_mixes_inputs_alone(mix) for mix in mixes):
+        raise ValueError(
+            "choose: expected lam to be the share in targets too; got a mix with "
+            "mixes_targets=False that blends or pastes by lam, beside one that mixes "
+            "targets. Mix them in all mixers, or leave targets out of the batch."
+        )
     return Mix(lam, partner, _region(mixes, index), move, mixes_targets)
 
 
@@ -534,6 +545,12 @@ def _region(mixes: Sequence[Mix], index: Array) -> Region:
     if alone or all(isinstance(region, Everywhere) for region in mixing):
         return mixing[0]
     return Chosen(index, tuple(mix.region for mix in mixes))
+
+
+def _mixes_inputs_alone(mix: Mix) -> bool:
+    """Whether ``lam`` may be less than 1 although targets stay."""
+    by_lam = (Everywhere, Box, Field, Layer)
+    return not mix.mixes_targets and any(_holds(kind, mix.region) for kind in by_lam)
 
 
 def _holds(kind: type, region: Region) -> bool:
@@ -554,6 +571,7 @@ def _select(index: Array, values: Sequence[Array]) -> Array:
 
 def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
     """Return ``mixed`` with the rows ``own`` from what ``mixer`` returned."""
+    result = _checks.pair(result)
     found, expected = jax.tree.structure(result), jax.tree.structure(mixed)
     if found != expected:
         raise ValueError(
@@ -564,6 +582,7 @@ def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
 
     def selected(path: Any, row: Any, other: Any) -> Array:
         where = "batch" + jax.tree_util.keystr(path)
+        _checks.array_of_numbers(row, where)
         row, other = (_checks.exact(_checks.array(x), where) for x in (row, other))
         for kind, got, wanted in (
             (TypeError, row.dtype, other.dtype),

@@ -119,6 +119,7 @@ def per_device(
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
         mixed, mix = run(mixer, own(key), batch)
+        _of_as_many(mixed, mix, _checks.examples(batch))
         return mixed, placed(mix)
 
     def once() -> Mixer:
@@ -187,14 +188,22 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
         return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        share = _checks.examples(batch)
-        mixed, mix = run(mixer, key, _gathered(batch, axis_name))
+        share, gathered = _checks.examples(batch), _gathered(batch, axis_name)
+        mixed, mix = run(mixer, key, gathered)
+        _of_as_many(mixed, mix, _checks.examples(gathered))
         return own_part(mixed, share), cut(mix, share)
 
     def once() -> Mixer:
         return whole_batch(once_per_batch(mixer), axis_name)
 
     return Combinator(of_share, whole, once)
+
+
+def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
+    """Raise ValueError unless a mixer returned as many examples as it was given."""
+    advice = "Return as many examples as were given, and the mix of these."
+    _checks.sized(mixed, size, "mixer: batch", advice)
+    _checks.shaped(mix.lam, "mixer: mix.lam", [(size,)], advice)
 
 
 def _not_within(mixer: Mixer, name: str, factory: Callable[..., Mixer]) -> None:

@@ -79,7 +79,7 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
     """Decorate a factory, so that what it returns pickles, compares and prints.
 
     Lists among the arguments become tuples. Arrays and functions are compared by
-    identity, partials by what they are partials of, all else by value.
+    identity, partials by what they bind, all else by value.
 
     Example:
       >>> import pickle
@@ -100,6 +100,8 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
+            bound = None
+        if bound is None:
             return factory(*args, **kwargs)  # for Python to say what is missing
         bound.arguments.update({n: _fixed(v) for n, v in bound.arguments.items()})
         run = factory(*bound.args, **bound.kwargs)
@@ -188,18 +190,22 @@ def _compared(value: Any) -> Any:
         given = ((name, _compared(v)) for name, v in value.arguments.items())
         return Made, value.factory, frozenset(given)
     if type(value) is functools.partial:
-        given = ((name, _compared(v)) for name, v in value.keywords.items())
         func, args = _compared(value.func), _compared(value.args)
-        return functools.partial, func, args, frozenset(given)
-    if type(value) is tuple:
-        return tuple(map(_compared, value))
+        return functools.partial, func, args, _compared(value.keywords)
+    if type(value) in (tuple, list):
+        return type(value), *map(_compared, value)
+    if type(value) is dict:
+        return dict, frozenset((name, _compared(v)) for name, v in value.items())
+    if type(value) is set:
+        return set, frozenset(value)
     if isinstance(value, jax.Array | np.ndarray):
         return _Same(value)
     try:
         hash(value)
-    except TypeError:
-        return _Same(value)
-    return value
+        by_value = bool(value == value)
+    except Exception:  # each type has errors of its own
+        by_value = False
+    return value if by_value else _Same(value)
 
 
 def _written(value: Any) -> str:
@@ -223,6 +229,11 @@ def _written(value: Any) -> str:
     if type(value) is tuple:
         comma = "," if len(value) == 1 else ""
         return f"({', '.join(map(_written, value))}{comma})"
+    if type(value) is list:
+        return f"[{', '.join(map(_written, value))}]"
+    if type(value) is dict:
+        pairs = (f"{_written(k)}: {_written(v)}" for k, v in value.items())
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, FunctionType):
         # Modules of ours with an underscore are not where users find a function.
         package = value.__module__.split(".")

@@ -5,16 +5,15 @@
 
 Calling a mixer does both, `(key, batch) -> (batch, mix)`. Whoever needs the halves asks
 for them by `halves`: `choose` merges draws and applies once, `whole_batch` cuts a draw
-to a device's share. A mixer has halves if it is known here (a function that `mixer`
-made, a combinator), and not by an attribute, which `functools.wraps` would copy to a
-function that does more. Any other callable is one function, and is run whole.
+to a device's share. A mixer has halves if it is a combinator, or the very function that
+`mixer` returned: `functools.wraps` copies what is said of a function to another that
+does more. Any other callable is one function, and is run whole.
 """
 
 import dataclasses
 import functools
 import inspect
 import typing
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
@@ -31,7 +30,6 @@ P = ParamSpec("P")
 
 Draw = Callable[[Array, Any], Mix]
 
-_DRAWS: weakref.WeakKeyDictionary[Any, Callable[..., Mix]] = weakref.WeakKeyDictionary()
 _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
 
 
@@ -42,12 +40,20 @@ class Halves(NamedTuple):
     apply: Callable[[Mix, Any], Any]
 
 
+class _Draw(NamedTuple):
+    """What is kept with the function ``of`` that ``mixer`` made of ``draw``."""
+
+    draw: Callable[..., Mix]
+    of: Callable[..., Any]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Combinator:
     """A mixer made of mixers, which has halves if these have.
 
     Attributes:
-      halves: returns the halves, for a batch, or None if it is one function.
+      halves: returns the halves for a batch, which is the one to draw for, or None if
+        it is one function.
       whole: does what it does as one function.
       once: returns the mixer with one draw for the batch, see ``once_per_batch``.
     """
@@ -115,8 +121,8 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
     if names is None:
         raise TypeError(
             "mixer: expected a function (key, batch, ...) that returns a Mix; got "
-            f"{_checks.describe(draw)}. Write it with def, and return what "
-            "mixup_jax.compose(key, batch, ...) returns."
+            f"{_checks.describe(draw)}. Write it with def, outside of a class, and "
+            "return what mixup_jax.compose(key, batch, ...) returns."
         )
     name = draw.__name__
 
@@ -143,7 +149,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
     mixing.__annotations__ = {**draw.__annotations__, "return": returned}
     signature = inspect.signature(draw).replace(return_annotation=returned)
     typing.cast(Any, mixing).__signature__ = signature
-    _DRAWS[mixing] = drawn
+    typing.cast(Any, mixing)._mixup_jax_draw = _Draw(drawn, mixing)
     return mixing
 
 
@@ -184,16 +190,15 @@ def draw_of(mixer: Mixer) -> Draw:
 
 
 def halves(mixer: Any, batch: Any) -> Halves | None:
-    """Return the halves of a mixer, or None if it is one function.
+    """Return the halves of a mixer for a batch, or None if it is one function.
 
-    ``batch`` is the one to be mixed: mixers that `using` makes depend on it.
+    The draw is to be called with that batch: mixers that `using` makes depend on it.
     """
     *_, mixer = called(mixer)
     if isinstance(mixer, Combinator):
         return mixer.halves(batch)
     partly = type(mixer) is functools.partial
-    function = mixer.func if partly else mixer
-    draw = _DRAWS.get(function) if inspect.isfunction(function) else None
+    draw = _draw_kept_with(mixer.func if partly else mixer)
     if draw is not None and partly:
         draw = functools.partial(draw, *mixer.args, **mixer.keywords)
     return None if draw is None else Halves(draw, Mix.batch)
@@ -205,11 +210,22 @@ def combinator(mixer: Any) -> Combinator | Scheduled | None:
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 
 
+def _draw_kept_with(function: Any) -> Callable[..., Mix] | None:
+    kept = getattr(function, "_mixup_jax_draw", None)
+    return kept.draw if isinstance(kept, _Draw) and kept.of is function else None
+
+
 def _no_halves(mixer: Any) -> TypeError:
+    if isinstance(combinator(mixer), Scheduled):
+        return TypeError(
+            f"mixer: expected one that takes a key and a batch; got {mixer!r}. Call it "
+            "with the step first."
+        )
     return TypeError(
         "mixer: expected one of two halves, a draw and its application; got "
         f"{_checks.describe(mixer)}, which is one function. Decorate its draw, "
-        "(key, batch) -> Mix, with mixup_jax.mixer, and jit what contains the mixer."
+        "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
+        "functools.partial, and jit what contains the mixer."
     )
 
 
@@ -236,9 +252,11 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
 
 def _first_two(draw: Any) -> list[str] | None:
     """Return the names under which a function takes a key and a batch."""
-    if not inspect.isfunction(draw) or draw in _DRAWS:
+    if not inspect.isfunction(draw) or _draw_kept_with(draw) is not None:
         return None
     first = list(inspect.signature(draw).parameters.values())[:2]
+    if any(p.default is not p.empty or p.name in ("self", "cls") for p in first):
+        return None
     by_place = all(
         p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in first
     )

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -385,7 +385,7 @@ def test_integer_labels_stay_where_no_mixer_mixes_them(mixer, jit):
     (moved, _), _ = mixer(handed_on(), (x, labels))
     rows = np.array([np.array_equal(a, b) for a, b in zip(mixed, x)])
     assert 0 < rows.mean() < 1
-    np.testing.assert_allclose(np.asarray(mixed)[~rows], moved[~rows], rtol=1e-6)
+    oracle.assert_close(np.asarray(mixed)[~rows], np.asarray(moved)[~rows])
 
 
 @dataclasses.dataclass
@@ -403,3 +403,65 @@ def test_a_mixer_that_is_one_function_is_called_once():
     mixer = Counted()
     mx.choose([mx.erm, mixer, mx.cutmix], [0.2, 0.4, 0.4])(KEY, oracle.images(SIZE))
     assert mixer.calls == 1
+
+
+class Pair(NamedTuple):
+    """A batch with names that is a pair as well."""
+
+    image: Any
+    label: Any
+
+
+def given(key, batch):
+    return batch, mx.erm(key, batch)[1]
+
+
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        mx.on_keys(mx.mixup, inputs="image"),
+        mx.on_keys(partial(mx.gaussian, sigma=0.5), inputs="image"),
+        mx.using("label", lambda _: mx.on_keys(mx.mixup, inputs="image")),
+        given,
+    ],
+)
+def test_a_pair_with_names_is_mixed_as_the_mixer_says(mixer):
+    x, labels = oracle.images(SIZE)
+    (mixed, same), _ = mx.choose([mixer], [1.0])(KEY, Pair(x, labels))
+    np.testing.assert_array_equal(same, labels)
+    (want, _), _ = mixer(handed_on(), Pair(x, labels))
+    np.testing.assert_array_equal(mixed, want)
+
+
+def test_a_list_of_two_is_a_pair():
+    x, labels = oracle.images(SIZE)
+    for mixers in ([given, mx.mixup], [given, given]):
+        mixed, _ = mx.choose(mixers, [0.5, 0.5])(KEY, [x, labels])
+        want, _ = mx.choose(mixers, [0.5, 0.5])(KEY, (x, labels))
+        oracle.assert_equal(mixed, want)
+
+
+@mx.mixer
+def inputs_alone(key, batch):
+    """Blend inputs by lam, and leave targets: no lam says both."""
+    mix = mx.draw_of(mx.mixup)(key, batch)
+    return dataclasses.replace(mix, mixes_targets=False)
+
+
+def test_a_lam_of_inputs_alone_is_no_share_of_labels():
+    batch = oracle.images(SIZE)
+    (_, same), _ = mx.choose([inputs_alone, mx.erm], [0.5, 0.5])(KEY, batch)
+    np.testing.assert_array_equal(same, batch[1])
+    for mixer in (
+        mx.choose([inputs_alone, mx.mixup], [0.5, 0.5]),
+        mx.choose([mx.with_probability(0.5, inputs_alone), mx.cutmix], [1.0, 0.0]),
+    ):
+        with pytest.raises(ValueError, match="lam to be the share in targets too"):
+            jax.jit(mixer)(KEY, batch)
+
+
+def test_a_leaf_of_text_is_refused():
+    with pytest.raises(TypeError, match=r"batch\[0\]: expected an array"):
+        mx.choose([returning(lambda b: ("a", b[1])), mx.erm], [0.5, 0.5])(
+            KEY, oracle.images(SIZE)
+        )

@@ -1,5 +1,6 @@
 """On the devices of a mesh: what a mixer returned is what each device has of it."""
 
+import functools
 from functools import partial
 from typing import Any
 
@@ -215,6 +216,43 @@ def test_a_choice_for_each_device_alike_is_refused(hidden, around):
     mixer = hidden(mx.per_device(mx.mixup, "data"))
     with pytest.raises(ValueError, match=r"Put it outermost: per_device\(choose"):
         AROUND[around](mixer)
+
+
+def around(mixer):
+    """Return the mixer in a function that names it."""
+
+    @functools.wraps(mixer)
+    def mixing(key, batch):
+        return mixer(key, batch)
+
+    return mixing
+
+
+@pytest.mark.parametrize(
+    "hidden", [jax.jit, around, partial(mx.on_keys, inputs="x")], ids=[0, 1, 2]
+)
+def test_a_choice_for_the_whole_batch_is_not_hidden(hidden):
+    mixer = hidden(mx.whole_batch(mx.mixup, "data"))
+    with pytest.raises(ValueError, match=r"in which it is hidden.*outermost: whole_b"):
+        mx.with_probability(0.5, mixer)
+
+
+def fewer(key, batch):
+    """Return all examples but one."""
+    x, y = batch
+    return (x[1:], y[1:]), mx.erm(key, (x[1:], y[1:]))[1]
+
+
+def fewer_drawn(key, batch):
+    x, y = batch
+    return batch, mx.erm(key, (x[1:], y[1:]))[1]
+
+
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+@pytest.mark.parametrize("mixer", [fewer, fewer_drawn])
+def test_as_many_examples_come_back_as_were_given(mixer, place):
+    with pytest.raises(ValueError, match=r"mixer: (batch|mix.lam).*: expected"):
+        on_shares(place(mixer, "data"), (X, SOFT))
 
 
 CHOICE = mx.choose(

@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import typing
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,12 @@ FACTORIES = {
         [mx.mixup, mx.erm], (0.5, 0.5), by=ratios.per_pair(ratios.uniform())
     ),
     "with_probability": lambda: mx.with_probability(0.5, partial(soft)),
+    "with_probability-list": lambda: mx.with_probability(
+        0.5, partial(mx.manifold, layers=[0, 1])
+    ),
+    "with_probability-of": lambda: mx.with_probability(
+        0.5, partial(mx.mixup, ratio=partial(ratios.per_batch, {"a": [1, {2}]}))
+    ),
     "scheduled": lambda: mx.scheduled(mixer_at),
     "on_keys": lambda: mx.on_keys(soft, inputs=["image"], targets="label"),
     "using": lambda: mx.using("label", mixer_at),
@@ -243,9 +250,34 @@ def test_one_program_serves_twins(name):
     np.testing.assert_array_equal(first(KEY, BATCH)[1].lam, again(KEY, BATCH)[1].lam)
 
 
+def bound(held, step):
+    return mx.mixup
+
+
+class Odd:
+    """Something that compares as arrays do."""
+
+    def __eq__(self, other):  # type: ignore[override]
+        return np.array([True, False])
+
+    def __hash__(self):
+        return 0
+
+
+def test_what_does_not_compare_is_compared_by_identity():
+    odd = Odd()
+    given: Any = (odd, odd, Odd())
+    one, twin, other = (mx.scheduled(partial(bound, x)) for x in given)
+    assert one == twin
+    assert one != other
+
+
 def test_python_says_what_is_missing():
-    with pytest.raises(TypeError, match=r"choose\(\) missing 1 required positional"):
+    with pytest.raises(
+        TypeError, match=r"choose\(\) missing 1 required positional"
+    ) as raised:
         mx.choose([mx.mixup])  # type: ignore[call-arg]
+    assert raised.value.__context__ is None
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'alhpa'"):
         ratios.beta(0.2, alhpa=1)  # type: ignore[call-arg]
 

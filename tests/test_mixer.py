@@ -2,11 +2,14 @@
 
 import copy
 import functools
+import gc
 import inspect
 import pickle
 import pydoc
 import re
+import types
 import typing
+import weakref
 from functools import partial
 from typing import Any
 
@@ -73,7 +76,7 @@ def test_a_mixer_says_what_it_takes_and_returns(mixer):
         assert hints["return"] == signature.return_annotation == returned
     assert "alpha" not in signature.parameters or "alpha" in mixer.__doc__
     page = re.sub(".\x08", "", pydoc.render_doc(mixer))  # without what makes it bold
-    assert f"{mixer.__name__}(key" in page
+    assert re.search(rf"{mixer.__name__}\(\s*key", page)
     assert mixer.__doc__.splitlines()[0] in page
     assert inspect.getsource(mixer).lstrip().startswith(("@", f"def {mixer.__name__}"))
     bound = partial(mixer, **OPTIONS.get(mixer.__name__, {}))
@@ -191,6 +194,8 @@ def test_a_combinator_of_one_function_has_no_draw():
         lambda key: None,
         lambda *args: None,
         lambda *, key, batch: None,
+        lambda key, batch=None: None,
+        lambda self, key, batch: None,
     ],
 )
 def test_what_is_no_draw_is_refused(draw):
@@ -237,3 +242,37 @@ def test_a_mix_may_leave_targets_alone():
         KEY, (BATCH[0], labels)
     )
     np.testing.assert_array_equal(same, labels)
+
+
+def test_a_mixer_that_is_pickled_by_value_keeps_its_halves():
+    # As cloudpickle does with functions of a notebook: code, closure and attributes.
+    made = types.FunctionType(
+        swapped.__code__, swapped.__globals__, "swapped", None, swapped.__closure__
+    )
+    kept = vars(swapped)["_mixup_jax_draw"]
+    made.__dict__.update(vars(swapped))
+    with pytest.raises(TypeError, match="which is one function"):
+        mx.draw_of(made)
+    made.__dict__["_mixup_jax_draw"] = kept._replace(of=made)
+    assert mx.draw_of(made)(KEY, BATCH).lam[0] == 0.25
+
+
+def test_mixers_made_in_a_loop_are_freed():
+    def made():
+        @mx.mixer
+        def mine(key, batch):
+            return mx.draw_of(mx.once_per_batch(mine))(key, batch)  # names itself
+
+        mx.once_per_batch(mine)
+        return weakref.ref(mine)
+
+    alive = [made() for _ in range(20)]
+    gc.collect()
+    assert not [one for one in alive if one() is not None]
+
+
+def test_a_scheduled_mixer_has_a_draw_once_there_is_a_step():
+    scheduled: Any = mx.scheduled(lambda step: mx.mixup)
+    with pytest.raises(TypeError, match="Call it with the step first"):
+        mx.draw_of(scheduled)(KEY, BATCH)
+    assert mx.draw_of(scheduled(0))(KEY, BATCH).lam.shape == (8,)

@@ -141,6 +141,7 @@ def without_marked_lines(lines: list[str]) -> list[str]:
 # BatchNorm and Dropout; test_batch_norm.py has the values.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "driver"),
     [("batch_norm_nnx", "explicit"), ("batch_norm_linen", "pmap")],
@@ -191,6 +192,7 @@ def test_batch_norm_with_bad_arguments(arguments, message, capsys):
 # The figure, and the two processes.
 
 
+@pytest.mark.slow
 def test_decision_boundary(tmp_path):
     said = output("decision_boundary", "--steps", 500, "--out", tmp_path)
     between = [int(share) for share in re.findall(r"on (\d+)% of the plane", said)]
@@ -198,6 +200,7 @@ def test_decision_boundary(tmp_path):
     assert (tmp_path / "decision_boundary.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one():
     said = output("two_processes", "--steps", 3)
     rows = re.findall(r"^ +\d+ +([\d.]+) +([\d.]+)$", said, re.MULTILINE)

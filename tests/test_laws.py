@@ -438,7 +438,7 @@ PAIRINGS: list[tuple[str, Any]] = [
 ]
 
 
-@hypothesis.settings(max_examples=15)
+@hypothesis.settings(max_examples=10)
 @hypothesis.given(
     size=st.integers(1, 9),
     shape=st.lists(st.integers(0, 3), max_size=4),
@@ -468,7 +468,7 @@ def box_sizes(draw):
     return low, draw(st.sampled_from([s for s in (0.3, 0.5, 0.8, 1.0) if s >= low]))
 
 
-@hypothesis.settings(max_examples=12)
+@hypothesis.settings(max_examples=8)
 @hypothesis.given(
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=3),
     limits=box_sizes(),

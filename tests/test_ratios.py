@@ -118,6 +118,7 @@ def test_a_range_takes_little_memory(ratio_of, each):
     assert bytes_each <= 700
 
 
+@pytest.mark.slow
 def test_a_range_takes_little_memory_on_each_device():
     size = 8192
     mesh = jax.make_mesh((8,), ("data",), (AxisType.Explicit,))

@@ -354,6 +354,7 @@ def test_an_interrupted_training_keeps_the_epochs_that_are_done(tmp_path):
     assert (tmp_path / "train_digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_interrupted_benchmark_keeps_the_cases_that_are_done(tmp_path):
     code, printed, said = interrupted(
         *("benchmarks.growth", "--quick", "--out", tmp_path), when="growth batch 512"

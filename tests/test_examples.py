@@ -37,6 +37,7 @@ def output(example: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_quickstart():
     rows = re.findall(r"(\w+) +([\d.]+) ± ([\d.]+)\n", output("quickstart"))
     assert [name for name, *_ in rows] == ["ERM", "Mixup", "saved"]
@@ -49,6 +50,7 @@ def test_quickstart():
 # The main job.
 
 
+@pytest.mark.slow
 def test_train(tmp_path):
     methods = ("erm", "mixture")
     small = ("--epochs", 2, "--seeds", 2, "--limit", 256, "--out", tmp_path)

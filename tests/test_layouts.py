@@ -99,6 +99,7 @@ def test_a_mesh_changes_nothing(name, kind):
         assert got.sharding.is_equivalent_to(given.sharding, got.ndim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a key and lam", "once", "one function"])
 def test_nor_without_jit(name):
     mesh, batch = placed("explicit")

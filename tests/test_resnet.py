@@ -15,6 +15,7 @@ from benchmarks.claims import _resnet, _train
 from benchmarks.models import PreActResNet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [7, 8])
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("strides", [1, 2])
@@ -44,6 +45,7 @@ def test_the_network_is_the_published_size():
     assert round(count / 1e6, 1) == 11.2
 
 
+@pytest.mark.slow
 def test_its_statistics_follow_the_training_and_predictions_do_not_mix_examples():
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     model = PreActResNet(10, jnp.float32, (1,), width=4, stem=4)

@@ -314,6 +314,7 @@ def test_what_was_made_with_64_bits_is_right_without_them():
     np.testing.assert_array_equal(scores, np.where(same, 0, -np.inf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_a_weight_that_is_not_a_number_makes_a_class_of_its_own(dtype):
     hot = np.eye(3)[[0, 1, 0, 1, 0]]

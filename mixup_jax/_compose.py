@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from mixup_jax import _blend, _checks, ratios
 from mixup_jax._devices import per_device, whole_batch
 from mixup_jax._erm import erm
-from mixup_jax._made import made, made_by, parts
+from mixup_jax._made import holds, made, made_by
 from mixup_jax._mix import Mix, Mixer, unmixed
 from mixup_jax._mixer import Combinator, Halves, Scheduled, halves, run
 from mixup_jax._moves import Gather, Stay, alike
@@ -79,7 +79,7 @@ def choose(
     for mixer in found:
         _checks.function(mixer, "choose: mixers", "mixup_jax.cutmix")
     _probabilities(shares, len(found))
-    if any(part.factory is per_device for part in parts(found)):
+    if holds(found, per_device):
         raise ValueError(
             "choose: expected mixers that see the batch which is chosen for; got "
             "per_device within them, so that each device would make the same choices. "
@@ -98,7 +98,7 @@ def _turned_out(
     """
     whole = [made_by(mixer, whole_batch) for mixer in mixers]
     for found, mixer in zip(whole, mixers):
-        if not found and any(part.factory is whole_batch for part in parts(mixer)):
+        if not found and holds(mixer, whole_batch):
             raise ValueError(
                 "choose: expected whole_batch around a mixer, or around choose; got "
                 f"{mixer!r}, in which it is hidden, so that each device would make the "
@@ -583,7 +583,7 @@ def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
     def selected(path: Any, row: Any, other: Any) -> Array:
         where = "batch" + jax.tree_util.keystr(path)
         _checks.array_of_numbers(row, where)
-        row, other = (_checks.exact(_checks.array(x), where) for x in (row, other))
+        row, other = (_checks.exact(x, where) for x in (row, other))
         for kind, got, wanted in (
             (TypeError, row.dtype, other.dtype),
             (ValueError, row.shape, other.shape),

@@ -18,7 +18,7 @@ from jax.core import Tracer
 
 from mixup_jax import _checks
 from mixup_jax._blend import widened
-from mixup_jax._made import made, parts
+from mixup_jax._made import holds, made
 from mixup_jax._mix import Mix, Mixer
 from mixup_jax._mixer import Combinator, Halves, halves, run
 from mixup_jax._moves import Gather
@@ -207,7 +207,7 @@ def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
 
 
 def _not_within(mixer: Mixer, name: str, factory: Callable[..., Mixer]) -> None:
-    if any(part.factory is factory for part in parts(mixer)):
+    if holds(mixer, factory):
         raise ValueError(
             f"{name}: expected a mixer without {factory.__name__} in it; got "
             f"{mixer!r}. Each device mixes either its share or its part of the whole "

@@ -117,8 +117,8 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
     return make
 
 
-def made_by(value: Any, *factories: Callable[..., Any]) -> Any:
-    """Return the result of one of the ``factories`` that ``value`` is, or None.
+def made_by(value: Any, factory: Callable[..., Any]) -> Any:
+    """Return the result of ``factory`` that ``value`` is, or None.
 
     A factory may return what another one made; then it is the result of both. A partial
     that binds nothing is what it is a partial of.
@@ -129,8 +129,13 @@ def made_by(value: Any, *factories: Callable[..., Any]) -> Any:
       >>> made_by(mx.with_probability(0.5, mx.mixup), mx.choose)
       mixup_jax.choose((mixup_jax.mixup, mixup_jax.erm), (0.5, 0.5))
     """
-    found = (v for v in called(value) if type(v) is Made and v.factory in factories)
+    found = (v for v in called(value) if type(v) is Made and v.factory is factory)
     return next(found, None)
+
+
+def holds(value: Any, factory: Callable[..., Any]) -> bool:
+    """Whether a result of ``factory`` is in ``value``, as far as it can be told."""
+    return any(part.factory is factory for part in parts(value))
 
 
 def called(value: Any) -> Iterator[Any]:

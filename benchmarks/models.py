@@ -193,7 +193,7 @@ def loss_of(model: Model, dtype: DTypeLike, entropy: EntropyOf) -> mx.training.S
     Args:
       model: from ``MODELS``.
       dtype: what it computes in.
-      entropy: ``(logits, labels, mix) -> [B]``: ``dense`` or ``two_term``.
+      entropy: ``(logits, labels, mix) -> [B]``: ``dense`` or ``termwise``.
     """
     module = model.module(model.classes, dtype)
 
@@ -215,7 +215,7 @@ def dense(logits: Array, labels: Array, mix: mx.Mix) -> Array:
     return optax.losses.softmax_cross_entropy(logits, labels)
 
 
-two_term: EntropyOf = mx.losses.two_term(
+termwise: EntropyOf = mx.losses.termwise(
     optax.losses.softmax_cross_entropy_with_integer_labels
 )
 

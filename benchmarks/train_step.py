@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 import mixup_jax as mx
 from benchmarks import _measure
-from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, two_term
+from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, termwise
 from benchmarks.peers import naive_mixup
 from examples import _command_line
 
@@ -54,7 +54,7 @@ MIXERS: dict[str, tuple[Callable, str, Callable]] = {
     "cutmix": (mx.cutmix, "dense", dense),
     "naive mixup": (naive, "dense", dense),
     "none, integers": (mx.erm, "integers", plain),
-    "mixup, two_term": (functools.partial(mx.mixup, alpha=0.2), "integers", two_term),
+    "mixup, two_term": (functools.partial(mx.mixup, alpha=0.2), "integers", termwise),
 }
 COMPILED = ("none", "mixup", "cutmix", "naive mixup")  # what compilation is timed of
 BASES = {"dense": "none", "integers": "none, integers"}

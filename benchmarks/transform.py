@@ -66,12 +66,10 @@ def passing(case: Case) -> Contender:
 def _mixer(case: Case) -> mx.Mixer:
     per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
     ratio = per(mx.ratios.beta(peers.ALPHA))
-    mixer: mx.Mixer = functools.partial(mx.mixup, ratio=ratio)
-    if case.method == "cutmix":
-        box = mx.regions.box
-        region = mx.regions.per_batch(box) if case.per == "batch" else box
-        mixer = functools.partial(mx.cutmix, ratio=ratio, region=region)
-    return mixer
+    method = {"mixup": mx.mixup, "cutmix": mx.cutmix}[case.method]
+    mixer = functools.partial(method, ratio=ratio)
+    one_box = case.method == "cutmix" and case.per == "batch"
+    return mx.once_per_batch(mixer) if one_box else mixer
 
 
 def copy(case: Case) -> Contender:

@@ -91,7 +91,7 @@ DRIVERS: dict[str, Callable] = {
 def loss_of(forward):
     """Return the loss for the train step, `forward` being the model to train."""
     # Integer labels stay as they are: two terms weigh them as the images were mixed.
-    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+    entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     @mx.training.stateful
     def loss(params, batch, mix, state, key):

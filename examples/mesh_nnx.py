@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Integer labels stay as they are: two terms weigh them as the images were mixed.
     mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
-    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+    entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     def loss(params, batch, mix):
         logits = predict(params, batch["image"])

@@ -38,7 +38,7 @@ def train(steps: int, batch_size: int) -> list[float]:
     images = data.train_images.reshape(-1, 64).astype(np.float32) / 255
     model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(len(data.classes))])
     mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
-    entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+    entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     def loss(params, batch, mix):
         logits = state.apply_fn(params, batch["image"])

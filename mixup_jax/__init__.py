@@ -22,6 +22,7 @@ from mixup_jax._devices import common_key as common_key
 from mixup_jax._devices import own_key as own_key
 from mixup_jax._devices import per_device as per_device
 from mixup_jax._devices import whole_batch as whole_batch
+from mixup_jax._dirichlet import dirichlet as dirichlet
 from mixup_jax._erm import erm as erm
 from mixup_jax._extrapolate import extrapolate as extrapolate
 from mixup_jax._fmix import fmix as fmix
@@ -29,17 +30,23 @@ from mixup_jax._gaussian import gaussian as gaussian
 from mixup_jax._manifold import manifold as manifold
 from mixup_jax._mix import Mix as Mix
 from mixup_jax._mix import Mixer as Mixer
+from mixup_jax._mix import Source as Source
 from mixup_jax._mix import compose as compose
+from mixup_jax._mix import draw_source as draw_source
 from mixup_jax._mixer import draw_of as draw_of
 from mixup_jax._mixer import mixer as mixer
 from mixup_jax._mixup import mixup as mixup
 from mixup_jax._once import once_per_batch as once_per_batch
+from mixup_jax._region import Region as Region
+from mixup_jax._region import RegionDraw as RegionDraw
+from mixup_jax._resizemix import resizemix as resizemix
+from mixup_jax._saliencymix import saliencymix as saliencymix
+from mixup_jax._smoothmix import smoothmix as smoothmix
 from mixup_jax._types import Batch as Batch
+from mixup_jax._types import Move as Move
 from mixup_jax._types import Pairing as Pairing
 from mixup_jax._types import Partners as Partners
 from mixup_jax._types import Ratio as Ratio
-from mixup_jax._types import Region as Region
-from mixup_jax._types import RegionDraw as RegionDraw
 
 if TYPE_CHECKING:
     from mixup_jax import hidden as hidden

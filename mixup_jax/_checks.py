@@ -339,6 +339,14 @@ def number(
         )
 
 
+def count(value: Any, name: str, advice: str) -> int:
+    """Return ``value``, a number of things, or raise unless it is at least 1."""
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer; got {describe(value)}. {advice}")
+    number(int(value), name, 1, advice=advice)
+    return int(value)
+
+
 def shaped(
     value: ArrayLike, name: str, shapes: Sequence[tuple[int, ...]], advice: str
 ) -> None:

@@ -16,12 +16,12 @@ from mixup_jax import _blend, _checks, ratios
 from mixup_jax._devices import per_device, whole_batch
 from mixup_jax._erm import erm
 from mixup_jax._made import holds, made, made_by
-from mixup_jax._mix import Mix, Mixer, unmixed
+from mixup_jax._mix import Mix, Mixer, Source, unmixed
 from mixup_jax._mixer import Combinator, Halves, Scheduled, halves, run
 from mixup_jax._moves import Gather, Stay, alike
 from mixup_jax._once import once_per_batch
-from mixup_jax._types import Batch, Move, Partners, Ratio, Region
-from mixup_jax.regions import Beyond, Box, Chosen, Everywhere, Field, Layer, Untouched
+from mixup_jax._region import Untouched, chosen
+from mixup_jax._types import Batch, Move, Partners, Ratio
 
 _EACH = ratios.uniform()
 
@@ -472,23 +472,23 @@ def _of_pair(mixer: Mixer, batch: Any) -> Halves | None:
 
 def _of_one_dtype(mix: Mix, size: int) -> Mix:
     """Return a mix, which may be of a user's mixer, in the dtypes of all others."""
-    lam, partner = mix.drawn()
+    mix = mix.drawn()
     advice = "Return the mix of the batch that is given."
-    _checks.shaped(lam, "mix: lam", [(size,)], advice)
-    return dataclasses.replace(mix, lam=lam, partner=partner)
+    _checks.shaped(mix.lam, "mix: lam", [(size,)], advice)
+    return mix
 
 
-def _moving(mixes: Sequence[Mix]) -> Sequence[Mix]:
-    """Return the mixes that have partners, or one where none has."""
-    return [mix for mix in mixes if mix.move != Stay()] or mixes[:1]
+def _moving(sources: Sequence[Source]) -> Sequence[Source]:
+    """Return the sources that have partners, or one where none has."""
+    return [each for each in sources if not each.move.stays] or sources[:1]
 
 
-def _move(mixes: Sequence[Mix]) -> Move:
-    """Return the move that brings whichever mix's partners."""
-    moves = {mix.move for mix in _moving(mixes)}
+def _move(sources: Sequence[Source]) -> Move:
+    """Return the move that brings whichever source's partners."""
+    moves = {source.move for source in _moving(sources)}
     if len(moves) == 1:
         return moves.pop()
-    if any(not move.structural and move != Gather() for move in moves):
+    if any(move.crosses for move in moves):
         raise ValueError(
             "choose: expected mixers that find partners in the batch that they are "
             f"given; got the moves {sorted(map(str, moves))}. Put whole_batch and "
@@ -499,7 +499,8 @@ def _move(mixes: Sequence[Mix]) -> Move:
 
 def _partners_here(mixes: Sequence[Mix]) -> Partners:
     """Return partners as ``by`` compares them, with places in the batch at hand."""
-    partner, move = _moving(mixes)[0].partner, _move(mixes)
+    first = [mix.sources[0] for mix in mixes]
+    partner, move = _moving(first)[0].partner, _move(first)
     if move.structural:  # those of per_device count over the batches of all devices
         partner = jax.lax.rem(partner, jnp.int32(partner.shape[0]))
     return Partners(partner, move)
@@ -519,54 +520,41 @@ def _drawn_index(
 
 def _merged(mixes: Sequence[Mix], index: Array) -> Mix:
     """Return one mix that is, for each example, the one that ``index`` names."""
-    lam, move = _select(index, [mix.lam for mix in mixes]), _move(mixes)
-    # Who is not mixed keeps a partner, at lam = 1: where it is itself among all
-    # devices' examples is known to per_device and whole_batch alone.
-    first = _moving(mixes)[0].partner
-    partners = [first if mix.move == Stay() else mix.partner for mix in mixes]
-    partner = first if move.structural else _select(index, partners)
+    weights = [
+        mix.lam if mix.mixes_targets else jnp.ones_like(mix.lam) for mix in mixes
+    ]
+    depth = max(len(mix.sources) for mix in mixes)
+    slots = [[_slot(mix, k) for mix in mixes] for k in range(depth)]
+    sources = tuple(_merged_source(slot, index) for slot in slots)
     mixes_targets = any(mix.mixes_targets for mix in mixes)
-    if mixes_targets and any(_mixes_inputs_alone(mix) for mix in mixes):
-        raise ValueError(
-            "choose: expected lam to be the share in targets too; got a mix with "
-            "mixes_targets=False that blends or pastes by lam, beside one that mixes "
-            "targets. Mix them in all mixers, or leave targets out of the batch."
-        )
-    return Mix(lam, partner, _region(mixes, index), move, mixes_targets)
+    return Mix(_select(index, weights), sources, mixes_targets)
 
 
-def _region(mixes: Sequence[Mix], index: Array) -> Region:
-    # Who is not mixed has lam = 1, which every region leaves as it is; but for Beyond,
-    # whose labels always do.
-    mixing = [mix.region for mix in mixes if not isinstance(mix.region, Untouched)]
-    if not mixing:
-        return Untouched()
-    alone = len(mixing) == 1 and not _holds(Beyond, mixing[0])
-    if alone or all(isinstance(region, Everywhere) for region in mixing):
-        return mixing[0]
-    return Chosen(index, tuple(mix.region for mix in mixes))
+def _slot(mix: Mix, k: int) -> Source:
+    """Return the k-th source of a mix, or one that shows nothing."""
+    if k < len(mix.sources):
+        return mix.sources[k]
+    return Source(mix.partner, jnp.ones_like(mix.lam), Untouched(), Stay())
 
 
-def _mixes_inputs_alone(mix: Mix) -> bool:
-    """Whether ``lam`` may be less than 1 although targets stay."""
-    by_lam = (Everywhere, Box, Field, Layer)
-    return not mix.mixes_targets and any(_holds(kind, mix.region) for kind in by_lam)
-
-
-def _holds(kind: type, region: Region) -> bool:
-    """Whether there is one of this kind in ``region``, itself or chosen from."""
-
-    def found(part: Any) -> bool:
-        return isinstance(part, kind)
-
-    return any(map(found, jax.tree.leaves(region, is_leaf=found)))
+def _merged_source(sources: Sequence[Source], index: Array) -> Source:
+    # Examples that are not mixed keep a partner, at lam = 1: where they are themselves
+    # among all devices' examples is known to per_device and whole_batch alone.
+    move, first = _move(sources), _moving(sources)[0].partner
+    partners = [first if each.move.stays else each.partner for each in sources]
+    return Source(
+        first if move.structural else _select(index, partners),
+        _select(index, [source.lam for source in sources]),
+        chosen(index, [source.region for source in sources]),
+        move,
+    )
 
 
 def _select(index: Array, values: Sequence[Array]) -> Array:
-    index, chosen, *others = alike(index, *values)
+    index, selected, *others = alike(index, *values)
     for k, value in enumerate(others, start=1):
-        chosen = jnp.where(index == k, value, chosen)
-    return chosen
+        selected = jnp.where(index == k, value, selected)
+    return selected
 
 
 def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:

@@ -44,9 +44,9 @@ def cutmix(
       alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
-      region: draws the boxes, ``(key, lam, inputs, *, spatial)``. Sizes and correction:
-        ``partial(regions.box, min_size=0.1, share=regions.as_drawn)``. One box for all:
-        ``regions.per_batch(regions.box)``.
+      region: draws the boxes, ``(key, lam, inputs, partners, *, spatial)``. Sizes and
+        correction: ``partial(regions.box, min_size=0.1, share=regions.as_drawn)``. One
+        box for all: ``once_per_batch``.
       spatial: axis numbers of the spatial axes, any number of them; None takes all
         between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
         ``(1,)``.

@@ -19,11 +19,11 @@ from jax.core import Tracer
 from mixup_jax import _checks
 from mixup_jax._blend import widened
 from mixup_jax._made import holds, made
-from mixup_jax._mix import Mix, Mixer
+from mixup_jax._mix import Mix, Mixer, Source
 from mixup_jax._mixer import Combinator, Halves, halves, run
 from mixup_jax._moves import Gather
 from mixup_jax._once import once_per_batch
-from mixup_jax._types import RowFunction
+from mixup_jax._types import Move, RowFunction
 
 
 def own_key(key: Array, axis_name: str) -> Array:
@@ -102,8 +102,12 @@ def per_device(
 
     def placed(mix: Mix) -> Mix:
         offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
-        partner = jnp.asarray(mix.partner, jnp.int32)  # of any integers, if a user's
-        return dataclasses.replace(mix, partner=partner + offset)
+
+        def of_whole(source: Source) -> Source:
+            partner = jnp.asarray(source.partner, jnp.int32)  # of any, if a user's
+            return dataclasses.replace(source, partner=partner + offset)
+
+        return _each_source(of_whole, mix)
 
     def own(key: Array) -> Array:
         _checks.key(key)
@@ -169,10 +173,14 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
         )
 
     def cut(mix: Mix, share: int) -> Mix:
-        size, move = mix.lam.shape[0], mix.move
-        if not move.structural or share % getattr(move, "block", 1):
-            move = _Across(axis_name, size)
-        return dataclasses.replace(own_part(mix, share), move=move)
+        across = _Across(axis_name, mix.lam.shape[0])
+
+        def here(source: Source) -> Source:
+            if source.move.within(share):
+                return source
+            return dataclasses.replace(source, move=across)
+
+        return _each_source(here, own_part(mix, share))
 
     def of_share(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
@@ -197,6 +205,10 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
         return whole_batch(once_per_batch(mixer), axis_name)
 
     return Combinator(of_share, whole, once)
+
+
+def _each_source(change: Callable[[Source], Source], mix: Mix) -> Mix:
+    return dataclasses.replace(mix, sources=tuple(map(change, mix.sources)))
 
 
 def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
@@ -418,7 +430,7 @@ def _divided(size: int, shares: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Across:
+class _Across(Move):
     """Rows picked by index from the shares of all devices: one all-gather.
 
     Where all ``size`` examples are at hand, rows are picked from those: on one device,
@@ -427,11 +439,9 @@ class _Across:
 
     axis_name: str
     size: int
-    pairs_off: ClassVar[bool] = False
-    structural: ClassVar[bool] = False
-    fuses: ClassVar[bool] = False
+    crosses: ClassVar[bool] = True
 
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().map(function, x, partner, w)

@@ -7,11 +7,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks, ratios
-from mixup_jax._mix import Mix, compose
+from mixup_jax._mix import Mix, draw_source
 from mixup_jax._mixer import mixer
 from mixup_jax._types import Batch, Pairing
 from mixup_jax.pairings import same_class
-from mixup_jax.regions import Beyond, everywhere
+from mixup_jax.regions import everywhere
 
 
 @mixer
@@ -60,6 +60,6 @@ def extrapolate(
     advice = "It is a share of the distance to the partner."
     _checks.number(by, "extrapolate: by", 0, 1, advice)
     ratio = ratios.constant(1 - jnp.asarray(by, jnp.float32))
-    mix = compose(key, batch, ratio=ratio, pairing=pairing, region=everywhere)
-    lam, away = jnp.ones_like(mix.lam), Beyond(1 - mix.lam)
-    return dataclasses.replace(mix, lam=lam, region=away, mixes_targets=False)
+    toward = draw_source(key, batch, ratio=ratio, pairing=pairing, region=everywhere)
+    away = dataclasses.replace(toward, lam=1 + (1 - toward.lam))
+    return Mix(jnp.ones_like(away.lam), (away,), mixes_targets=False)

@@ -45,9 +45,9 @@ def fmix(
       alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
-      region: draws the blobs, ``(key, lam, inputs, *, spatial)``. Coarser ones:
-        ``partial(regions.blob, decay=5.0)``. The same for all, together with one
-        ``lam`` for all: ``regions.per_batch(regions.blob)``.
+      region: draws the blobs, ``(key, lam, inputs, partners, *, spatial)``. Coarser
+        ones: ``partial(regions.blob, decay=5.0)``. One blob and one ``lam`` for all:
+        ``once_per_batch``.
       spatial: axis numbers of the spatial axes, one to three of them; None takes all
         between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
         ``(1,)``.

@@ -3,25 +3,51 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from mixup_jax import _blend, _checks
-from mixup_jax._moves import Gather, Stay, alike, moved, per_example
-from mixup_jax._types import (
-    Batch,
-    Move,
-    Pairing,
-    Partners,
-    Ratio,
+from mixup_jax._blend import Link
+from mixup_jax._moves import Gather, Stay, alike, laid_out, per_example
+from mixup_jax._region import (
+    Everywhere,
     Region,
     RegionDraw,
+    Untouched,
+    field,
+    region_and_lam,
 )
-from mixup_jax.regions import Everywhere, Untouched, at_layer
+from mixup_jax._types import Batch, Move, Pairing, Partners, Ratio
+
+Terms = tuple[tuple[Array, Any], ...]
+
+_SHARE = "It is the share of the own content."
+_PLACE = "Partners count from 0, in the batch that they were drawn for."
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Who lies behind the content in front, and how much of that is kept.
+
+    Attributes:
+      partner: int32 ``[B]``, the example that is seen where the front leaves room.
+      lam: float32 ``[B]``, what the content in front keeps: of the first source the
+        weight of the example's own content in the inputs.
+      region: where the content in front stays; its window shows the partner's.
+      move: how partners travel.
+    """
+
+    partner: Array
+    lam: Array
+    region: Region = dataclasses.field(default_factory=Everywhere)
+    move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -29,93 +55,333 @@ from mixup_jax.regions import Everywhere, Untouched, at_layer
 class Mix:
     """What was drawn for a batch; applies the same mix to whatever else must follow.
 
-    ::
+    For one source::
 
         x~[i] = w[i] * x[i] + (1 - w[i]) * x[partner[i]]       inputs
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner[i]]   targets
 
+    For several, each next source is seen where those before it leave room: the second
+    side is itself such a mixture of the first partner's content and what lies behind.
+
     A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
     scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
+    ``dataclasses.replace(mix, lam=...)`` changes the labels alone, the inputs' weights
+    are those of the sources.
 
-    The gradient by ``lam`` is 0 where a weight is exactly 0 or 1, since one side then
-    comes back bit for bit; for inputs that a region pastes it is 0 everywhere.
+    The gradient by a weight is 0 where it is exactly 0 or 1, since one side then comes
+    back bit for bit; for inputs that a region pastes it is 0 everywhere.
 
     Attributes:
-      lam: float32 ``[B]``, the weight of the example's own content, as the labels used
-        it.
-      partner: int32 ``[B]``, whom each example was mixed with.
-      region: where the own content stays.
-      move: how partners travel.
+      lam: float32 ``[B]``, the weight of the example's own label.
+      sources: who lies behind the own content, from front to back; at least one.
       mixes_targets: whether targets are mixed. If not, ``lam`` is 1 and targets stay as
         they are, whatever their dtype.
 
     Raises:
-      TypeError: (when applied) partners that are no integers.
-      ValueError: (when applied) ``lam`` and ``partner`` of other shapes, or concrete
-        ones out of range.
+      TypeError: (when applied) If partners are not integers.
+      ValueError: (when applied) If ``lam`` and the partners have other shapes, or
+        concrete ones are out of range.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> mix = mx.Mix(lam=jnp.array([0.75, 0.5]), partner=jnp.array([1, 0]))
+      >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
       >>> mix.targets(jnp.array([[1.0, 0.0], [0.0, 1.0]]))
       Array([[0.75, 0.25],
              [0.5 , 0.5 ]], dtype=float32)
     """
 
     lam: Array
-    partner: Array
-    region: Region = dataclasses.field(default_factory=Everywhere)
-    move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
+    sources: tuple[Source, ...]
     mixes_targets: bool = dataclasses.field(default=True, metadata={"static": True})
+
+    @classmethod
+    def from_pairs(
+        cls,
+        lam: ArrayLike,
+        partner: ArrayLike,
+        *,
+        region: Region | None = None,
+        move: Move | None = None,
+    ) -> "Mix":
+        """Return the mix of one partner for each example.
+
+        Args:
+          lam: the own weight in inputs and targets, ``[B]`` or one for all, in [0, 1].
+          partner: integer ``[B]``, each in [0, B).
+          region: where the own content stays; None is everywhere alike.
+          move: how partners travel; None picks rows by index.
+
+        Raises:
+          TypeError: If partners are not integers.
+          ValueError: If the shapes differ, or concrete values are out of range.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(0.5, jnp.array([1, 0]))
+          >>> mix.inputs(jnp.array([0.0, 8.0]))
+          Array([4., 4.], dtype=float32)
+        """
+        # While they are concrete, which under jit they are only as they were given.
+        _checks.number(lam, "mix: lam", 0, 1, _SHARE)
+        index = _checks.array(partner)
+        _checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), _PLACE)
+        weight = jnp.asarray(lam, jnp.float32)
+        if not weight.shape:
+            weight = jnp.broadcast_to(weight, index.shape)
+        source = Source(index, weight, region or Everywhere(), move or Gather())
+        return cls(weight, (source,)).drawn()
+
+    @property
+    def partner(self) -> Array:
+        """The first source's partner, int32 ``[B]``."""
+        return self.sources[0].partner
+
+    @property
+    def region(self) -> Region:
+        """The first source's region."""
+        return self.sources[0].region
+
+    @property
+    def move(self) -> Move:
+        """The first source's move."""
+        return self.sources[0].move
 
     def inputs(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the inputs were.
 
-        Where the region pastes (CutMix), a leaf needs the spatial sizes of the batch,
+        Where all regions paste (CutMix), a leaf needs the spatial sizes of the batch,
         with or without a channel axis, and may have any dtype.
 
         Raises:
-          TypeError: a leaf would be blended and is neither floating nor complex.
-          ValueError: a leaf has another batch size or other spatial sizes.
+          TypeError: If a leaf would be blended and is neither floating nor complex.
+          ValueError: If a leaf has another batch size or other spatial sizes.
         """
+        sources = self.drawn()._seen()
+        regions = [source.region for source in sources]
+        if not sources:
+            return self._of_batch("inputs", tree)
 
         def mixed(x: Array, _: str) -> Array:
-            w = self.region.weights(lam, x)
-            if w.dtype != jnp.bool_:
+            fields = [field(each.region, each.lam, x) for each in sources]
+            if any(not region.pastes or region.gains for region in regions):
                 _checks.blendable(
                     x,
                     "inputs",
                     "Cast or scale integer inputs to a float dtype first; one-hot maps "
                     "of class ids.",
                 )
-            return _blend.mixed(w, x, self.move, partner)
+            gain = regions[0].gain(_as_float(fields[0])) if regions[0].gains else None
+            return _blend.mixed(x, list(map(_link, fields, sources)), gain)
 
-        lam, partner = self.drawn()
-        if isinstance(self.region, Untouched):
-            return self._of_batch("inputs", tree)
         return self._map("inputs", mixed, tree)
 
     def targets(self, tree: Any) -> Any:
-        """Return ``tree`` mixed as the targets were, by ``lam``.
+        """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
 
         Raises:
-          TypeError: a leaf is neither floating nor complex.
-          ValueError: a leaf has another batch size.
+          TypeError: If a leaf is neither floating nor complex.
+          ValueError: If a leaf has another batch size.
         """
 
         def mixed(y: Array, where: str) -> Array:
             _checks.blendable(y, where, _about_labels)
-            return _blend.mixed(per_example(lam, y), y, self.move, partner)
+            return _blend.mixed(
+                y,
+                [
+                    Link(per_example(w, y), source.move, source.partner)
+                    for w, source in zip(weights, sources)
+                ],
+            )
 
-        lam, partner = self.drawn()
+        mix = self.drawn()
         if not self.mixes_targets:
             return self._of_batch("targets", tree)
+        sources, weights = mix._behind(), mix._label_weights()
         return self._map("targets", mixed, tree)
 
     def partners(self, tree: Any) -> Any:
-        """Return what each one's partner has, ``tree[partner]``, any dtype."""
-        _, partner = self.drawn()
-        return self._map("partners", lambda x, _: moved(self.move, x, partner), tree)
+        """Return values gathered from each example's first partner, any dtype."""
+        first = self.drawn().sources[0]
+        return self._map(
+            "partners", lambda x, _: first.move.take(x, first.partner), tree
+        )
+
+    def terms(self, tree: Any, *, like: ArrayLike | None = None) -> Terms:
+        """Return ``((share, content), ...)``: what of ``tree`` each example is made of.
+
+        The first term is the example's own, then comes one for each source. Shares are
+        those of the labels, float32 ``[B]``, and sum to 1 but for rounding::
+
+            share_0 = lam,  share_k = (1 - lam) * ... * lam_k,  the last without lam_k
+
+        Args:
+          tree: pytree of arrays of any dtype, such as integer labels ``[B]``.
+          like: for dense targets, an array with the examples and the spatial sizes of
+            the inputs, such as integer label maps ``[B, H, W]``. Shares are then those
+            of each position in the inputs, float32, and broadcast with ``like``; what
+            sources have is seen through their windows.
+
+        Raises:
+          ValueError: If a leaf has another batch size, or, with ``like``, other spatial
+            sizes.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+          >>> for share, label in mix.terms(jnp.array([3, 7])):
+          ...     print(share, label)
+          [0.75 0.5 ] [3 7]
+          [0.25 0.5 ] [7 3]
+        """
+        mix = self.drawn()
+        sources = mix._behind()
+        if like is None:
+            weights, through = mix._label_weights(), False
+        else:
+            x = _checks.exact(self._of_batch("like", _checks.array(like)), "like")
+            weights, through = mix._weights_at(x), True
+        shares, left = [], None
+        for w in weights:
+            shares.append(w if left is None else left * w)
+            left = 1 - w if left is None else left * (1 - w)
+        shares.append(left)
+
+        def own(x: Array, _: str) -> Array:
+            return x
+
+        def behind(source: Source, x: Array, _: str) -> Array:
+            taken = source.move.take(x, source.partner)
+            return _through(source.region, taken) if through else taken
+
+        fronts = [own, *(functools.partial(behind, source) for source in sources)]
+        return tuple(
+            (share, self._map("terms", front, tree))
+            for share, front in zip(shares, fronts)
+        )
+
+    def with_label_weight(self, lam: ArrayLike) -> "Mix":
+        """Return the mix of the same inputs in which the own label weighs ``lam``.
+
+        No gradient passes through ``lam``. Examples whose own weight in the inputs is 1
+        keep 1.
+
+        Args:
+          lam: ``[B]`` or one for all, in [0, 1].
+
+        Raises:
+          ValueError: If ``lam`` has another shape, or a concrete one is out of range.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 1.0]), jnp.array([1, 0]))
+          >>> mix.with_label_weight(0.25).lam
+          Array([0.25, 1.  ], dtype=float32)
+        """
+        first = self.drawn().sources[0]
+        advice = "It is the weight of the own label, one for each example."
+        _checks.shaped(lam, "lam", [(), first.lam.shape], advice)
+        _checks.number(lam, "lam", 0, 1, advice)
+        weight = jax.lax.stop_gradient(jnp.asarray(lam, jnp.float32))
+        weight = jnp.broadcast_to(weight, first.lam.shape)
+        weight, own = alike(weight, first.lam)
+        weight = jnp.where(own == 1, 1.0, weight)
+        return dataclasses.replace(self, lam=weight, mixes_targets=True)
+
+    def coverage(self, sizes: Sequence[int], *, like: ArrayLike | None = None) -> Array:
+        """Return the own share of each cell of a coarser grid, in the inputs.
+
+        The mean weight of the own content over the cell; positions that lie in two
+        cells count in each by their part.
+
+        Args:
+          sizes: cells on each spatial axis, such as ``(14, 14)`` patches.
+          like: any array with the examples, whose layout over an Explicit mesh the
+            result gets; None is that of ``lam``.
+
+        Returns:
+          float32 ``[B, *sizes]``.
+
+        Raises:
+          ValueError: If ``sizes`` are not one number of at least 1 for each spatial
+            axis of what was drawn.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> grid = mx.regions.grid(jnp.zeros((1, 4, 4, 1)))
+          >>> box = mx.regions.Box(jnp.array([[0, 0]]), jnp.array([[2, 3]]), grid)
+          >>> mix = mx.Mix.from_pairs(0.625, jnp.array([0]), region=box)
+          >>> mix.coverage((2, 2))
+          Array([[[0. , 0.5],
+                  [1. , 1. ]]], dtype=float32)
+        """
+        cells = tuple(sizes)
+        mix = self.drawn()
+        first, batch = mix.sources[0], self.lam.shape[0]
+        grid = first.region.grid
+        fits = grid is None or len(cells) == len(grid.sizes)
+        whole = all(isinstance(n, int | np.integer) and n > 0 for n in cells)
+        if not cells or not fits or not whole:
+            axes = "one or more" if grid is None else f"{len(grid.sizes)}"
+            raise ValueError(
+                f"coverage: expected the number of cells on each spatial axis, {axes}; "
+                f"got {sizes}. Count the patches along each axis: (14, 14)."
+            )
+        positions = cells if grid is None else grid.sizes
+        layout = (
+            first.lam if like is None else jnp.asarray(self._of_batch("like", like))
+        )
+        spec = jax.P(*jax.typeof(layout).sharding.spec[:1])
+        x = laid_out(jnp.zeros((batch, *positions), jnp.bool_), layout, spec)
+        own = _as_float(field(first.region, first.lam, x))
+        own = jnp.broadcast_to(own, x.shape)
+        if grid is None:
+            return own
+        for n, m in zip(positions, cells):
+            # The axis that is averaged goes to the end, so after all they are in order.
+            parts = jnp.asarray(_parts(n, m))
+            own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
+        return own
+
+    def union(self, masks: Any) -> Any:
+        """Return, per position, whether any content that is seen there has True.
+
+        Seen is a source of a weight other than 0, through its window: for attention
+        masks and events, of which a mixture holds those of all.
+
+        Args:
+          masks: pytree of bool arrays with the spatial sizes of the inputs, with or
+            without a channel axis.
+
+        Raises:
+          TypeError: If a leaf is not bool.
+          ValueError: If a leaf has another batch size or other spatial sizes.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.5, 1.0]), jnp.array([1, 0]))
+          >>> mix.union(jnp.array([[True, False], [True, True]]))
+          Array([[ True,  True],
+                 [ True,  True]], dtype=bool)
+        """
+        sources = self.drawn()._seen()
+
+        def joined(mask: Array, where: str) -> Array:
+            if mask.dtype != jnp.bool_:
+                raise TypeError(
+                    f"{where}: expected bool masks; got {_checks.describe(mask)}. "
+                    "Compare first: mask > 0."
+                )
+            room, seen = jnp.ones_like(mask), jnp.zeros_like(mask)
+            front = mask
+            for source in sources:
+                w = _as_float(field(source.region, source.lam, mask))
+                seen = seen | (room & (w != 0) & front)
+                room = room & (w != 1)
+                front = source.move.take(mask, source.partner)
+                front = _through(source.region, front)
+            return seen | (room & front)
+
+        return self._map("union", joined, masks)
 
     def at(self, layer: int) -> "Mix":
         """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
@@ -123,37 +389,87 @@ class Mix:
         Layer 0 is the inputs. Unless it was drawn for that layer (``manifold``), it
         leaves everything as it is.
         """
-        return dataclasses.replace(self, region=at_layer(self.region, layer))
+        return dataclasses.replace(
+            self,
+            sources=tuple(
+                dataclasses.replace(source, region=source.region.at(layer))
+                for source in self.sources
+            ),
+        )
 
     def batch(self, batch: Batch) -> Batch:
         """Return ``(inputs, targets)``, each mixed."""
         inputs, targets = _checks.pair(batch)
         return self.inputs(inputs), self.targets(targets)
 
-    def drawn(self) -> tuple[Array, Array]:
-        """Return ``lam`` and ``partner`` in float32 and int32, whoever made the mix.
+    def drawn(self) -> "Mix":
+        """Return the mix with float32 weights and int32 partners, whoever made it.
 
         Raises as applying the mix does.
         """
-        lam, partner = jnp.asarray(self.lam), _checks.array(self.partner)
-        if lam.ndim != 1 or lam.shape != partner.shape:
+        if not isinstance(self.sources, tuple) or not self.sources:
             raise ValueError(
-                f"mix: expected lam [B] and partner [B]; got shapes {lam.shape} and "
-                f"{partner.shape}. Apply a mix that came out of vmap or pmap under "
-                "vmap or pmap."
+                "mix: expected a tuple of sources; got "
+                f"{_checks.describe(self.sources)}. Make a mix of pairs with "
+                "mixup_jax.Mix.from_pairs(lam, partner)."
             )
-        if not jnp.issubdtype(partner.dtype, jnp.integer):
-            raise TypeError(
-                "mix: expected integer partners, indices of examples; got "
-                f"{_checks.describe(partner)}. Cast them with partner.astype(int)."
+        weights = [jnp.asarray(each.lam) for each in self.sources]
+        lam, *_ = own = [jnp.asarray(self.lam), *weights]
+        partners = [_checks.array(source.partner) for source in self.sources]
+        shapes = [each.shape for each in (*own, *partners)]
+        if lam.ndim != 1 or len(set(shapes)) > 1:
+            others = {shape: None for shape in shapes[1:] if shape != lam.shape}
+            got = " and ".join(map(str, [lam.shape, *(others or shapes[-1:])]))
+            raise ValueError(
+                f"mix: expected lam [B] and partner [B]; got shapes {got}. Apply a mix "
+                "that came out of vmap or pmap under vmap or pmap."
             )
-        # Other moves know the partners, and looking at values waits for the device.
-        if self.move == Gather():
-            advice = "It is the share of the own content."
-            _checks.number(self.lam, "mix: lam", 0, 1, advice)
-            advice = "Partners count from 0, in the batch that they were drawn for."
-            _checks.number(partner, "mix: partner", 0, len(partner) - 1, advice)
-        return lam.astype(jnp.float32), jnp.asarray(partner, jnp.int32)
+        sources = []
+        for source, weight, partner in zip(self.sources, weights, partners):
+            if not jnp.issubdtype(partner.dtype, jnp.integer):
+                raise TypeError(
+                    "mix: expected integer partners, indices of examples; got "
+                    f"{_checks.describe(partner)}. Cast them with partner.astype(int)."
+                )
+            # Other moves know the partners, and looking at values waits for the device.
+            if not source.move.structural and not source.move.crosses:
+                _checks.number(self.lam, "mix: lam", 0, 1, _SHARE)
+                _checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
+            index = jnp.asarray(partner, jnp.int32)
+            weight = weight.astype(jnp.float32)
+            sources.append(dataclasses.replace(source, partner=index, lam=weight))
+        return dataclasses.replace(
+            self, lam=lam.astype(jnp.float32), sources=tuple(sources)
+        )
+
+    def _seen(self) -> tuple[Source, ...]:
+        """Return the sources up to the first that shows nothing behind its front."""
+        hides = [k for k, each in enumerate(self.sources) if each.region.identity]
+        return self.sources[: hides[0]] if hides else self.sources
+
+    def _behind(self) -> tuple[Source, ...]:
+        """Return the sources up to the first whose partners are the examples, if any.
+
+        The first is always among them.
+        """
+        first, *others = self.sources
+        alone = [k for k, each in enumerate(others) if each.move.stays]
+        return (first, *(others[: alone[0]] if alone else others))
+
+    def _label_weights(self) -> list[Array]:
+        """Return what each front keeps of the label."""
+        lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
+        return list(alike(lam, *(source.lam for source in self._behind()[1:])))
+
+    def _weights_at(self, x: Array) -> list[Array]:
+        """Return what each front keeps of the positions of dense targets."""
+        first, *others = self._behind()
+        own = first.region if self.mixes_targets else Untouched()
+        regions = [own, *(source.region for source in others)]
+        return [
+            _as_float(field(region, source.lam, x))
+            for region, source in zip(regions, self._behind())
+        ]
 
     def _map(
         self, name: str, function: Callable[[Array, str], Array], tree: Any
@@ -181,7 +497,30 @@ def unmixed(key: Array, batch: Batch) -> Mix:
     _checks.pair(batch)
     size = _checks.examples(batch)
     lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
-    return Mix(lam, partner, Untouched(), Stay(), mixes_targets=False)
+    alone = Source(partner, lam, Untouched(), Stay())
+    return Mix(lam, (alone,), mixes_targets=False)
+
+
+def _link(w: Array, source: Source) -> Link:
+    view = source.region.view if source.region.windows else None
+    return Link(w, source.move, source.partner, view)
+
+
+def _through(region: Region, rows: Array) -> Array:
+    return region.view(rows) if region.windows else rows
+
+
+def _as_float(w: Array) -> Array:
+    return w.astype(jnp.float32)
+
+
+def _parts(positions: int, cells: int) -> np.ndarray:
+    """Return the part of each cell that each position is, ``[positions, cells]``."""
+    place = np.arange(positions, dtype=np.float64)[:, None]
+    start = np.arange(cells, dtype=np.float64)[None] * positions / cells
+    stop = start + positions / cells
+    shared = np.minimum(place + 1, stop) - np.maximum(place, start)
+    return (np.clip(shared, 0, None) * cells / positions).astype(np.float32)
 
 
 class Mixer(Protocol):
@@ -198,7 +537,8 @@ def compose(
 ) -> Mix:
     """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
 
-    A method is this with parts of its own, under ``mixer``.
+    A method is this with parts of its own, under ``mixer``. Of several sources it is
+    ``mx.Mix`` of what ``draw_source`` returns for each.
 
     Args:
       key: PRNG key.
@@ -208,13 +548,14 @@ def compose(
       region: turns ``lam`` into a weight field.
 
     Returns:
-      The mix. Who is its own partner has ``lam = 1``.
+      The mix. Examples paired with themselves get ``lam = 1``.
 
     Raises:
-      TypeError: ``key`` is no key; ``ratio``, ``pairing`` or ``region`` is no function;
-        the pairing returns anything but ``Partners`` with an integer index.
-      ValueError: ``batch`` is no pair, is empty, or its leaves disagree on its size;
-        the pairing or the ratio draws for another number of examples.
+      TypeError: If ``key`` is not a key; if ``ratio``, ``pairing`` or ``region`` is not
+        a function of its arguments; if the pairing returns anything but ``Partners``
+        with an integer index, or the region's draw anything but a ``Region`` and lam.
+      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on its
+        size; if the pairing or the ratio draws for another number of examples.
 
     Example:
       >>> from functools import partial
@@ -230,12 +571,58 @@ def compose(
       >>> mix.partners(labels)
       Array([3, 0, 1, 2], dtype=int32)
     """
+    source = draw_source(key, batch, ratio=ratio, pairing=pairing, region=region)
+    return Mix(source.lam, (source,))
+
+
+def draw_source(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Source:
+    """Draw one source of a mix, as ``compose`` does, of which this is the one source.
+
+    For methods with several::
+
+        Mix(first.lam, (first, second))
+
+    ``second.lam`` is the share that the first partner's content keeps of what the own
+    leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Raises:
+      TypeError, ValueError: As ``compose``.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> @mx.mixer
+      ... def three(key, batch):
+      ...     def behind(key, shift):
+      ...         return mx.draw_source(
+      ...             key,
+      ...             batch,
+      ...             ratio=mx.ratios.uniform(),
+      ...             pairing=partial(mx.pairings.roll, shift=shift),
+      ...             region=mx.regions.everywhere,
+      ...         )
+      ...     keys = jax.random.split(key)
+      ...     first, second = behind(keys[0], 1), behind(keys[1], 2)
+      ...     return mx.Mix(first.lam, (first, second))
+      >>> _, mix = three(jax.random.key(0), (jax.numpy.eye(4), None))
+      >>> [source.partner.tolist() for source in mix.sources]
+      [[3, 0, 1, 2], [2, 3, 0, 1]]
+    """
     _checks.key(key)
     inputs, _ = _checks.pair(batch)
     size = _checks.examples(batch)
     _checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
     _checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
-    _checks.function(region, "region", "mixup_jax.regions.everywhere")
+    _takes(region, "mixup_jax.regions.everywhere")
     key_pairing, key_ratio, key_region = jax.random.split(key, 3)
     partners = _for_examples(size, pairing(key_pairing, batch))
     lam = ratio(key_ratio, partners)
@@ -246,10 +633,12 @@ def compose(
             f"{_checks.describe(lam) if shape is None else shape}. Return "
             "partners.index.shape values, as mixup_jax.ratios do."
         )
-    where, lam = region(key_region, lam.astype(jnp.float32), inputs)
+    drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
+    where, lam = region_and_lam(size, drawn)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)
     alone, lam = alike(alone, lam)
-    return Mix(jnp.where(alone, 1.0, lam), partners.index, where, partners.move)
+    lam = jnp.where(alone, 1.0, lam)
+    return Source(partners.index, lam, where, partners.move)
 
 
 def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
@@ -258,20 +647,37 @@ def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> Region
     Raises:
       TypeError: ``region`` is no function, or none of spatial axes.
     """
-    _checks.function(region, "region", "mixup_jax.regions.box")
     if spatial is None and "spatial" in getattr(region, "keywords", {}):
         return region
-    try:
-        inspect.signature(region).bind(None, None, None, spatial=spatial)
-    except ValueError:  # what is not written in Python need not have a signature
-        pass
-    except TypeError as error:
-        raise TypeError(
-            "region: expected a function (key, lam, inputs, *, spatial); got "
-            f"{_checks.describe(region)}: {error}. Pass one such as "
-            "mixup_jax.regions.box; one weight for all positions is mixup_jax.mixup."
-        ) from None
+    advice = (
+        "Pass one such as mixup_jax.regions.box; one weight for all positions is "
+        "mixup_jax.mixup."
+    )
+    _takes(region, "mixup_jax.regions.box", advice, spatial=spatial)
     return functools.partial(region, spatial=spatial)
+
+
+def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
+    """Raise TypeError unless ``region`` can be called as a region draw."""
+    _checks.function(region, "region", example)
+    try:
+        signature = inspect.signature(region)
+    except ValueError:  # what is not written in Python need not have a signature
+        return
+    try:
+        signature.bind(None, None, None, None, **options)
+    except TypeError as error:
+        names = ", ".join(
+            ["key", "lam", "inputs", "partners", *(["*"] if options else []), *options]
+        )
+        advice = advice or (
+            f"Pass one such as {example}. A draw that does not need the partners takes "
+            "them all the same."
+        )
+        raise TypeError(
+            f"region: expected a function ({names}); got {_checks.describe(region)}: "
+            f"{error}. {advice}"
+        ) from None
 
 
 def _for_examples(size: int, drawn: Any) -> Partners:
@@ -303,6 +709,6 @@ def _about_labels(leaf: Any) -> str:
     one_hot = (
         "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); or "
         "leave them out of the batch and use "
-        "mixup_jax.losses.two_term(loss)(logits, labels, mix)"
+        "mixup_jax.losses.termwise(loss)(logits, labels, mix)"
     )
     return f"{one_hot}." if leaf.ndim == 1 else f"{cast}. {one_hot}."

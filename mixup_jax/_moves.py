@@ -10,8 +10,10 @@ when the shares are read as one array.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,33 +23,30 @@ from jax.core import Tracer
 from mixup_jax._types import Move, RowFunction
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
+_MOST_SHIFTS = 32  # of several partners in one pass; each is one more read of a block
 _INFINITY_CODE = 2.0**127 * (1 + 2.0**-13)
 _NAN_CODE = 2.0**127 * (1 + 2.0**-12)
 
 
 @dataclasses.dataclass(frozen=True)
-class Stay:
-    """Everybody is its own partner; nothing moves."""
+class Stay(Move):
+    """Identity: each example is its own partner."""
 
-    pairs_off: ClassVar[bool] = True
-    structural: ClassVar[bool] = True
-    fuses: ClassVar[bool] = True
+    def places(self) -> Sequence[int]:
+        """Return ``[0]``."""
+        return [0]
 
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x)``."""
         del partner
         return function(w, x, x)
 
 
 @dataclasses.dataclass(frozen=True)
-class Gather:
+class Gather(Move):
     """Rows picked by index: any map, and on a sharded axis a collective."""
 
-    pairs_off: ClassVar[bool] = False
-    structural: ClassVar[bool] = False
-    fuses: ClassVar[bool] = False
-
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
         # Partners count over the whole batch, and ``x`` may be one device's share.
         index = jax.lax.rem(partner, jnp.int32(x.shape[0]))
@@ -62,26 +61,27 @@ class Gather:
 
 
 @dataclasses.dataclass(frozen=True)
-class Flip:
+class Flip(Move):
     """Each block of an even number of examples, in reverse order."""
 
     block: int
-    pairs_off: ClassVar[bool] = True
-    structural: ClassVar[bool] = True
-    fuses: ClassVar[bool] = True
 
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    def places(self) -> Sequence[int]:
+        """Return the places of a block from the last to the first."""
+        return range(self.block - 1, -1, -1)
+
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not _splits(x, self.block):
             return Gather().map(function, x, partner, w)
 
-        def flipped(x: Array, w: Array) -> Array:
-            def reverse(rows: Array) -> Array:
-                return jax.lax.rev(rows, (1,))
+        def flipped(x: Array, w: Any) -> Array:
+            def reverse(rows: Array) -> list[Array]:
+                return [jax.lax.rev(rows, (1,))]
 
             return _in_blocks(self.block, function, reverse, x, w)
 
-        def shifted(x: Array, w: Array) -> Array:
+        def shifted(x: Array, w: Any) -> Array:
             return _in_blocks(_together(x), function, _swapped, x, w)
 
         if self.block != 2 or _together(x) % 2:
@@ -90,32 +90,113 @@ class Flip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Roll:
+class Roll(Move):
     """Each block rolled by ``shift``, the first rows following the last."""
 
     block: int
     shift: int
-    pairs_off: ClassVar[bool] = False
-    structural: ClassVar[bool] = True
-    fuses: ClassVar[bool] = True
 
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    def places(self) -> Sequence[int]:
+        """Return the places of a block, rolled."""
+        cut = self.block - self.shift
+        return [*range(cut, self.block), *range(cut)]
+
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
-        if shards(x) > 1:
+        if not _splits(x, self.block):
             return Gather().map(function, x, partner, w)
         cut = self.block - self.shift
 
-        def sliced(rows: Array) -> Array:
-            return jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)
+        def sliced(rows: Array) -> list[Array]:
+            return [jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)]
 
-        def shifted(rows: Array) -> Array:
+        def shifted(rows: Array) -> list[Array]:
             first = _places(rows) < self.shift
-            return _where(first, _shift(rows, cut), _shift(rows, -self.shift))
+            return [_where(first, _shift(rows, cut), _shift(rows, -self.shift))]
 
         # Two slices are one collective between devices, two shifts fuse on one.
         mesh = jax.typeof(x).sharding.mesh
         roll = sliced if mesh.auto_axes else shifted
         return _in_blocks(self.block, function, roll, x, w)
+
+
+@dataclasses.dataclass(frozen=True)
+class Swap(Move):
+    """The bits ``by`` of a place flipped: ``partner(i) = i ^ by``.
+
+    In blocks of the least power of two above ``by``.
+    """
+
+    by: int
+
+    def places(self) -> Sequence[int]:
+        """Return the places of a block, each with these bits flipped."""
+        return [place ^ self.by for place in range(1 << self.by.bit_length())]
+
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
+        """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
+        if not _splits(x, len(self.places())):
+            return Gather().map(function, x, partner, w)
+        return _in_one_view(function, x, [self.places()], w)
+
+
+def brought(
+    function: RowFunction,
+    x: Array,
+    moves: Sequence[Move],
+    partners: Sequence[Array],
+    w: Any,
+) -> Array:
+    """Return ``function(w, x, x[partners[0]], x[partners[1]], ...)``, in one pass.
+
+    Several moves by blocks show the function all rows in one view, in blocks of their
+    common multiple; otherwise each partner's rows are taken before.
+    """
+    if len(moves) == 1:
+        return moves[0].map(function, x, partners[0], w)
+    blocks = [places for move in moves if (places := move.places()) is not None]
+    steps = sum(len(_steps(places)) for places in blocks)
+    fits = len(blocks) == len(moves) and steps <= _MOST_SHIFTS
+    if not fits or not _splits(x, math.lcm(*map(len, blocks))):
+        return function(w, x, *map(Move.take, moves, [x] * len(moves), partners))
+    return _in_one_view(function, x, blocks, w)
+
+
+def _in_one_view(
+    function: RowFunction, x: Array, blocks: Sequence[Sequence[int]], w: Any
+) -> Array:
+    """Return ``function`` of ``x`` and its rows moved to the places in ``blocks``."""
+    block = math.lcm(*map(len, blocks))
+
+    def rows_of(rows: Array) -> list[Array]:
+        return [_stepped(rows, places) for places in blocks]
+
+    def together(x: Array, w: Any) -> Array:
+        return _in_blocks(_together(x), function, rows_of, x, w)
+
+    def apart(x: Array, w: Any) -> Array:
+        return _in_blocks(block, function, rows_of, x, w)
+
+    if _together(x) % block:
+        return apart(x, w)
+    return jax.lax.platform_dependent(x, w, tpu=together, default=apart)
+
+
+def _steps(places: Sequence[int]) -> list[int]:
+    """Return how far the rows of a block travel, each distance once."""
+    return sorted({place - k for k, place in enumerate(places)})
+
+
+def _stepped(rows: Array, places: Sequence[int]) -> Array:
+    """Return the partners of ``rows`` along axis 1, by shifts, which fuse."""
+    at = jax.lax.rem(_places(rows), jnp.int32(len(places)))
+    first, *others = _steps(places)
+    moved = _shift(rows, first)
+    for step in others:
+        here = [k for k, place in enumerate(places) if place - k == step]
+        chosen = functools.reduce(jnp.logical_or, (at == k for k in here))
+        moved = _where(chosen, _shift(rows, step), moved)
+    return moved
 
 
 def rows_by_product(x: Array, index: Array) -> Array:
@@ -147,14 +228,6 @@ def _rows_by_index(x: Array, index: Array) -> Array:
         mode="promise_in_bounds",
         out_sharding=sharding if sharding.mesh.explicit_axes else None,
     )
-
-
-def moved(move: Move, x: Array, partner: Array) -> Array:
-    """Return ``x[partner]``, of any dtype, keys included."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        words = moved(move, jax.random.key_data(x), partner)
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
-    return move.map(lambda w, x, partner_x: partner_x, x, partner, x)
 
 
 def per_example(w: Array, x: Array) -> Array:
@@ -210,26 +283,28 @@ def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
 def _in_blocks(
     block: int,
     function: RowFunction,
-    move: Callable[[Array], Array],
+    move: Callable[[Array], list[Array]],
     x: Array,
-    w: Array,
+    w: Any,
 ) -> Array:
     def view(rows: Array) -> Array:
         return rows.reshape(rows.shape[0] // block, block, *rows.shape[1:])
 
     if x.shape[0] == block:
-        return function(w[None], x[None], move(x[None]))[0]
+        w, x = jax.tree.map(lambda leaf: leaf[None], (w, x))
+        return function(w, x, *move(x))[0]
     if _fits(x, block):
         # XLA fuses the movement into the arithmetic if the reshape comes after both.
-        return function(view(w), view(x), move(view(x))).reshape(x.shape)
+        seen = jax.tree.map(view, w)
+        return function(seen, view(x), *move(view(x))).reshape(x.shape)
     # What is made in a view that cuts through shares comes out whole on every device.
-    return function(w, x, move(view(x)).reshape(x.shape))
+    return function(w, x, *(rows.reshape(x.shape) for rows in move(view(x))))
 
 
-def _swapped(rows: Array) -> Array:
+def _swapped(rows: Array) -> list[Array]:
     """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
     even = jax.lax.rem(_places(rows), jnp.int32(2)) == 0
-    return _where(even, _shift(rows, 1), _shift(rows, -1))
+    return [_where(even, _shift(rows, 1), _shift(rows, -1))]
 
 
 def _where(chosen: Array, these: Array, others: Array) -> Array:

@@ -1,6 +1,7 @@
 """One draw for the whole batch, as most other libraries mix."""
 
 import dataclasses
+from functools import partial
 from typing import Any, overload
 
 import jax
@@ -10,7 +11,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax import _checks, _mixer
 from mixup_jax._made import made
-from mixup_jax._mix import Mix, Mixer
+from mixup_jax._mix import Mix, Mixer, Source
 from mixup_jax._mixer import Scheduled
 from mixup_jax._moves import laid_like, laid_out
 from mixup_jax._types import Batch
@@ -39,8 +40,8 @@ def once_per_batch(mixer: Any) -> Any:
     Of a combinator it is the same combinator of what is inside it: ``choose`` makes one
     choice for the batch, ``per_device`` draws once a device.
 
-    Cost: as the mixer, all of whose draws are made. For a single ``lam`` or blob,
-    ``ratios.per_batch`` and ``regions.per_batch`` draw no more than that.
+    Cost: as the mixer, all of whose draws are made. For a single ``lam`` alone,
+    ``ratios.per_batch`` draws no more than that.
 
     Args:
       mixer: a mixer of two halves, or marked ``scheduled``.
@@ -48,7 +49,8 @@ def once_per_batch(mixer: Any) -> Any:
     Raises:
       TypeError: If ``mixer`` is not callable, or is one function (``gaussian``, a
         jitted mixer), whose draws are not known. Of ``scheduled`` and ``using``, which
-        make their mixer later, when called.
+        make their mixer later, when called. When called: if a region was drawn from
+        what an example or its partner holds (``saliencymix``).
 
     Example:
       >>> from functools import partial
@@ -73,19 +75,40 @@ def once_per_batch(mixer: Any) -> Any:
 
 def _first_for_all(mix: Mix) -> Mix:
     """Return ``mix``, in which all hold what the first with a partner drew."""
-    partner = jnp.asarray(mix.partner, jnp.int32)  # a user's draw may be of NumPy
-    partner = laid_out(partner, partner, jax.P())
-    has_partner = partner != jnp.arange(partner.shape[0], dtype=jnp.int32)
-    first = jnp.argmax(has_partner).astype(jnp.int32)[None]
+    for source in mix.sources:
+        if source.region.of_example:
+            raise TypeError(
+                "once_per_batch: expected regions that one example may share with all; "
+                f"got {type(source.region).__name__}, which was drawn from what an "
+                "example or its partner holds. Draw it for each example."
+            )
+    has_partner = [_has_partner(source) for source in mix.sources]
+    first = jnp.argmax(has_partner[0]).astype(jnp.int32)[None]
 
-    def for_all(leaf: ArrayLike) -> Array:
+    def for_all(chosen: Array, leaf: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
         mesh = jax.typeof(leaf).sharding.mesh  # without a context too
         out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
         row = leaf.at[first].get(mode="promise_in_bounds", out_sharding=out)
-        chosen = has_partner.reshape(-1, *[1] * (leaf.ndim - 1))
+        chosen = chosen.reshape(-1, *[1] * (leaf.ndim - 1))
         row = jnp.broadcast_to(row, leaf.shape)
         return jnp.where(laid_like(chosen, leaf), laid_like(row, leaf), leaf)
 
-    lam, region = jax.tree.map(for_all, (mix.lam, mix.region))
-    return dataclasses.replace(mix, lam=lam, region=region)
+    def of_first(chosen: Array, source: Source) -> Source:
+        lam, region = jax.tree.map(
+            partial(for_all, chosen), (source.lam, source.region)
+        )
+        return dataclasses.replace(source, lam=lam, region=region)
+
+    return dataclasses.replace(
+        mix,
+        lam=for_all(has_partner[0], mix.lam),
+        sources=tuple(map(of_first, has_partner, mix.sources)),
+    )
+
+
+def _has_partner(source: Source) -> Array:
+    """Return which examples have a partner other than themselves, on every device."""
+    partner = jnp.asarray(source.partner, jnp.int32)  # a user's draw may be of NumPy
+    partner = laid_out(partner, partner, jax.P())
+    return partner != jnp.arange(partner.shape[0], dtype=jnp.int32)

@@ -4,38 +4,89 @@ A batch is a pair `(inputs, targets)`. Each half is any pytree of arrays with th
 examples on axis 0, and `targets` may be None.
 """
 
+import abc
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias, final
 
 import jax
 from jax import Array
 
+from mixup_jax import _checks
+
 Batch: TypeAlias = tuple[Any, Any]
 
 
-RowFunction: TypeAlias = Callable[[Array, Array, Array], Array]
+RowFunction: TypeAlias = Callable[..., Array]
 
 
-class Move(Protocol):
-    """Brings to each example what its partner has: static, comparable, hashable."""
+class Move(abc.ABC):
+    """Brings to each example what its partner has: static, comparable, hashable.
 
-    pairs_off: ClassVar[bool]
-    """Whether the partner of every example's partner is that example."""
+    A frozen dataclass of numbers is one that does. A move has to say ``map``. One whose
+    partners lie within blocks of the batch also says ``places``, from which everything
+    else that is asked of it follows.
+    """
 
-    structural: ClassVar[bool]
-    """Whether the move alone says who the partner is."""
+    crosses: ClassVar[bool] = False
+    """Whether partners are on other devices, of whose examples ``map`` sees none."""
 
-    fuses: ClassVar[bool]
-    """Whether compilers fuse the movement into the arithmetic that follows."""
-
-    def map(self, function: RowFunction, x: Array, partner: Array, w: Array) -> Array:
+    @abc.abstractmethod
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, laid out over the mesh as ``x``.
 
-        The function is elementwise. It is called on whatever view of the rows lets the
-        compiler fuse the movement into it.
+        The function is elementwise. It may be called on whatever view of the rows lets
+        the compiler fuse the movement into it.
+
+        Args:
+          function: of ``w`` and two arrays.
+          x: ``[B, ...]``, any dtype but keys.
+          partner: int32 ``[B]``.
+          w: pytree of arrays ``[B, ...]``, handed on in the view of ``x``.
         """
-        ...
+
+    def places(self) -> Sequence[int] | None:
+        """Return, for each place in a block, its partner's; None if not by blocks.
+
+        ``partner(i) = i - i % n + places[i % n]`` for ``n = len(places)``.
+        """
+        return None
+
+    @final
+    def take(self, x: Array, partner: Array) -> Array:
+        """Return ``x[partner]``, of any dtype, keys included."""
+        if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
+            words = self.take(jax.random.key_data(x), partner)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+        return self.map(lambda w, x, partner_x: partner_x, x, partner, x)
+
+    @property
+    @final
+    def structural(self) -> bool:
+        """Whether the move alone says who the partner is, and so fuses."""
+        return self.places() is not None
+
+    @property
+    @final
+    def stays(self) -> bool:
+        """Whether each example is its own partner."""
+        places = self.places()
+        return places is not None and all(k == place for k, place in enumerate(places))
+
+    @property
+    @final
+    def pairs_off(self) -> bool:
+        """Whether the partner of each example's partner is that example."""
+        places = self.places()
+        return places is not None and all(
+            places[place] == k for k, place in enumerate(places)
+        )
+
+    @final
+    def within(self, share: int) -> bool:
+        """Whether partners lie within shares of so many examples, alike in each."""
+        places = self.places()
+        return places is not None and share % len(places) == 0
 
 
 @jax.tree_util.register_dataclass
@@ -64,6 +115,22 @@ class Partners:
     index: Array
     move: Move = dataclasses.field(metadata={"static": True})
 
+    def bring(self, tree: Any) -> Any:
+        """Return what the partners have of ``tree``, any dtype: ``tree[index]``.
+
+        Raises:
+          ValueError: If a leaf has another number of examples.
+        """
+        _checks.no_list(tree, "partners.bring")
+        advice = "Bring what the examples of the batch have."
+        _checks.sized(tree, self.index.shape[0], "partners.bring", advice)
+
+        def brought(path: Any, leaf: Any) -> Array:
+            where = "partners.bring" + jax.tree_util.keystr(path)
+            return self.move.take(_checks.exact(leaf, where), self.index)
+
+        return jax.tree.map_with_path(brought, tree)
+
 
 class Ratio(Protocol):
     """How much: draws ``lam``, float32 ``[B]``, the weight of each own content."""
@@ -75,20 +142,3 @@ class Pairing(Protocol):
     """With whom: draws the partners of a batch."""
 
     def __call__(self, key: Array, batch: Batch) -> Partners: ...
-
-
-class Region(Protocol):
-    """Where: a pytree, examples on axis 0, that holds what was drawn."""
-
-    def weights(self, lam: Array, x: Array) -> Array:
-        """Return the weight field ``w`` of the own content, to broadcast with ``x``.
-
-        Float32, or bool where the region pastes. Where ``lam`` is 1, ``w`` is 1.
-        """
-        ...
-
-
-class RegionDraw(Protocol):
-    """Draws a region that leaves the share ``lam``, and the share it really left."""
-
-    def __call__(self, key: Array, lam: Array, inputs: Any) -> tuple[Region, Array]: ...

@@ -20,11 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen
-import jax
 from flax import nnx as flax_nnx
 
 from mixup_jax._mix import Mix
-from mixup_jax.regions import Layer
 
 
 @contextlib.contextmanager
@@ -162,7 +160,7 @@ def _numbered(mix: Mix, after: Sequence[str]) -> dict[str, int]:
             f"after: expected a sequence of paths, each once; got {after!r}. Layer k "
             "is what comes out of the k-th."
         )
-    last = max(_layers(mix), default=0)
+    last = max((k for each in mix.sources for k in each.region.layers), default=0)
     if last > len(after):
         raise ValueError(
             f"after: expected a module for each layer up to {last}, the last that may "
@@ -170,13 +168,3 @@ def _numbered(mix: Mix, after: Sequence[str]) -> dict[str, int]:
             "missing, or leave their layers out of manifold(layers=...)."
         )
     return {name: layer for layer, name in enumerate(after, start=1)}
-
-
-def _layers(mix: Mix) -> list[int]:
-    """Return the layers that were drawn from, whichever mixer was chosen."""
-
-    def drawn(part: Any) -> bool:
-        return isinstance(part, Layer)
-
-    parts = jax.tree.leaves(mix.region, is_leaf=drawn)
-    return [k for part in filter(drawn, parts) for k in part.layers]

@@ -1,21 +1,22 @@
 """Targets and losses: what a mixed label is worth.
 
 Two paths lead to the same number for every loss that is linear in the target: mix
-dense targets and use the loss as it is, or keep integer labels and weigh two terms. The
-second never makes an array of the size of the classes.
+dense targets and use the loss as it is, or keep integer labels and weigh one term for
+each source of the mix. The second never makes an array of the size of the classes.
 """
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax import _checks, _labels
-from mixup_jax._blend import blend
+from mixup_jax._blend import widened
 from mixup_jax._labels import Ignored
 from mixup_jax._made import made
 from mixup_jax._mix import Mix
@@ -25,7 +26,7 @@ from mixup_jax._types import Batch
 ExampleLoss = Callable[..., Array]
 
 _BELOW_ONE = 1 - 1e-6
-_SOFT = "Soft targets need no two terms: use the loss on mix.targets(targets)."
+_SOFT = "Soft targets need no terms: use the loss on mix.targets(targets)."
 
 
 def one_hot(
@@ -70,13 +71,7 @@ def one_hot(
             f"dtype: expected a floating dtype, which can hold shares; got "
             f"{jnp.dtype(dtype)}. Cast what is not to be mixed afterwards."
         )
-    if not isinstance(num_classes, int | np.integer):
-        raise TypeError(
-            f"num_classes: expected an integer; got {_checks.describe(num_classes)}. "
-            "Count the classes."
-        )
-    count = int(num_classes)
-    _checks.number(count, "num_classes", 1, advice="Count the classes.")
+    count = _checks.count(num_classes, "num_classes", "Count the classes.")
     soft = "Floating targets are soft already: mix them."
     classes = _labels.classes_of(labels, count, "labels", soft, ignored)
     _checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
@@ -86,7 +81,7 @@ def one_hot(
 
 
 def negative(labels: Array) -> Array:
-    """Return which labels are below 0: those that ``two_term_mean`` ignores.
+    """Return which labels are below 0: those that ``termwise_mean`` ignores.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -98,10 +93,12 @@ def negative(labels: Array) -> Array:
 
 
 @made
-def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLoss:
-    """Return ``loss`` on mixed integer labels: the two-term loss of each example.
+def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLoss:
+    """Return ``loss`` on mixed integer labels, term by term: one for each source.
 
-    ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y[partner[i]])``
+    ``sum_k share_k[i] * loss(logits[i], y_k[i])`` for the ``mix.terms`` of the labels,
+    of pairs ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y_j)``,
+    j = partner(i).
 
     Equal to the loss on mixed dense targets, where the loss is linear in the target,
     and made without them. A term of weight 0 adds 0 to the value and to the gradient,
@@ -120,31 +117,32 @@ def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
         asked; such as ``negative``. None ignores nothing.
 
     Returns:
-      ``(logits, labels, mix) -> [B, ...]``, float32 or wider; take its mean. The term
-      of an ignored label adds 0 to the value and to the gradient, and the other one
-      keeps its weight; ``two_term_mean`` divides by the weight left. Where an example
-      has many labels and some are left, its logits must be finite at the others too.
+      ``(logits, labels, mix=None) -> [B, ...]``, float32 or wider; take its mean.
+      Without a mix nothing was mixed, so training and evaluation can share the loss.
+      The term of an ignored label adds 0 to the value and to the gradient, and the
+      others keep their weights; ``termwise_mean`` divides by the weight left. Where an
+      example has many labels and some are left, its logits must be finite at the others
+      too.
 
     Raises:
-      TypeError: If ``labels`` are not integers, or ``ignored`` is no function that
+      TypeError: If ``labels`` are not integers, or ``ignored`` is not a function that
         returns bools.
       ValueError: If the mix was drawn for another batch size, or ``loss`` takes a mean
         (with ``ignored``, a mean or a sum of an example's labels).
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> import jax.numpy as jnp, optax, mixup_jax as mx
       >>> logits, labels = jnp.zeros((2, 10)), jnp.array([3, 4])
-      >>> mix = mx.Mix(lam=jnp.array([0.5, 1.0]), partner=jnp.array([1, 0]))
+      >>> mix = mx.Mix.from_pairs(jnp.array([0.5, 1.0]), jnp.array([1, 0]))
       >>> entropy = optax.losses.softmax_cross_entropy_with_integer_labels
-      >>> mx.losses.two_term(entropy)(logits, labels, mix)
+      >>> mx.losses.termwise(entropy)(logits, labels, mix)
       Array([2.3025851, 2.3025851], dtype=float32)
     """
 
-    def mixed(logits: Array, labels: ArrayLike, mix: Mix) -> Array:
+    def mixed(logits: Array, labels: ArrayLike, mix: Mix | None = None) -> Array:
         y = _checks.class_ids(labels, "labels", _SOFT)
         if ignored is None:
-            lam = jnp.asarray(mix.lam, jnp.float32)
-            return _blended(loss, logits, y, mix.partners(y), lam)
+            return _summed(loss, logits, _terms(mix, y))
         each, left = _of_kept(loss, logits, y, mix, _kept(y, ignored))
         return left * each
 
@@ -152,45 +150,47 @@ def two_term(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
 
 
 @made
-def two_term_mean(
+def termwise_mean(
     loss: ExampleLoss, *, ignored: Ignored | None = negative
 ) -> Callable[..., Array]:
-    """Return the mean two-term loss over the labels that are not ignored.
+    """Return the mean of ``termwise`` over the labels that are not ignored.
 
     The term of an ignored label is dropped, and the mean divides by the weight left::
 
-        sum_i(w_i * loss(logits_i, y_i) + v_i * loss(logits_i, y_j)) / sum_i(w_i + v_i)
-        w_i = lam_i * weight_i * kept(y_i),  v_i = (1 - lam_i) * weight_j * kept(y_j)
-        j = partner(i)
+        sum_ik(w_ik * loss(logits_i, y_ik)) / sum_ik(w_ik)
+        w_ik = share_k[i] * weight_j * kept(y_j),  j the source of term k
 
     An example of which no term is left gets no gradient. Where it has many labels and
     some are left, the loss at class 0 stands in for the others, and must be finite.
 
     Args:
-      loss: as in ``two_term``, which says what becomes of labels that no class has.
+      loss: as in ``termwise``, which says what becomes of labels that no class has.
       ignored: tells from the labels which to ignore, before ``loss`` is asked; negative
         ones by default. None ignores nothing.
 
     Returns:
-      ``(logits, labels, mix, weights=None) -> scalar``, float32 or wider; 0 where no
-      weight is left. ``weights``, ``[B]`` or one for each label, are what the examples
-      count; they are mixed as targets are.
+      ``(logits, labels, mix=None, weights=None) -> scalar``, float32 or wider; 0 where
+      no weight is left. ``weights``, ``[B]`` or one for each label, are what the
+      examples count; they are mixed as targets are. Without a mix nothing was mixed.
 
     Raises:
-      TypeError, ValueError: As for ``two_term``; if ``weights`` are for another batch
+      TypeError, ValueError: As for ``termwise``; if ``weights`` are for another batch
         size.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
       >>> logits, labels = jnp.zeros((2, 10)), jnp.array([3, -1])
-      >>> mix = mx.Mix(lam=jnp.array([0.5, 0.5]), partner=jnp.array([1, 0]))
+      >>> mix = mx.Mix.from_pairs(0.5, jnp.array([1, 0]))
       >>> entropy = optax.losses.softmax_cross_entropy_with_integer_labels
-      >>> mx.losses.two_term_mean(entropy)(logits, labels, mix)
+      >>> mx.losses.termwise_mean(entropy)(logits, labels, mix)
       Array(2.3025851, dtype=float32)
     """
 
     def mean(
-        logits: Array, labels: ArrayLike, mix: Mix, weights: ArrayLike | None = None
+        logits: Array,
+        labels: ArrayLike,
+        mix: Mix | None = None,
+        weights: ArrayLike | None = None,
     ) -> Array:
         y = _checks.class_ids(labels, "labels", _SOFT)
         kept = _kept(y, ignored)
@@ -204,6 +204,86 @@ def two_term_mean(
         return jnp.sum(left * each) / _or_one(jnp.sum(left))
 
     return mean
+
+
+def mean(area: Array, attention: Array) -> Array:
+    """Return the mean of both: how ``by_attention`` combines them by default.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mx.losses.mean(jnp.array([0.5]), jnp.array([0.25]))
+      Array([0.375], dtype=float32)
+    """
+    return (area + attention) / 2
+
+
+def by_attention(
+    mix: Mix,
+    attention: ArrayLike,
+    sizes: Sequence[int],
+    *,
+    combine: Callable[[Array, Array], Array] = mean,
+) -> Mix:
+    """Return the mix whose own label weighs what the model attends to (TransMix).
+
+    ::
+
+        lam[i] = combine(lam[i], sum_q a[i, q] * s[i, q] / sum_q a[i, q])
+
+    where ``a`` is the attention to each patch of the mixed input and ``s`` the own
+    share of the patch, by area. No gradient passes through ``lam``. Examples without
+    attention keep their ``lam``. Inputs stay as they were mixed.
+
+    Args:
+      mix: what the batch was mixed by.
+      attention: floating ``[B, P]`` or ``[B, heads, P]``, at least 0: what the model
+        attends to, such as from the class token to the P patches in the last block.
+        The mean is taken over heads.
+      sizes: patches on each spatial axis, ``(14, 14)``; their product is P.
+      combine: ``(area, attention) -> lam``, each ``[B]`` in [0, 1]. The default is that
+        of the authors' code; their paper takes the attention alone:
+        ``lambda area, attention: attention``.
+
+    Raises:
+      TypeError: If ``attention`` is not floating.
+      ValueError: If ``attention`` is for another batch size or number of patches, or
+        ``sizes`` do not fit the inputs.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> grid = mx.regions.grid(jnp.zeros((1, 4, 4, 1)))
+      >>> box = mx.regions.Box(jnp.array([[0, 0]]), jnp.array([[2, 3]]), grid)
+      >>> mix = mx.Mix.from_pairs(0.625, jnp.array([0]), region=box)
+      >>> attention = jnp.array([[0.4, 0.3, 0.2, 0.1]])
+      >>> mx.losses.by_attention(mix, attention, (2, 2)).lam
+      Array([0.5375], dtype=float32)
+
+    References:
+      Chen et al., "TransMix: Attend to Mix for Vision Transformers", CVPR 2022,
+      arXiv:2111.09833.
+    """
+    advice = "Give the weights that the model attends with."
+    _checks.floating(attention, "attention", "to weigh patches by", advice)
+    given = jnp.asarray(attention)
+    batch, patches = mix.lam.shape[0], math.prod(sizes)
+    if given.ndim not in (2, 3) or (given.shape[0], given.shape[-1]) != (
+        batch,
+        patches,
+    ):
+        raise ValueError(
+            f"attention: expected shape [{batch}, {patches}] or [{batch}, heads, "
+            f"{patches}], for patches {tuple(sizes)}; got {_checks.describe(given)}. "
+            "Drop the class token's own place, and take one block."
+        )
+    a = widened(given)
+    if a.ndim == 3:
+        a = jnp.mean(a, axis=1)
+    own = mix.coverage(sizes, like=a).reshape(a.shape).astype(a.dtype)
+    total = jnp.sum(a, axis=1)
+    attended = jnp.sum(a * own, axis=1) / _or_one(total)
+    lam = jnp.asarray(mix.lam, jnp.float32)
+    combined = combine(lam, attended.astype(jnp.float32))
+    return mix.with_label_weight(jnp.where(total > 0, combined, lam))
 
 
 def binary_targets(
@@ -284,23 +364,41 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
     return inputs, (jnp.arange(2 * size) < size).astype(jnp.float32)
 
 
-def _blended(
-    loss: ExampleLoss, logits: Array, own: Array, partner: Array, w: Array
+def _terms(mix: Mix | None, tree: Array) -> Sequence[tuple[Array, Array]]:
+    """Return the terms of labels, of which without a mix there is one."""
+    if mix is not None:
+        return mix.terms(tree)
+    return [(jnp.ones(tree.shape[0], jnp.float32), tree)]
+
+
+def _summed(
+    loss: ExampleLoss, logits: Array, terms: Sequence[tuple[Array, Array]]
 ) -> Array:
-    """Return ``w * loss(logits, own) + (1 - w) * loss(logits, partner)``."""
-    # A term of weight 0 is taken at the other one's label: where that is finite, so are
-    # both values and both gradients, and 0 times them is 0.
-    share = per_example(w, own)
-    y, z = jnp.where(share == 0, partner, own), jnp.where(share == 1, own, partner)
-    own_loss, partner_loss = loss(logits, y), loss(logits, z)
-    if own_loss.shape[: w.ndim] != w.shape:
-        got = f"shape {own_loss.shape}" if own_loss.shape else "a scalar"
-        each = "an example" if w.ndim == 1 else "a label, some of which are ignored"
-        raise ValueError(
-            f"loss: expected one loss {each}, [{', '.join(map(str, w.shape))}, ...]; "
-            f"got {got}. Leave out the mean or the sum."
-        )
-    return blend(per_example(w, own_loss), own_loss, partner_loss)
+    """Return ``sum_k share_k * loss(logits, label_k)``, float32 or wider."""
+    # A term of weight 0 is taken at the label of one that has some: where that is
+    # finite, so are both values and both gradients, and 0 times them is 0.
+    (_, other), *rest = reversed(terms)
+    for share, y in rest:
+        other = jnp.where(per_example(share, y) == 0, other, y)
+    total = None
+    for share, y in terms:
+        each = widened(loss(logits, jnp.where(per_example(share, y) == 0, other, y)))
+        if each.shape[: share.ndim] != share.shape:
+            got = f"shape {each.shape}" if each.shape else "a scalar"
+            one = "an example" if share.ndim == 1 else "a label, some being ignored"
+            raise ValueError(
+                f"loss: expected one loss {one}, "
+                f"[{', '.join(map(str, share.shape))}, ...]; got {got}. Leave out the "
+                "mean or the sum."
+            )
+        # The gradient by a share is 0 where it is 0 or 1, as in the mixed inputs.
+        alone = (share == 0) | (share == 1)
+        share = jnp.where(alone, jax.lax.stop_gradient(share), share)
+        share = per_example(share, each).astype(each.dtype)
+        term = jnp.where(share == 0, 0, share * each)
+        total = term if total is None else total + term
+    assert total is not None
+    return total
 
 
 def _kept(y: Array, ignored: Ignored | None) -> Array:
@@ -311,28 +409,29 @@ def _kept(y: Array, ignored: Ignored | None) -> Array:
 
 
 def _of_kept(
-    loss: ExampleLoss, logits: Array, y: Array, mix: Mix, kept: Array
+    loss: ExampleLoss, logits: Array, y: Array, mix: Mix | None, kept: Array
 ) -> tuple[Array, Array]:
     """Return the mean loss of the terms that are left of each label, and their weight.
 
     Args:
-      loss: as in ``two_term``.
+      loss: as in ``termwise``.
       logits: what ``loss`` takes.
       y: integer ``[B, ...]``.
       mix: what the batch was mixed by.
       kept: float32, like ``y``: what each label counts, 0 for an ignored one.
     """
-    partner_kept = mix.partners(kept)  # refuses a mix for another batch size
-    lam = per_example(jnp.asarray(mix.lam, jnp.float32), y)
-    w, v = lam * kept, (1 - lam) * partner_kept
-    some = w + v > 0
-    share = jnp.where(some, w / _or_one(w + v), 0)
-    # A term of weight 0 is taken at the other one's label. Where both have none the
-    # loss may be infinite, and 0 times its gradient NaN.
-    own, partner = (jnp.where(some, each, 0) for each in (y, mix.partners(y)))
+    weights = [per_example(share, y) * each for share, each in _terms(mix, kept)]
+    labels = [label for _, label in _terms(mix, y)]
+    left = functools.reduce(jnp.add, weights)
+    some = left > 0
+    # Where no term is left the loss may be infinite, and 0 times its gradient NaN.
+    terms = [
+        (jnp.where(some, w / _or_one(left), 0), jnp.where(some, label, 0))
+        for w, label in zip(weights, labels)
+    ]
     counts = jnp.any(some, axis=tuple(range(1, y.ndim)))
-    each = _blended(loss, _felt(logits, counts), own, partner, share)
-    left = (w + v).astype(each.dtype)
+    each = _summed(loss, _felt(logits, counts), terms)
+    left = left.astype(each.dtype)
     return jnp.where(left > 0, each, 0), left
 
 

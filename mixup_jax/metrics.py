@@ -4,10 +4,11 @@ A label outside of [0, K), which no class has, is refused where it is concrete, 
 makes the value of its example NaN where it is traced. ``ignored`` is asked first which
 labels do not count (``losses.negative``, or ``lambda labels: labels == 255``): they are
 worth 0, in value and gradient. For the mean over the others divide by their number, as
-``losses.two_term_mean(nll)`` does.
+``losses.termwise_mean(nll)`` does.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,39 +18,48 @@ from jax.typing import ArrayLike
 from mixup_jax import _checks, _labels
 from mixup_jax._labels import Classes, Ignored
 from mixup_jax._mix import Mix
-from mixup_jax.losses import two_term
+from mixup_jax.losses import termwise
 
 
 def accuracy(
-    logits: Array, targets: ArrayLike, *, ignored: Ignored | None = None
+    logits: Array,
+    targets: ArrayLike,
+    *,
+    mix: Mix | None = None,
+    ignored: Ignored | None = None,
 ) -> Array:
     """Return what share of its target each prediction hits.
 
-    ``targets[argmax(logits)]`` for soft targets, 1 or 0 for integer labels. Against
-    mixed targets 1 is out of reach: who always names the heavier label has
-    ``max(lam, 1 - lam)``. Logits with a NaN, or without a number above -inf, predict no
-    class: a miss.
+    ``targets[argmax(logits)]`` for soft targets, 1 or 0 for integer labels; with a mix
+    the sum of the shares of the labels that it hits. Against mixed targets 1 is out of
+    reach: a model that always names the heavier label has ``max(lam, 1 - lam)``. Logits
+    with a NaN, or without a number above -inf, predict no class: a miss.
 
     Args:
       logits: ``[B, ..., K]``.
       targets: floating ``[B, ..., K]``, mixed or not, or integer labels ``[B, ...]`` in
         [0, K).
+      mix: what integer labels are to be mixed by, which makes no dense targets; None
+        is not at all.
       ignored: tells from integer labels which to ignore; None ignores nothing.
 
     Returns:
-      float32 ``[B, ...]``; 0 for an ignored label, NaN for a traced one outside of
-      [0, K).
+      float32 ``[B, ...]``. An ignored label adds 0, and others keep their weights; a
+      traced label outside of [0, K) with a weight above 0 gives NaN.
 
     Raises:
-      TypeError: If targets are neither floating nor integers, or ``ignored`` is given
-        for floating ones.
-      ValueError: If the shapes do not fit, or a concrete label that is not ignored is
-        outside of [0, K).
+      TypeError: If targets are neither floating nor integers, or ``ignored`` or ``mix``
+        is given for floating ones.
+      ValueError: If the shapes do not fit, a concrete label that is not ignored is
+        outside of [0, K), or the mix was drawn for another batch size.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> mx.metrics.accuracy(jnp.eye(3)[:2], jnp.array([[0.7, 0.3, 0], [1.0, 0, 0]]))
       Array([0.7, 0. ], dtype=float32)
+      >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 1.0]), jnp.array([1, 0]))
+      >>> mx.metrics.accuracy(jnp.eye(2)[::-1], jnp.array([0, 1]), mix=mix)
+      Array([0.25, 0.  ], dtype=float32)
     """
     _count(logits, "accuracy")
     given = _checks.array(targets)
@@ -61,8 +71,16 @@ def accuracy(
             f"logits {logits.shape}; got {given.shape}. Give floating targets one "
             "value a class, and integer labels none."
         )
+    if not dense and mix is None:
+        return _hits(logits, targets, ignored)
     if not dense:
-        return _hits(logits, targets, "accuracy: targets", ignored)
+        unmixed = functools.partial(_hits, ignored=None)
+        return termwise(unmixed, ignored=ignored)(logits, targets, mix)
+    if mix is not None:
+        raise TypeError(
+            "accuracy: expected integer targets, to mix by `mix`; got "
+            f"{_checks.describe(given)}. Mix soft targets first: mix.targets(targets)."
+        )
     if ignored is not None:
         raise TypeError(
             "accuracy: expected integer targets, to ask `ignored` of; got "
@@ -70,41 +88,6 @@ def accuracy(
             "the accuracy is 0."
         )
     return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
-
-
-def two_term_accuracy(
-    logits: Array, labels: ArrayLike, mix: Mix, *, ignored: Ignored | None = None
-) -> Array:
-    """Return ``accuracy`` on the mixed targets of integer labels, without making them.
-
-    ``lam[i]`` if the prediction is the own label, plus ``1 - lam[i]`` if it is the
-    partner's.
-
-    Args:
-      logits: ``[B, ..., K]``.
-      labels: integer ``[B, ...]`` in [0, K).
-      mix: what the batch was mixed by.
-      ignored: tells from the labels which to ignore; None ignores nothing.
-
-    Returns:
-      float32 ``[B, ...]``. An ignored label adds 0, and the other one keeps its weight;
-      a traced label outside of [0, K) with a weight above 0 gives NaN.
-
-    Raises:
-      TypeError, ValueError: As for ``accuracy``; if the mix was drawn for another batch
-        size.
-
-    Example:
-      >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> mix = mx.Mix(lam=jnp.array([0.75, 1.0]), partner=jnp.array([1, 0]))
-      >>> mx.metrics.two_term_accuracy(jnp.eye(2)[::-1], jnp.array([0, 1]), mix)
-      Array([0.25, 0.  ], dtype=float32)
-    """
-
-    def hits(logits: Array, labels: ArrayLike) -> Array:
-        return _hits(logits, labels, "two_term_accuracy: labels", None)
-
-    return two_term(hits, ignored=ignored)(logits, labels, mix)
 
 
 def nll(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> Array:
@@ -278,17 +261,10 @@ def _equal(predicted: Array, classes: Classes) -> Array:
     return (predicted == classes.ids).astype(jnp.float32)
 
 
-def _hits(
-    logits: Array, labels: ArrayLike, name: str, ignored: Ignored | None
-) -> Array:
+def _hits(logits: Array, labels: ArrayLike, ignored: Ignored | None) -> Array:
     """Return 1 where the prediction is the label, 0 elsewhere, float32 ``[B, ...]``."""
-    advice = "Give the classes by their numbers."
-    count, given = _count(logits, name.partition(":")[0]), _checks.array(labels)
-    if given.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"{name}: expected shape {logits.shape[:-1]} for logits {logits.shape}; "
-            f"got {tuple(given.shape)}. Give each row of logits one label."
-        )
+    advice, name = "Give the classes by their numbers.", "accuracy: targets"
+    count = _count(logits, "accuracy")
     classes = _labels.classes_of(labels, count, name, advice, ignored)
     return classes.worth(_equal(_predicted(logits), classes))
 

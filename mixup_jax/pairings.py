@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax import _checks
 from mixup_jax._made import made
-from mixup_jax._moves import Flip, Gather, Roll, Stay, laid_like, laid_out
+from mixup_jax._moves import Flip, Gather, Roll, Stay, Swap, laid_like, laid_out
 from mixup_jax._types import Batch, Pairing, Partners
 
 _MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
@@ -111,6 +111,51 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
         )
     index = jax.lax.rem(_positions(size) + (-shift) % size, jnp.int32(size))
     return Partners(index, Roll(size, shift % size))
+
+
+def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
+    """Pair with the n-th of several partners: ``partner(i) = i ^ n``, n from 1.
+
+    In blocks of the least power of two above ``of``, so that ``n`` from 1 to ``of``
+    name other examples of the block; the first is ``neighbour``. Of a batch that the
+    blocks do not divide it is ``i + n mod B``, and an example that has no n-th other is
+    its own partner.
+
+    Cost on a sharded batch: none, where each device holds whole blocks; else as
+    ``roll``.
+
+    Args:
+      key: not used; pairs rely on a shuffled loader.
+      batch: the batch to be paired.
+      n: which of the partners, in [1, of].
+      of: how many partners each example has, at least 1.
+
+    Raises:
+      ValueError: If ``n`` is not in [1, of].
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> batch = (jax.numpy.zeros((4, 3)), None)
+      >>> [
+      ...     mx.pairings.nth(jax.random.key(0), batch, n=n, of=2).index.tolist()
+      ...     for n in (1, 2)
+      ... ]
+      [[1, 0, 3, 2], [2, 3, 0, 1]]
+    """
+    if not 1 <= n <= of:
+        raise ValueError(
+            f"nth: expected a number from 1 to of={of}; got n={n}. Name each partner "
+            "once."
+        )
+    size = _checks.examples(batch)
+    if of == 1:
+        return neighbour(key, batch)
+    if n >= size:
+        return _alone(size)
+    if size % (1 << of.bit_length()):
+        return roll(key, batch, shift=-n)
+    move = Flip(2) if n == 1 else Swap(n)
+    return Partners(jnp.bitwise_xor(_positions(size), n), move)
 
 
 def permutation(key: Array, batch: Batch) -> Partners:

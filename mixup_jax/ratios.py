@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax import _beta, _checks
 from mixup_jax._made import made
-from mixup_jax._moves import alike, laid_out, moved
+from mixup_jax._moves import alike, laid_out
 from mixup_jax._types import Partners, Ratio
 
 # A float object of its own, so that `alpha=1.0` from a caller can be told apart.
@@ -333,7 +333,7 @@ def per_pair(ratio: Ratio) -> Ratio:
         lam = ratio(key, partners)
         first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
         first, lam = alike(first, lam)
-        return jnp.where(first, lam, moved(partners.move, lam, partners.index))
+        return jnp.where(first, lam, partners.move.take(lam, partners.index))
 
     def within(low: float, high: float) -> Ratio:
         return per_pair(truncated(ratio, low, high))

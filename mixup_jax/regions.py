@@ -1,15 +1,15 @@
 """Where: regions turn `lam` into a weight field `w` over the positions of an example.
 
-A region draw is any callable `(key, lam, inputs) -> (region, lam)`. The region is a
-small pytree that holds what was drawn (the corners of a box, not the pixels of a mask)
-and spells out the field for a leaf when it is asked for. The `lam` that comes back is
-the share that the own content really kept, which is what the labels use.
+A region draw is any callable `(key, lam, inputs, partners) -> (region, lam)`. The
+region is a small pytree that holds what was drawn (the corners of a box, not the pixels
+of a mask) and spells out the field for a leaf when it is asked for. The `lam` that
+comes back is the share that the own content really kept, which is what the labels use.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,121 +17,38 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import _checks
-from mixup_jax._made import made
+from mixup_jax import _checks, _windows
 from mixup_jax._moves import laid_like, normal_rows, per_example
-from mixup_jax._types import Region
+from mixup_jax._region import Chosen as Chosen
+from mixup_jax._region import Everywhere as Everywhere
+from mixup_jax._region import Grid as Grid
+from mixup_jax._region import Region
+from mixup_jax._region import Untouched as Untouched
+from mixup_jax._region import grid as grid
+from mixup_jax._types import Partners
 
 _LONGEST_PRODUCT = 1024  # positions; the work of a product grows with their square
 
 
-class Grid(NamedTuple):
-    """The positions of an example: which axes are spatial, and their sizes."""
-
-    axes: tuple[int, ...]
-    sizes: tuple[int, ...]
-    ndim: int
-
-    def axes_of(self, x: Array) -> tuple[int, ...]:
-        """Return the spatial axes of ``x``, which may have lost its channel axes.
-
-        Raises:
-          ValueError: ``x`` does not have the sizes of the grid on these axes.
-        """
-        axes = self.axes if x.ndim == self.ndim else range(1, 1 + len(self.axes))
-        fits = x.ndim in (self.ndim, 1 + len(self.axes))
-        if not fits or tuple(x.shape[axis] for axis in axes) != self.sizes:
-            raise ValueError(
-                f"inputs: expected a leaf with the spatial sizes {self.sizes}, as the "
-                f"one that the region was drawn for (axes {self.axes} of {self.ndim}, "
-                f"or without a channel axis); got shape {tuple(x.shape)}. Resize it, "
-                "or leave it out."
-            )
-        return tuple(axes)
-
-
-def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
-    """Return the grid that the leaves of ``inputs`` share.
-
-    Args:
-      inputs: any pytree of arrays; the leaf with most axes decides, the others fit it
-        with or without a channel axis.
-      spatial: the spatial axes of that leaf; None takes all between the first and the
-        last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
-
-    Raises:
-      ValueError: there are no spatial axes, or leaves that disagree on their sizes.
-
-    Example:
-      >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> images, masks = jnp.ones((2, 8, 6, 3)), jnp.ones((2, 8, 6))
-      >>> mx.regions.grid((images, masks))
-      Grid(axes=(1, 2), sizes=(8, 6), ndim=4)
-    """
-    leaves = jax.tree.leaves(inputs)
-    if not leaves:
-        raise ValueError(
-            "inputs: expected an array to cut from; got none. Put what is to be mixed "
-            "into the first half of the batch."
-        )
-    leaf = max(leaves, key=lambda x: x.ndim)
-    axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
-    if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
-        raise ValueError(
-            f"spatial: expected a tuple of rising axis numbers; got {spatial!r}. "
-            "Pass (1,) for [B, T], (2, 3) for NCHW."
-        )
-    if not axes or not all(0 < axis < leaf.ndim for axis in axes):
-        raise ValueError(
-            "inputs: expected spatial axes between the first (examples) and the last "
-            f"(channels); got shape {tuple(leaf.shape)} and spatial={spatial}. Name "
-            "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
-        )
-    shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
-    if 0 in shared.sizes:
-        raise ValueError(
-            "inputs: expected at least one position on each spatial axis; got shape "
-            f"{tuple(leaf.shape)}. Drop empty examples in the loader."
-        )
-    for other in jax.tree.leaves(inputs):
-        shared.axes_of(other)
-    return shared
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Everywhere:
-    """The same weight at every position: ``w = lam``."""
-
-    def weights(self, lam: Array, x: Array) -> Array:
-        """Return ``lam``, float32 ``[B, 1, ...]``."""
-        return per_example(lam, x)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Untouched:
-    """The own content at every position, of any dtype."""
-
-    def weights(self, lam: Array, x: Array) -> Array:
-        """Return bool ``[B, 1, ...]``, True throughout."""
-        return per_example(jnp.ones_like(lam, bool), x)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Box:
+class Box(Region):
     """The partner's content inside a box, the own content outside.
 
     Attributes:
       start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
       stop: int32 ``[B, S]``, the first position behind the box.
       grid: the positions that the box was drawn for.
+      of_example: whether it was drawn from what an example or its partner holds.
     """
 
     start: Array
     stop: Array
-    grid: Grid = dataclasses.field(metadata={"static": True})
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    of_example: bool = dataclasses.field(  # type: ignore[misc]
+        default=False, metadata={"static": True}
+    )
+    pastes = True
 
     def weights(self, lam: Array, x: Array) -> Array:
         """Return bool ``[B, ..., 1]``, True where the own content stays."""
@@ -149,103 +66,149 @@ class Box:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Field:
-    """The own content where a mask says so.
+class Field(Region):
+    """A weight of its own at each position.
 
     Attributes:
-      own: bool ``[B, *sizes]``, True where the own content stays.
-      grid: the positions that the mask covers.
+      own: ``[B, *sizes]``: bool, True where the own content stays; or float32, its
+        weight.
+      grid: the positions that the field covers.
+      of_example: whether it was drawn from what an example or its partner holds.
     """
 
     own: Array
-    grid: Grid = dataclasses.field(metadata={"static": True})
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    of_example: bool = dataclasses.field(  # type: ignore[misc]
+        default=False, metadata={"static": True}
+    )
+
+    @property
+    def pastes(self) -> bool:  # type: ignore[override]
+        """Whether the field is bool."""
+        return self.own.dtype == jnp.bool_
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return bool ``[B, ..., 1]``, True where the own content stays."""
+        """Return the field, ``[B, ..., 1]``, in its dtype."""
         axes = self.grid.axes_of(x)
         shape = tuple(n if k in (0, *axes) else 1 for k, n in enumerate(x.shape))
-        return laid_like(self.own.reshape(shape), x) | (per_example(lam, x) == 1)
+        own, alone = laid_like(self.own.reshape(shape), x), per_example(lam, x) == 1
+        return own | alone if self.pastes else jnp.where(alone, 1.0, own)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Chosen:
-    """For each example the region that was chosen for it.
+class Window(Region):
+    """A box of the partner shown in a box of the own place, resized to fit.
+
+    A position q of a side from ``start`` to ``stop`` shows the partner's nearest::
+
+        first + floor((q - start + 1/2) * extent / (stop - start))
+
+    in whole positions, so any dtype goes and masks follow.
 
     Attributes:
-      index: int32 ``[B]``, which of the regions holds.
-      regions: the regions to choose from.
+      start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
+      stop: int32 ``[B, S]``, the first position behind the box.
+      first: int32 ``[B, S]``, the first position of the partner's that is shown.
+      extent: int32 ``[B, S]``, how many of the partner's positions are shown.
+      grid: the positions that the boxes were drawn for.
     """
 
-    index: Array
-    regions: tuple[Region, ...]
+    start: Array
+    stop: Array
+    first: Array
+    extent: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    pastes = True
+    windows = True
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return the field of the chosen region: bool if all of them paste."""
-        fields = [region.weights(lam, x) for region in self.regions]
-        if any(field.dtype != jnp.bool_ for field in fields):
-            fields = [field.astype(jnp.float32) for field in fields]
-        index, w = per_example(self.index, x), fields[0]
-        for k, field in enumerate(fields[1:], start=1):
-            w = jnp.where(index == k, field, w)
-        return w
+        """Return bool ``[B, ..., 1]``, True outside the box."""
+        return Box(self.start, self.stop, self.grid).weights(lam, x)
+
+    def view(self, rows: Array) -> Array:
+        """Return the partners' content, resized into the boxes; elsewhere anything."""
+        for s, axis in enumerate(self.grid.axes_of(rows)):
+            rows = _windows.shown(rows, axis, self._shown_at(s, rows.shape[axis]))
+        return rows
+
+    def _shown_at(self, s: int, size: int) -> Array:
+        """Return the position that each one of ``size`` shows, int32 ``[B, size]``."""
+        start, stop, first, extent = (
+            corner[:, s][:, None]
+            for corner in (self.start, self.stop, self.first, self.extent)
+        )
+        place = laid_like(jnp.arange(size, dtype=jnp.int32)[None], start)
+        inside = jnp.clip(place - start, 0, jnp.maximum(stop - start - 1, 0))
+        side = jnp.maximum(stop - start, 1)
+        shown = first + _windows.divided(2 * inside + 1, extent, 2 * side)
+        return jnp.clip(shown, 0, size - 1)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
+class Bell(Region):
+    """The partner's content strongest at a centre, the own content far from it.
+
+    ::
+
+        w[q] = 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
+
+    at position q of sides n.
+
+    Attributes:
+      centre: int32 ``[B, S]``, a position on each of S spatial axes.
+      width: float32 ``[B]``, as a share of each side.
+      grid: the positions that the bell was drawn for.
+    """
+
+    centre: Array
+    width: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return float32 ``[B, ..., 1]``."""
+        theirs, width = 1.0, per_example(self.width, x)
+        for s, axis in enumerate(self.grid.axes_of(x)):
+            at, _ = _places(x, axis, axis + 1)
+            away = (at - per_example(self.centre[:, s], x)).astype(jnp.float32)
+            theirs *= jnp.exp(-0.5 * (away / x.shape[axis] / width) ** 2)
+        return jnp.where(per_example(lam, x) == 1, 1.0, 1 - theirs)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer(Region):
     """``w = lam`` in the layer that was drawn, the own content in all others.
 
     Attributes:
       drawn: int32 ``[B]``, the layer that each example is mixed in.
       layers: those that it was drawn from.
-      at: the layer whose weights are asked for, 0 for the inputs (`at_layer`).
+      here: the layer whose weights are asked for, 0 for the inputs.
     """
 
     drawn: Array
-    layers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-    at: int = dataclasses.field(default=0, metadata={"static": True})
+    layers: tuple[int, ...] = dataclasses.field(  # type: ignore[misc]
+        metadata={"static": True}
+    )
+    here: int = dataclasses.field(default=0, metadata={"static": True})
+
+    @property
+    def pastes(self) -> bool:  # type: ignore[override]
+        """Whether this layer is never mixed."""
+        return self.here not in self.layers
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return ``lam`` or 1, float32 ``[B, 1, ...]``; bool where nobody is mixed."""
-        if self.at not in self.layers:
+        """Return ``lam`` or 1, float32 ``[B, 1, ...]``; bool if it is never mixed."""
+        if self.pastes:
             return Untouched().weights(lam, x)
-        return per_example(jnp.where(self.drawn == self.at, lam, 1.0), x)
+        return per_example(jnp.where(self.drawn == self.here, lam, 1.0), x)
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Beyond:
-    """Away from the partner: ``w = 1 + by``, whatever ``lam`` says of the labels.
-
-    Attributes:
-      by: float32 ``[B]``, 0 for who is not mixed.
-    """
-
-    by: Array
-
-    def weights(self, lam: Array, x: Array) -> Array:
-        """Return ``1 + by``, float32 ``[B, 1, ...]``."""
-        del lam
-        return per_example(1 + self.by, x)
-
-
-def at_layer(region: Region, layer: int) -> Region:
-    """Return what ``region`` does to a hidden layer; 0 is the inputs.
-
-    What was drawn for the inputs alone leaves hidden layers as they are.
-
-    Example:
-      >>> import mixup_jax as mx
-      >>> mx.regions.at_layer(mx.regions.Everywhere(), 2)
-      Untouched()
-    """
-    if isinstance(region, Layer):
-        return dataclasses.replace(region, at=layer)
-    if isinstance(region, Chosen):
-        there = tuple(at_layer(each, layer) for each in region.regions)
-        return dataclasses.replace(region, regions=there)
-    return region if layer == 0 else Untouched()
+    def at(self, layer: int) -> Region:
+        """Return what is done to a hidden layer: nothing, unless it may be drawn."""
+        if layer not in self.layers:
+            return Untouched()
+        return dataclasses.replace(self, here=layer)
 
 
 def _places(x: Array, axis: int, end: int) -> tuple[Array, int]:
@@ -261,14 +224,16 @@ def _places(x: Array, axis: int, end: int) -> tuple[Array, int]:
     return laid_like(places, x), math.prod(sizes[1:])
 
 
-def everywhere(key: Array, lam: Array, inputs: Any) -> tuple[Everywhere, Array]:
+def everywhere(
+    key: Array, lam: Array, inputs: Any, partners: Partners
+) -> tuple[Everywhere, Array]:
     """Weigh every position alike: ``w = lam`` (Mixup)."""
-    del key, inputs
+    del key, inputs, partners
     return Everywhere(), lam
 
 
 def layer(
-    key: Array, lam: Array, inputs: Any, *, layers: Sequence[int]
+    key: Array, lam: Array, inputs: Any, partners: Partners, *, layers: Sequence[int]
 ) -> tuple[Layer, Array]:
     """Draw one of ``layers``, the same for the whole batch (Manifold Mixup).
 
@@ -276,6 +241,7 @@ def layer(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: not used.
+      partners: not used.
       layers: numbers of layers, each once; 0 is the inputs.
 
     Raises:
@@ -284,13 +250,13 @@ def layer(
     Example:
       >>> import jax, mixup_jax as mx
       >>> key, lam = jax.random.key(0), jax.numpy.full(4, 0.5)
-      >>> region, _ = mx.regions.layer(key, lam, None, layers=(0, 2))
-      >>> region.drawn.shape, mx.regions.at_layer(region, 1).weights(lam, lam).all()
-      ((4,), Array(True, dtype=bool))
+      >>> region, _ = mx.regions.layer(key, lam, None, None, layers=(0, 2))
+      >>> region.drawn.shape, region.at(1)
+      ((4,), Untouched())
 
     Source: Verma et al., "Manifold Mixup", ICML 2019, arXiv:1806.05236.
     """
-    del inputs
+    del inputs, partners
     numbers = tuple(layers) if isinstance(layers, Sequence) else ()
     counts = all(isinstance(k, int | np.integer) and k >= 0 for k in numbers)
     if not numbers or len(set(numbers)) < len(numbers) or not counts:
@@ -326,6 +292,7 @@ def box(
     key: Array,
     lam: Array,
     inputs: Any,
+    partners: Partners,
     *,
     spatial: tuple[int, ...] | None = None,
     min_size: float = 0.0,
@@ -353,6 +320,7 @@ def box(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``.
       min_size: the smallest side, as a share of the axis, in [0, 1].
       max_size: the largest side, as a share of the axis, in [0, 1].
@@ -373,6 +341,7 @@ def box(
 
     Source: Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899.
     """
+    del partners
     if not 0 <= min_size <= max_size <= 1:
         raise ValueError(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
@@ -380,12 +349,7 @@ def box(
         )
     positions = grid(inputs, spatial=spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
-    dims = len(positions.sizes)
-    # Whole positions have no derivative, and that of the power is infinite at lam = 1.
-    rest = 1 - jax.lax.stop_gradient(lam)
-    sides = jnp.clip(rest ** (1 / dims), min_size, max_size)
-    side = jnp.round(sides[:, None] * n.astype(jnp.float32)).astype(jnp.int32)
-    side = jnp.where(lam[:, None] < 1, side, 0)
+    side = _side(lam, positions, min_size, max_size)
     seen = jnp.minimum(
         jnp.round(min_size * n.astype(jnp.float32)).astype(jnp.int32), side
     )
@@ -395,15 +359,190 @@ def box(
     steps = jnp.floor(u * (last - first + 1).astype(jnp.float32)).astype(jnp.int32)
     corner = jnp.minimum(first + steps, last)
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
-    total = math.prod(positions.sizes)
-    inside = jnp.prod(stop - start, axis=1)
-    return Box(start, stop, positions), share(lam, _own_share(inside, total))
+    return Box(start, stop, positions), share(lam, _outside(start, stop, positions))
+
+
+def salient(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners,
+    *,
+    saliency: ArrayLike,
+    spatial: tuple[int, ...] | None = None,
+    share: Callable[[Array, Array], Array] = from_pixels,
+) -> tuple[Box, Array]:
+    """Draw the box of ``box`` around the peak of the partner's saliency.
+
+    On each of S spatial axes of size n::
+
+        side   = round(n * (1 - lam)^(1/S))
+        centre = argmax of the partner's saliency, the box clipped at the borders
+        lam    = 1 - (positions in the clipped box) / (all positions)
+
+    Args:
+      key: not used; the peak says where.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: pytree of arrays with the same spatial sizes.
+      partners: whose peak it is.
+      saliency: floating ``[B, *sizes]``, how much each position matters, in any units.
+        A NaN is below every number; of equal peaks the first counts.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      share: as in ``box``.
+
+    Raises:
+      TypeError: If ``saliency`` is not floating.
+      ValueError: If ``saliency`` has another shape, or inputs have no spatial axes.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> images = jax.numpy.ones((2, 8, 8, 3))
+      >>> saliency = jax.numpy.zeros((2, 8, 8)).at[1, 4, 4].set(1.0)
+      >>> partners = mx.pairings.neighbour(jax.random.key(0), (images, None))
+      >>> lam = jax.numpy.full(2, 0.75)
+      >>> box, lam = mx.regions.salient(
+      ...     jax.random.key(0), lam, images, partners, saliency=saliency
+      ... )
+      >>> box.start.tolist(), box.stop.tolist(), lam
+      ([[2, 2], [0, 0]], [[6, 6], [2, 2]], Array([0.75  , 0.9375], dtype=float32))
+
+    References:
+      Uddin et al., "SaliencyMix", ICLR 2021, arXiv:2006.01791.
+    """
+    del key
+    advice = "Give a number for each position, such as the norm of a gradient."
+    _checks.floating(saliency, "saliency", "to compare positions by", advice)
+    positions = grid(inputs, spatial=spatial)
+    _checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
+    theirs = partners.bring(saliency).reshape(lam.shape[0], -1)
+    theirs = jnp.where(jnp.isnan(theirs), -jnp.inf, theirs)
+    peak = jnp.argmax(theirs, axis=1).astype(jnp.int32)
+    centre = jnp.stack(jnp.unravel_index(peak, positions.sizes), axis=1)
+    n = jnp.asarray([positions.sizes], jnp.int32)
+    side = laid_like(_side(lam, positions), centre)
+    corner = centre - side // 2
+    start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
+    region = Box(start, stop, positions, of_example=True)
+    return region, share(lam, _outside(start, stop, positions))
+
+
+def resized(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    share: Callable[[Array, Array], Array] = from_pixels,
+) -> tuple[Window, Array]:
+    """Draw a box, wholly inside, that shows the whole partner (ResizeMix).
+
+    On each of S spatial axes of size n::
+
+        side  = round(n * (1 - lam)^(1/S))
+        start ~ Uniform{0, ..., n - side}
+        lam   = 1 - (positions in the box) / (all positions)
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      share: as in ``box``.
+
+    Raises:
+      ValueError: If inputs have no spatial axes.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images = jax.numpy.ones((2, 8, 8, 3))
+      >>> lam = jax.numpy.full(2, 0.75)
+      >>> window, lam = mx.regions.resized(jax.random.key(0), lam, images, None)
+      >>> (window.stop - window.start).tolist(), lam
+      ([[4, 4], [4, 4]], Array([0.75, 0.75], dtype=float32))
+
+    References:
+      Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
+      Labels", 2020, arXiv:2012.11101.
+    """
+    del partners
+    positions = grid(inputs, spatial=spatial)
+    n = jnp.asarray([positions.sizes], jnp.int32)
+    side = _side(lam, positions)
+    start = _uniform_below(key, n - side + 1)
+    stop, whole = start + side, jnp.broadcast_to(n, side.shape)
+    region = Window(start, stop, jnp.zeros_like(start), whole, positions)
+    return region, share(lam, _outside(start, stop, positions))
+
+
+def bell(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    min_width: float = 0.25,
+    max_width: float = 0.5,
+) -> tuple[Bell, Array]:
+    """Draw a bell in which the partner's content shows (SmoothMix).
+
+    ::
+
+        centre ~ Uniform{0, ..., n - 1} on each spatial axis of size n
+        width  ~ Uniform(min_width, max_width)
+        lam    = mean over positions of 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it; only where it is 1 does it count, and
+        nothing is mixed.
+      inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      min_width: the smallest width, as a share of each side, above 0.
+      max_width: the largest width, as a share of each side.
+
+    Raises:
+      ValueError: If ``0 < min_width <= max_width`` does not hold, or inputs have no
+        spatial axes.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images, lam = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.zeros(2)
+      >>> bell, lam = mx.regions.bell(jax.random.key(0), lam, images, None)
+      >>> field = bell.weights(lam, images)
+      >>> bool((abs(field.mean(axis=(1, 2, 3)) - lam) < 1e-6).all())
+      True
+
+    References:
+      Lee et al., "SmoothMix: A Simple Yet Effective Data Augmentation to Train Robust
+      Classifiers", CVPR Workshops 2020.
+    """
+    del partners
+    if not 0 < min_width <= max_width:
+        raise ValueError(
+            "bell: expected 0 < min_width <= max_width; got min_width="
+            f"{min_width}, max_width={max_width}. Give widths as shares of a side."
+        )
+    positions = grid(inputs, spatial=spatial)
+    key_centre, key_width = jax.random.split(key)
+    count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
+    centre = _uniform_below(key_centre, count)
+    u = jax.random.uniform(key_width, lam.shape, jnp.float32)
+    region = Bell(centre, min_width + (max_width - min_width) * u, positions)
+    shape = jnp.zeros((lam.shape[0], *positions.sizes), jnp.bool_)
+    own = region.weights(jnp.zeros_like(lam), shape)
+    return region, jnp.where(lam == 1, 1.0, own.reshape(lam.shape[0], -1).mean(axis=1))
 
 
 def blob(
     key: Array,
     lam: Array,
     inputs: Any,
+    partners: Partners,
     *,
     spatial: tuple[int, ...] | None = None,
     decay: ArrayLike = 3.0,
@@ -435,6 +574,7 @@ def blob(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``; one to three.
       decay: how fast amplitudes fall with frequency, at least 0, may be traced. 3 is
         the paper's; 0 is white noise, single positions.
@@ -455,6 +595,7 @@ def blob(
 
     Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
     """
+    del partners
     advice = "3 is the paper's."
     _checks.number(decay, "blob: decay", 0, advice=advice)
     _checks.shaped(decay, "blob: decay", [()], advice)
@@ -468,17 +609,42 @@ def blob(
     like = jnp.asarray(jax.tree.leaves(inputs)[0])
     noise = normal_rows(key, (lam.shape[0], *positions.sizes), like)
     field = _low_pass(noise, decay).reshape(-1, total)
-    partners = jnp.round((1 - lam) * total).astype(jnp.int32)
-    own = _above_lowest(field, laid_like(partners, field))
+    theirs = jnp.round((1 - lam) * total).astype(jnp.int32)
+    own = _above_lowest(field, laid_like(theirs, field))
     region = Field(own.reshape(-1, *positions.sizes), positions)
-    return region, share(lam, _own_share(partners, total))
+    return region, share(lam, _own_share(theirs, total))
 
 
-def _own_share(partners: Array, total: int) -> Array:
+def _side(
+    lam: Array, positions: Grid, min_size: float = 0.0, max_size: float = 1.0
+) -> Array:
+    """Return the sides of a box of ``1 - lam`` of the positions, int32 ``[B, S]``."""
+    n = jnp.asarray([positions.sizes], jnp.float32)
+    # Whole positions have no derivative, and that of the power is infinite at lam = 1.
+    rest = 1 - jax.lax.stop_gradient(lam)
+    sides = jnp.clip(rest ** (1 / len(positions.sizes)), min_size, max_size)
+    side = jnp.round(sides[:, None] * n).astype(jnp.int32)
+    return jnp.where(lam[:, None] < 1, side, 0)
+
+
+def _uniform_below(key: Array, count: Array) -> Array:
+    """Draw one of ``count`` integers from 0, each alike, in the shape of ``count``."""
+    u = jax.random.uniform(key, count.shape, jnp.float32)
+    drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
+    return jnp.minimum(drawn, count - 1)
+
+
+def _outside(start: Array, stop: Array, positions: Grid) -> Array:
+    """Return the share of the positions outside a box, float32 ``[B]``."""
+    total = math.prod(positions.sizes)
+    return _own_share(jnp.prod(stop - start, axis=1), total)
+
+
+def _own_share(theirs: Array, total: int) -> Array:
     """Return the share of ``total`` positions that are not the partner's."""
     # XLA would divide by a constant as a product with its inverse, which is rounded.
-    whole = jnp.maximum(partners, total)
-    return (total - partners).astype(jnp.float32) / whole.astype(jnp.float32)
+    whole = jnp.maximum(theirs, total)
+    return (total - theirs).astype(jnp.float32) / whole.astype(jnp.float32)
 
 
 def _low_pass(noise: Array, decay: ArrayLike) -> Array:
@@ -529,26 +695,3 @@ def _above_lowest(x: Array, count: Array) -> Array:
         digit = (below < count[:, None]).sum(axis=1, dtype=jnp.uint32)
         highest |= digit << shift
     return (ordered > highest[:, None]) | (count == 0)[:, None]
-
-
-@made
-def per_batch(region: Callable) -> Callable:
-    """Return ``region`` drawn once a batch: the first example's holds for all.
-
-    Example:
-      >>> import jax, mixup_jax as mx
-      >>> one_box = mx.regions.per_batch(mx.regions.box)
-      >>> images = jax.numpy.ones((4, 8, 8, 3))
-      >>> _, mix = mx.cutmix(jax.random.key(0), (images, None), region=one_box)
-      >>> bool((mix.region.start == mix.region.start[:1]).all())
-      True
-    """
-
-    def draw(key: Array, lam: Array, inputs: Any, **options) -> tuple[Region, Array]:
-        drawn, share = region(key, lam[:1], inputs, **options)
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (lam.shape[0], *leaf.shape[1:])),
-            (drawn, share),
-        )
-
-    return draw

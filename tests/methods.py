@@ -125,7 +125,7 @@ METHODS: dict[str, Method] = {
     # where
     "cutmix": Method(cutmix(), pastes=True),
     "cutmix-one-box": Method(
-        cutmix(region=mx.regions.per_batch(mx.regions.box)), pastes=True
+        lambda a: mx.once_per_batch(partial(mx.cutmix, alpha=a)), pastes=True
     ),
     "cutmix-as-drawn": Method(
         cutmix(region=partial(mx.regions.box, share=mx.regions.as_drawn)),

@@ -69,21 +69,23 @@ def column(w: Any, x: Any) -> np.ndarray:
     return double(w).reshape(-1, *[1] * (np.ndim(x) - 1))
 
 
-def field(region: Any, lam: Any, x: Any) -> np.ndarray:
+def field(source: Any, x: Any) -> np.ndarray:
     """Return the weight of the own content at every position of ``x``, float64."""
+    return _field(source.region, source.lam, x)
+
+
+def _field(region: Any, lam: Any, x: Any) -> np.ndarray:
     shape = np.shape(x)
     if isinstance(region, regions.Everywhere):
         return np.broadcast_to(column(lam, x), shape)
     if isinstance(region, regions.Untouched):
         return np.ones(shape)
     if isinstance(region, regions.Chosen):
-        fields = [field(r, lam, x) for r in region.regions]
+        fields = [_field(r, lam, x) for r in region.regions]
         return np.stack([fields[k][i] for i, k in enumerate(np.asarray(region.index))])
     if isinstance(region, regions.Layer):
-        here = np.asarray(region.drawn) == region.at
+        here = np.asarray(region.drawn) == region.here
         return np.broadcast_to(column(np.where(here, lam, 1), x), shape)
-    if isinstance(region, regions.Beyond):
-        return np.broadcast_to(column(1 + np.asarray(region.by), x), shape)
     assert isinstance(region, regions.Box | regions.Field)
     axes = region.grid.axes
     if len(shape) != region.grid.ndim:

@@ -57,7 +57,7 @@ def main() -> None:
     check("inputs", mixed, blended(X))
     check("targets", soft, blended(HOT))
     check("partners", mix.partners(labels), LABELS[PARTNER])
-    check("Mix", mx.Mix(lam, partner).inputs(x), blended(X))
+    check("Mix", mx.Mix.from_pairs(lam, partner).inputs(x), blended(X))
     (mixed, _), mix = mixer(key, (x, hot))
     check("choose", mix.lam >= 0, np.ones(SIZE, bool))
     attacked = mx.attacks.fgsm(lambda x: jnp.sum(x, axis=1), x, epsilon=lam)

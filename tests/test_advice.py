@@ -19,7 +19,7 @@ Y = np.eye(SIZE, 3, dtype=np.float32)
 LABELS = np.array([0, 2, 1, 1])
 LAM = np.array([0.25, 1.0, 0.5, 0.75], np.float32)
 PARTNER = np.array([1, 0, 3, 2])
-MIX = mx.Mix(jnp.asarray(LAM), jnp.asarray(PARTNER))
+MIX = mx.Mix.from_pairs(jnp.asarray(LAM), jnp.asarray(PARTNER))
 
 
 class Tensor:
@@ -274,7 +274,7 @@ def test_images_with_as_many_rows_as_there_are_images():
     with pytest.raises(TypeError, match=r"x: .* got a list of 2"):
         mx.attacks.fgsm(lambda x: x[0], images, epsilon=0.1)
     with pytest.raises(TypeError, match=r"partners: .* got a list of 2"):
-        mx.Mix(MIX.lam[:2], MIX.partner[:2]).partners(images)
+        mx.Mix.from_pairs(MIX.lam[:2], MIX.partner[:2]).partners(images)
     mixed, mix = mx.mixup(KEY, (jnp.stack(images), None))
     np.testing.assert_allclose(mixed[0][0], 1 - mix.lam[0], rtol=1e-6)
 
@@ -300,8 +300,8 @@ def test_a_mask_is_not_lost_on_labels_and_partners():
         lambda y: mx.losses.one_hot(y, 3),
         lambda y: mx.metrics.nll(logits, y),
         lambda y: mx.metrics.accuracy(logits, y),
-        lambda y: mx.losses.two_term(loss)(logits, y, MIX),
-        lambda y: mx.Mix(MIX.lam, y).inputs(X),
+        lambda y: mx.losses.termwise(loss)(logits, y, MIX),
+        lambda y: mx.Mix.from_pairs(MIX.lam, y).inputs(X),
         lambda y: mx.pairings.given(y)(KEY, (X, None)),
         lambda y: mx.pairings.same_class(KEY, (X, y)),
     ):

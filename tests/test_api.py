@@ -33,8 +33,8 @@ ROWS = [
     {"_checks"},
     {"_types", "_made"},
     {"_moves", "_beta"},
-    {"ratios", "pairings", "regions", "_blend", "_labels"},
-    {"_mix"},
+    {"ratios", "pairings", "_region", "_windows", "_blend", "_labels"},
+    {"regions", "_mix"},
     {"_mixer", "attacks", "losses"},
     {"_once", "metrics"},
     {"methods"},  # each other file with an underscore is a method
@@ -93,7 +93,7 @@ def test_the_names_are_all_there():
     assert {"Batch", "Pairing", "Partners", "Ratio", "Region", "RegionDraw"} <= set(TOP)
     assert {"choose", "with_probability", "scheduled", "on_keys"} <= set(FUNCTIONS)
     assert {"ratios.beta", "pairings.roll", "regions.box"} <= set(FUNCTIONS)
-    assert {"losses.two_term", "metrics.accuracy"} <= set(FUNCTIONS)
+    assert {"losses.termwise", "metrics.accuracy"} <= set(FUNCTIONS)
     assert {"erm", "mixup", "cutmix", "fmix"} <= set(MIXERS)
     assert {"manifold", "extrapolate", "gaussian"} <= set(MIXERS)
     for namespace in NAMESPACES:

@@ -170,7 +170,7 @@ def assert_compiled(first, second):
     if set(names) & set(ONE_FUNCTION):
         return
     for mixed, given, weight in (
-        (inputs, batch[0], partial(oracle.field, mix.region)),
+        (inputs, batch[0], lambda _, x: oracle.field(mix.sources[0], x)),
         (targets, batch[1], oracle.column),
     ):
         for x, y in zip(jax.tree.leaves(given), jax.tree.leaves(mixed)):
@@ -353,14 +353,14 @@ def test_what_mixers_return_has_to_agree(change, kind, said):
 @pytest.mark.parametrize(
     ("lam", "partner", "said"),
     [
-        (np.float32(0.5), np.arange(SIZE), r"expected lam \[B\] and partner \[B\]"),
+        (np.full(3, 0.5), np.arange(SIZE), r"expected lam \[B\] and partner \[B\]"),
         (np.ones(4), np.arange(4), r"mix: lam: expected shape \(8,\)"),
         (np.ones(SIZE), np.arange(SIZE) + 1, r"partner: expected a number in \[0, 7\]"),
     ],
 )
 def test_a_mix_of_another_batch_is_refused(lam, partner, said):
     def wrong(key, batch):
-        return batch, mx.Mix(lam, partner)
+        return batch, mx.Mix.from_pairs(lam, partner)
 
     for mixer in (wrong, mx.mixer(lambda key, batch: wrong(key, batch)[1])):
         with pytest.raises(ValueError, match=said):
@@ -449,21 +449,25 @@ def test_a_list_of_two_is_a_pair():
 
 @mx.mixer
 def inputs_alone(key, batch):
-    """Blend inputs by lam, and leave targets: no lam says both."""
+    """Blend inputs, and leave targets."""
     mix = mx.draw_of(mx.mixup)(key, batch)
     return dataclasses.replace(mix, mixes_targets=False)
 
 
-def test_a_lam_of_inputs_alone_is_no_share_of_labels():
+@pytest.mark.parametrize("other", [mx.mixup, mx.cutmix, mx.erm])
+def test_examples_mixed_in_their_inputs_alone_keep_their_labels(other):
     batch = oracle.images(SIZE)
-    (_, same), _ = mx.choose([inputs_alone, mx.erm], [0.5, 0.5])(KEY, batch)
-    np.testing.assert_array_equal(same, batch[1])
-    for mixer in (
-        mx.choose([inputs_alone, mx.mixup], [0.5, 0.5]),
-        mx.choose([mx.with_probability(0.5, inputs_alone), mx.cutmix], [1.0, 0.0]),
-    ):
-        with pytest.raises(ValueError, match="lam to be the share in targets too"):
-            jax.jit(mixer)(KEY, batch)
+    (x, y), mix = mx.choose([inputs_alone, other], [0.5, 0.5], by=by_index)(KEY, batch)
+    (alone, _), (mixed, labels) = (
+        mixer(handed_on(), batch)[0] for mixer in (inputs_alone, other)
+    )
+    mine = INDEX == 0
+    np.testing.assert_array_equal(mix.lam[mine], 1)
+    np.testing.assert_array_equal(np.asarray(y)[mine], batch[1][mine])
+    np.testing.assert_array_equal(np.asarray(x)[mine], np.asarray(alone)[mine])
+    np.testing.assert_array_equal(np.asarray(y)[~mine], np.asarray(labels)[~mine])
+    np.testing.assert_array_equal(np.asarray(x)[~mine], np.asarray(mixed)[~mine])
+    assert not np.array_equal(x, batch[0])
 
 
 def test_a_leaf_of_text_is_refused():

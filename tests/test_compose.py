@@ -402,7 +402,7 @@ def test_combinators_within_and_compiled():
 
 def test_a_mix_of_wider_dtypes_is_chosen():
     def swapped(key, batch):
-        mix = mx.Mix(np.full(4, 0.25), np.array([1, 0, 3, 2]))  # type: ignore
+        mix = mx.Mix.from_pairs(np.full(4, 0.25), np.array([1, 0, 3, 2]))  # type: ignore
         return mix.batch(batch), mix
 
     with jax.enable_x64(True):

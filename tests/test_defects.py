@@ -213,7 +213,7 @@ def test_7_small_integers_never_wrap_round():
         return p + lam * (a - p)
 
     def ours(a, p, lam):
-        mix = mx.Mix(jnp.array([lam, 1.0]), jnp.array([1, 0]))
+        mix = mx.Mix.from_pairs(jnp.array([lam, 1.0]), jnp.array([1, 0]))
         return mix.inputs(np.stack([a, p]))[0]
 
     def is_right(formula, dtype):
@@ -252,7 +252,7 @@ def test_8_the_blobs_of_fmix_have_no_direction():
     size, sides = 512, (16, 16)
     half = jnp.full(size, 0.5, jnp.float32)
     inputs = np.zeros((size, *sides, 1), np.uint8)
-    region, _ = jax.jit(mx.regions.blob)(KEY, half, inputs)
+    region, _ = jax.jit(mx.regions.blob)(KEY, half, inputs, None)
     rng = np.random.default_rng(0)
     assert is_isotropic(region.own)
     assert not is_isotropic(defective(rng, size, *sides))
@@ -319,7 +319,7 @@ def test_13_class_ids_are_never_averaged():
         return lam * labels + (1 - lam) * labels[partner]
 
     def ours(labels, lam, partner):
-        return mx.Mix(jnp.asarray(lam), jnp.asarray(partner)).targets(labels)
+        return mx.Mix.from_pairs(jnp.asarray(lam), jnp.asarray(partner)).targets(labels)
 
     def refuses(formula):
         labels, lam, partner = np.array([2, 8]), np.full(2, 0.5), np.array([1, 0])
@@ -345,8 +345,8 @@ def test_14_three_of_anything_are_three():
 
     @jax.jit
     def ours(logits, labels):
-        mix = mx.Mix(jnp.ones(len(labels)), jnp.arange(len(labels)))
-        return mx.losses.two_term(entropy)(logits, labels, mix)
+        mix = mx.Mix.from_pairs(jnp.ones(len(labels)), jnp.arange(len(labels)))
+        return mx.losses.termwise(entropy)(logits, labels, mix)
 
     def is_right(loss, size):
         logits = np.arange(4 * size, dtype=np.float32).reshape(size, 4) % 5

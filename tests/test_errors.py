@@ -39,7 +39,7 @@ def blob(**options):
 
 
 def own(size):
-    return mx.Mix(jnp.ones(size), jnp.arange(size))
+    return mx.Mix.from_pairs(jnp.ones(size), jnp.arange(size))
 
 
 # name: (call of key, images and targets; exception; fragments of the message)
@@ -48,12 +48,12 @@ BAD = {
     "integer labels": (
         lambda k, x, y: mx.mixup(k, (x, LABELS)),
         TypeError,
-        ["targets: expected a floating", "got int", "losses.one_hot", "two_term"],
+        ["targets: expected a floating", "got int", "losses.one_hot", "termwise"],
     ),
     "integer labels, cutmix": (
         lambda k, x, y: mx.cutmix(k, (x, LABELS)),
         TypeError,
-        ["targets: expected a floating", "got int", "losses.one_hot", "two_term"],
+        ["targets: expected a floating", "got int", "losses.one_hot", "termwise"],
     ),
     "integer labels in a tree": (
         lambda k, x, y: mx.mixup(k, (x, {"soft": y, "id": LABELS})),
@@ -389,7 +389,12 @@ BAD = {
     "a region without axes": (
         lambda k, x, y: mx.cutmix(k, (x, y), region=mx.regions.everywhere),
         TypeError,
-        ["(key, lam, inputs, *, spatial)", "everywhere", "'spatial'", "regions.box"],
+        [
+            "inputs, partners, *, spatial)",
+            "everywhere",
+            "'spatial'",
+            "regions.box",
+        ],
     ),
     "one decay for each": (
         lambda k, x, y: blob(decay=np.ones(5))(k, (x, y)),
@@ -579,18 +584,18 @@ BAD = {
         ValueError,
         ["partners: expected 4 examples", "got 2"],
     ),
-    "one lam for all": (
-        lambda k, x, y: mx.Mix(0.5, LABELS).targets(y),
+    "another number of shares": (
+        lambda k, x, y: mx.Mix.from_pairs(np.full(3, 0.5), LABELS),
         ValueError,
-        ["expected lam [B] and partner [B]", "shapes () and (4,)"],
+        ["expected lam [B] and partner [B]", "shapes (3,) and (4,)"],
     ),
     "partners that are no indices": (
-        lambda k, x, y: mx.Mix(jnp.ones(4), jnp.ones(4)).targets(y),
+        lambda k, x, y: mx.Mix.from_pairs(jnp.ones(4), jnp.ones(4)).targets(y),
         TypeError,
         ["expected integer partners", "float32[4]", "astype(int)"],
     ),
     "partners that are not there": (
-        lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, 4, 2])).targets(y),
+        lambda k, x, y: mx.Mix.from_pairs(1.0, np.array([1, 0, 4, 2])).targets(y),
         ValueError,
         ["mix: partner: expected a number in [0, 3]", "got 4", "count from 0"],
     ),
@@ -604,17 +609,17 @@ BAD = {
         ],
     ),
     "partners that would wrap": (
-        lambda k, x, y: mx.Mix(np.ones(4), [1, 0, 2**32 + 3, 2]).partners(y),
+        lambda k, x, y: mx.Mix.from_pairs(np.ones(4), [1, 0, 2**32 + 3, 2]).partners(y),
         ValueError,
         ["mix: partner: expected a number in [0, 3]", "got 42949672", "count from 0"],
     ),
     "partners counted from behind": (
-        lambda k, x, y: mx.Mix(np.ones(4), np.array([1, 0, -1, 2])).partners(y),
+        lambda k, x, y: mx.Mix.from_pairs(1.0, np.array([1, 0, -1, 2])).partners(y),
         ValueError,
         ["mix: partner: expected a number in [0, 3]", "got -1", "count from 0"],
     ),
     "a share over 1": (
-        lambda k, x, y: mx.Mix(np.full(4, 1.5), LABELS).inputs(x),
+        lambda k, x, y: mx.Mix.from_pairs(np.full(4, 1.5), LABELS).inputs(x),
         ValueError,
         ["mix: lam: expected a number in [0, 1]", "got 1.5", "of the own content"],
     ),
@@ -627,7 +632,7 @@ BAD = {
     ),
     # losses and metrics
     "soft targets for two terms": (
-        lambda k, x, y: mx.losses.two_term(mx.metrics.accuracy)(y, y, own(4)),
+        lambda k, x, y: mx.losses.termwise(mx.metrics.accuracy)(y, y, own(4)),
         TypeError,
         ["labels: expected integer class ids", "float32[4, 4]", "mix.targets"],
     ),
@@ -672,7 +677,7 @@ BAD = {
         ["reliability: labels: expected a number in [0, 3]", "got 255.", "labels >= 4"],
     ),
     "labels that JAX would wrap": (
-        lambda k, x, y: mx.losses.two_term(mx.metrics.nll)(y, LABELS + 2**32, own(4)),
+        lambda k, x, y: mx.losses.termwise(mx.metrics.nll)(y, LABELS + 2**32, own(4)),
         ValueError,
         [
             "labels: expected integers that int32 holds",
@@ -682,7 +687,7 @@ BAD = {
         ],
     ),
     "labels of two signs that JAX would wrap": (
-        lambda k, x, y: mx.losses.two_term_mean(mx.metrics.nll)(
+        lambda k, x, y: mx.losses.termwise_mean(mx.metrics.nll)(
             y, np.array([-1, 2**31, 0, 1]), own(4)
         ),
         ValueError,
@@ -694,7 +699,7 @@ BAD = {
         ["ignored: expected a function", "got 255 (int)", "labels == 255"],
     ),
     "weights for what is ignored": (
-        lambda k, x, y: mx.losses.two_term(mx.metrics.nll, ignored=jnp.sign)(
+        lambda k, x, y: mx.losses.termwise(mx.metrics.nll, ignored=jnp.sign)(
             y, LABELS, own(4)
         ),
         TypeError,
@@ -711,7 +716,7 @@ BAD = {
         ["brier: expected logits of at least one class", "(4, 0)", "on the last axis"],
     ),
     "a sum of labels of which some are ignored": (
-        lambda k, x, y: mx.losses.two_term_mean(
+        lambda k, x, y: mx.losses.termwise_mean(
             lambda logits, labels: logits.sum(axis=1)
         )(y, np.zeros((4, 2), np.int32), own(4)),
         ValueError,

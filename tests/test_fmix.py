@@ -113,16 +113,6 @@ def test_the_decay_may_have_any_dtype(dtype):
     np.testing.assert_array_equal(narrow, wide)
 
 
-def test_one_mask_for_the_whole_batch():
-    region = mx.regions.per_batch(mx.regions.blob)
-    _, mix = fmix(
-        jax.random.key(4), (np.zeros((4, 6, 6, 1), np.uint8), None), region=region
-    )
-    own = np.asarray(mix.region.own)
-    np.testing.assert_array_equal(own, own[:1].repeat(4, axis=0))
-    np.testing.assert_allclose(mix.lam, own.mean(axis=(1, 2)), atol=1e-7)
-
-
 def test_what_was_drawn_stays_the_share_where_asked_for():
     region = partial(mx.regions.blob, share=mx.regions.as_drawn)
     _, mix = fmix(

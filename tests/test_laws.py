@@ -74,7 +74,7 @@ def assert_law(case: Case) -> None:
     for half, given in zip(case.mixed, case.batch):
         assert jax.tree.structure(half) == jax.tree.structure(given)
     for got, x in zip(jax.tree.leaves(case.mixed[0]), jax.tree.leaves(case.batch[0])):
-        w = oracle.field(case.mix.region, case.lam, x)
+        w = oracle.field(case.mix.sources[0], x)
         oracle.assert_mixed(got, w, x, case.partner)
     for got, y in zip(jax.tree.leaves(case.mixed[1]), jax.tree.leaves(case.batch[1])):
         w = oracle.column(case.lam, y)
@@ -127,7 +127,7 @@ def test_target_mass_is_one(case):
 
 def test_label_share_is_pixel_share(case):
     x = case.batch[0]["x"]
-    w = oracle.field(case.mix.region, case.lam, x)
+    w = oracle.field(case.mix.sources[0], x)
     share = w.reshape(SIZE, -1).mean(axis=1)
     if case.method.corrected:
         np.testing.assert_allclose(case.lam, share, rtol=1e-6, atol=0)
@@ -260,7 +260,7 @@ def test_nan_and_infinity_stay_with_those_mixed_with_them(case, bad):
 def assert_finite_where_unmixed(mix, got, spoilt, poisoned):
     lam, partner = np.asarray(mix.lam), np.asarray(mix.partner)
     for x, y in zip(jax.tree.leaves(spoilt), jax.tree.leaves(got)):
-        w = oracle.field(mix.region, lam, x)
+        w = oracle.field(mix.sources[0], x)
         own = oracle.column(np.arange(len(lam)) == poisoned, x) * w
         theirs = oracle.column(partner == poisoned, x) * (1 - w)
         np.testing.assert_array_equal(np.isfinite(np.asarray(y)), own + theirs == 0)
@@ -273,9 +273,12 @@ def test_nan_and_infinity_stop_at_a_weight_of_zero(bad):
     for partner, move in [
         (np.arange(8) ^ 1, mx.pairings.neighbour(jax.random.key(0), (lam, None)).move),
         ((np.arange(8) - 1) % 8, mx.pairings.roll(jax.random.key(0), (lam, None)).move),
-        (np.asarray([3, 3, 0, 1, 2, 2, 7, 6]), mx.Mix(lam, lam).move),
+        (
+            np.asarray([3, 3, 0, 1, 2, 2, 7, 6]),
+            None,
+        ),
     ]:
-        mix = mx.Mix(lam, jnp.asarray(partner, jnp.int32), move=move)
+        mix = mx.Mix.from_pairs(lam, jnp.asarray(partner, jnp.int32), move=move)
         for dtype in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.complex64):
             for poisoned in range(8):
                 x = jnp.ones((8, 2), dtype).at[poisoned].set(bad)
@@ -298,7 +301,7 @@ def test_float64_keeps_its_digits(doubled):
         doubled.mixed,
         doubled.batch,
         (
-            oracle.field(doubled.mix.region, doubled.lam, doubled.batch[0]),
+            oracle.field(doubled.mix.sources[0], doubled.batch[0]),
             oracle.column(doubled.lam, doubled.batch[1]),
         ),
     ):
@@ -326,7 +329,8 @@ def test_gradients_equal_finite_differences(name):
     @jax.jit
     @partial(jax.value_and_grad, argnums=(0, 1, 2))
     def value(inputs, targets, lam):
-        moved = dataclasses.replace(mix, lam=lam)
+        (source,) = mix.sources
+        moved = mx.Mix(lam, (dataclasses.replace(source, lam=lam),))
         return jnp.sum(weight_x * moved.inputs(inputs)) + jnp.sum(
             weight_y * moved.targets(targets)
         )
@@ -383,21 +387,23 @@ def test_gradients_through_alpha_are_finite(of):
 
 def test_a_mix_can_be_made_by_hand():
     x = np.asarray([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]], np.float32)
-    mix = mx.Mix(lam=jnp.asarray([0.5, 1.0, 0.25]), partner=jnp.asarray([2, 1, 0]))
+    mix = mx.Mix.from_pairs(
+        lam=jnp.asarray([0.5, 1.0, 0.25]), partner=jnp.asarray([2, 1, 0])
+    )
     want = [[2.5, 25.0], [2.0, 20.0], [1.75, 17.5]]
     np.testing.assert_array_equal(mix.inputs(x), want)
     np.testing.assert_array_equal(mix.targets(x), want)
     np.testing.assert_array_equal(mix.partners(x), x[[2, 1, 0]])
     lam: Any = np.asarray([0.5, 1.0, 0.25], np.float32)
     partner: Any = np.asarray([2, 1, 0])
-    by_numpy = mx.Mix(lam, partner)
+    by_numpy = mx.Mix.from_pairs(lam, partner)
     np.testing.assert_array_equal(by_numpy.inputs(x), want)
 
 
 def test_small_weights_survive_half_precision():
     # 1 - bfloat16(0.999) is 0: the partner's share would be lost.
     lam = jnp.full(2, 0.999, jnp.float32)
-    mix = mx.Mix(lam, jnp.asarray([1, 0]))
+    mix = mx.Mix.from_pairs(lam, jnp.asarray([1, 0]))
     x = jnp.asarray([0.0, 1024.0], jnp.bfloat16)
     np.testing.assert_allclose(oracle.double(mix.inputs(x)), [1.024, 1023], rtol=4e-3)
 
@@ -510,7 +516,7 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
         # Whoever drew lam = 1 has no box; Beta does so for alpha = 0.2 now and then.
         drew = (stop > start).all(axis=1) if limits[0] * min(sizes) < 1 else lam < 2
         assert (side[drew] >= np.round(np.float32(limits[0]) * np.float32(n))).all()
-    w = oracle.field(mix.region, lam, last)
+    w = oracle.field(mix.sources[0], last)
     oracle.assert_mixed(got, w, last, partner)
     oracle.assert_mixed(masks[0], w[..., 0], mask, partner)
     np.testing.assert_array_equal(np.moveaxis(np.asarray(turned), 1, -1), got)

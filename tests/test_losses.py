@@ -17,7 +17,13 @@ LOGITS = jnp.array(
     [[2.0, -1.0, 0.5], [0.0, 1.0, 3.0], [1.5, 1.5, -2.0], [-0.5, 0.25, 0.0]]
 )
 LABELS = jnp.array([0, 2, 1, 1])
-MIX = mx.Mix(jnp.array([0.75, 0.5, 1.0, 0.0]), jnp.array([1, 0, 3, 2]))
+
+
+def mixed_accuracy(logits, labels, mix):
+    return mx.metrics.accuracy(logits, labels, mix=mix)
+
+
+MIX = mx.Mix.from_pairs(jnp.array([0.75, 0.5, 1.0, 0.0]), jnp.array([1, 0, 3, 2]))
 
 
 def smoothed(logits, labels, smoothing=0.1):
@@ -53,11 +59,11 @@ def test_two_terms_are_the_loss_on_mixed_targets(name):
     loss, soft_loss, smoothing = LOSSES[name]
 
     def two(logits, lam):
-        mix = mx.Mix(lam, MIX.partner)
-        return mx.losses.two_term(loss)(logits, LABELS, mix)
+        mix = mx.Mix.from_pairs(lam, MIX.partner)
+        return mx.losses.termwise(loss)(logits, LABELS, mix)
 
     def dense(logits, lam):
-        mix = mx.Mix(lam, MIX.partner)
+        mix = mx.Mix.from_pairs(lam, MIX.partner)
         targets = mx.losses.one_hot(LABELS, 3, smoothing=smoothing)
         return soft_loss(logits, mix.targets(targets))
 
@@ -75,7 +81,7 @@ def test_a_loss_that_is_not_linear_is_another_number():
     def focal(logits, targets):
         return jnp.sum(optax.losses.sigmoid_focal_loss(logits, targets), axis=-1)
 
-    two = mx.losses.two_term(lambda x, y: focal(x, mx.losses.one_hot(y, 3)))
+    two = mx.losses.termwise(lambda x, y: focal(x, mx.losses.one_hot(y, 3)))
     dense = focal(LOGITS, MIX.targets(mx.losses.one_hot(LABELS, 3)))
     assert not np.allclose(two(LOGITS, LABELS, MIX), dense, rtol=1e-3)
 
@@ -83,8 +89,8 @@ def test_a_loss_that_is_not_linear_is_another_number():
 def test_two_terms_by_hand():
     # log 2 where the classes are even; log(1 + 3) - log 3 and - log 1 where 3 : 1.
     logits = jnp.log(jnp.array([[1.0, 1.0], [3.0, 1.0]]))
-    mix = mx.Mix(jnp.array([0.25, 0.75]), jnp.array([1, 0]))
-    found = mx.losses.two_term(entropy)(logits, jnp.array([0, 1]), mix)
+    mix = mx.Mix.from_pairs(jnp.array([0.25, 0.75]), jnp.array([1, 0]))
+    found = mx.losses.termwise(entropy)(logits, jnp.array([0, 1]), mix)
     expected = [np.log(2), 0.75 * np.log(4) + 0.25 * np.log(4 / 3)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -94,7 +100,7 @@ def test_the_partner_is_moved_as_the_mix_moves():
     for pairing in (mx.pairings.neighbour, mx.pairings.roll, mx.pairings.derangement):
         _, mix = mx.mixup(jax.random.key(0), batch, pairing=pairing)
         lam, partner = np.asarray(mix.lam), np.asarray(mix.partner)
-        found = mx.losses.two_term(entropy)(LOGITS, LABELS, mix)
+        found = mx.losses.termwise(entropy)(LOGITS, LABELS, mix)
         own, other = entropy(LOGITS, LABELS), entropy(LOGITS, LABELS[partner])
         expected = lam * own + (1 - lam) * other
         np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -108,16 +114,16 @@ def test_a_term_of_weight_0_reaches_neither_value_nor_gradient():
     # Class 1 is impossible for the first example, and it is the partner's.
     probabilities = jnp.array([[1.0, 0.0], [0.5, 0.5]])
     labels = jnp.array([0, 1])
-    mix = mx.Mix(jnp.array([1.0, 0.0]), jnp.array([1, 0]))
+    mix = mx.Mix.from_pairs(jnp.array([1.0, 0.0]), jnp.array([1, 0]))
 
     def total(probabilities, mix):
-        return jnp.sum(mx.losses.two_term(log_likelihood)(probabilities, labels, mix))
+        return jnp.sum(mx.losses.termwise(log_likelihood)(probabilities, labels, mix))
 
     value, gradient = jax.value_and_grad(total)(probabilities, mix)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
     np.testing.assert_allclose(gradient, [[-1, 0], [-2, 0]], rtol=1e-6)
     # With some weight it is as impossible as it should be.
-    mixed = mx.Mix(jnp.array([0.5, 0.0]), mix.partner)
+    mixed = mx.Mix.from_pairs(jnp.array([0.5, 0.0]), mix.partner)
     assert np.isinf(total(probabilities, mixed))
 
 
@@ -139,8 +145,8 @@ def mean_by_hand(losses, labels, lam, partner, weights=None, ignored=-1):
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0, 0.0]])
 def test_the_mean_divides_by_the_weight_that_is_left(labels, weights):
     lam, partner = np.array([0.75, 0.5, 1.0, 0.125]), np.array([1, 0, 3, 2])
-    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
-    mean = mx.losses.two_term_mean(entropy)
+    mix = mx.Mix.from_pairs(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
+    mean = mx.losses.termwise_mean(entropy)
     # Losses that are exact: -log softmax of each class.
     losses = -np.asarray(jax.nn.log_softmax(LOGITS), np.float64)
     given = None if weights is None else jnp.array(weights)
@@ -151,17 +157,17 @@ def test_the_mean_divides_by_the_weight_that_is_left(labels, weights):
 
 
 def test_another_label_can_be_the_ignored_one():
-    mean = mx.losses.two_term_mean(entropy, ignored=lambda labels: labels == 255)
+    mean = mx.losses.termwise_mean(entropy, ignored=lambda labels: labels == 255)
     labels = jnp.array([0, 255, 1, 255], jnp.uint8)
-    alone = mx.Mix(jnp.ones(4), jnp.arange(4))
+    alone = mx.Mix.from_pairs(jnp.ones(4), jnp.arange(4))
     expected = jnp.mean(entropy(LOGITS[::2], labels[::2].astype(jnp.int32)))
     np.testing.assert_allclose(mean(LOGITS, labels, alone), expected, rtol=1e-6)
 
 
 def test_an_ignored_label_reaches_no_gradient():
     probabilities = jnp.array([[0.0, 1.0], [0.5, 0.5]])
-    mix = mx.Mix(jnp.array([0.5, 0.5]), jnp.array([1, 0]))
-    mean = partial(mx.losses.two_term_mean(log_likelihood), mix=mix)
+    mix = mx.Mix.from_pairs(jnp.array([0.5, 0.5]), jnp.array([1, 0]))
+    mean = partial(mx.losses.termwise_mean(log_likelihood), mix=mix)
 
     def total(probabilities, labels):
         return mean(probabilities, labels)
@@ -182,11 +188,11 @@ def test_of_two_ignored_labels_none_reaches_a_gradient(function, explicit):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
 
     def total(probabilities, lam, labels):
-        mix = mx.Mix(lam, jnp.array([1, 0, 3, 2]))
-        mean = mx.losses.two_term_mean(log_likelihood)
+        mix = mx.Mix.from_pairs(lam, jnp.array([1, 0, 3, 2]))
+        mean = mx.losses.termwise_mean(log_likelihood)
         if not explicit:
             return mean(probabilities, labels, mix)
-        return mx.losses.two_term_mean(hot_likelihood)(probabilities, labels, mix)
+        return mx.losses.termwise_mean(hot_likelihood)(probabilities, labels, mix)
 
     with jax.set_mesh(mesh):
         rows = jax.NamedSharding(mesh, jax.P("data"))
@@ -209,13 +215,13 @@ def test_an_example_with_no_label_left_reaches_no_gradient():
     # Two labels an example; of the last one a single term is left.
     probabilities = jnp.array([[[0.0, 1.0]] * 2] * 2 + [[[0.5, 0.5]] * 2] * 2)
     labels = jnp.array([[-1, -1], [-1, -1], [-1, 1], [-1, -1]])
-    mix = mx.Mix(jnp.array([0.5, 0.5, 0.5, 0.5]), jnp.array([1, 0, 3, 2]))
+    mix = mx.Mix.from_pairs(jnp.array([0.5, 0.5, 0.5, 0.5]), jnp.array([1, 0, 3, 2]))
 
     def each(probabilities, labels):
         picked = jnp.take_along_axis(probabilities, labels[..., None], axis=2)
         return -jnp.log(picked[..., 0])
 
-    gradient = jax.grad(mx.losses.two_term_mean(each))(probabilities, labels, mix)
+    gradient = jax.grad(mx.losses.termwise_mean(each))(probabilities, labels, mix)
     expected = np.zeros((4, 2, 2))
     expected[2:, 1, 1] = -1
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
@@ -224,20 +230,20 @@ def test_an_example_with_no_label_left_reaches_no_gradient():
 def test_example_weights_are_mixed_like_targets():
     # 0.75 of an example that counts 2 and 0.25 of one that counts 1, and so on.
     weights, lam = jnp.array([2.0, 1.0]), jnp.array([0.75, 0.5])
-    mix = mx.Mix(lam, jnp.array([1, 0]))
+    mix = mx.Mix.from_pairs(lam, jnp.array([1, 0]))
     targets = jax.nn.one_hot(LABELS[:2], 3) * weights[:, None]
     dense = jnp.sum(soft_entropy(LOGITS[:2], mix.targets(targets)))
     expected = dense / jnp.sum(mix.targets(weights))
-    found = mx.losses.two_term_mean(entropy)(LOGITS[:2], LABELS[:2], mix, weights)
+    found = mx.losses.termwise_mean(entropy)(LOGITS[:2], LABELS[:2], mix, weights)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_weights_for_another_batch_are_refused():
     with pytest.raises(ValueError, match=r"weights: expected 4 examples .* got 3"):
-        mx.losses.two_term_mean(entropy)(LOGITS, LABELS, MIX, jnp.ones(3))
+        mx.losses.termwise_mean(entropy)(LOGITS, LABELS, MIX, jnp.ones(3))
 
 
-@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+@pytest.mark.parametrize("wrap", [mx.losses.termwise, mx.losses.termwise_mean])
 @pytest.mark.parametrize(
     ("reduced", "got"), [(jnp.mean, "got a scalar"), (lambda x: x[:1], r"shape \(1,\)")]
 )
@@ -276,12 +282,14 @@ def two_terms_by_hand(losses, labels, lam, partner, ignored):
 @pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_the_terms_of_ignored_labels_are_dropped(run, dtype, wide):
     lam, partner = np.array([0.75, 0.5, 1.0, 0.125]), np.array([1, 0, 3, 2])
-    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner, jnp.int32))
+    mix = mx.Mix.from_pairs(
+        jnp.asarray(lam, jnp.float32), jnp.asarray(partner, jnp.int32)
+    )
     losses = -np.asarray(jax.nn.log_softmax(LOGITS), np.float64)
     uniform = np.exp(-losses)
 
     def total(logits, y):
-        two = mx.losses.two_term(entropy, ignored=lambda y: y == IGNORED)
+        two = mx.losses.termwise(entropy, ignored=lambda y: y == IGNORED)
         each = two(logits, y, mix)
         return jnp.sum(each), each
 
@@ -309,9 +317,9 @@ def test_a_loss_never_sees_what_is_ignored():
         return jnp.where(labels == 1, jnp.inf, entropy(logits, labels))
 
     labels = jnp.array([IGNORED, 2, IGNORED, IGNORED])
-    mix = mx.Mix(jnp.array([0.75, 0.5, 1.0, 0.5]), jnp.array([1, 0, 3, 2]))
-    each = mx.losses.two_term(loss, ignored=lambda y: y == IGNORED)(LOGITS, labels, mix)
-    mean = mx.losses.two_term_mean(loss, ignored=lambda y: y == IGNORED)
+    mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5, 1.0, 0.5]), jnp.array([1, 0, 3, 2]))
+    each = mx.losses.termwise(loss, ignored=lambda y: y == IGNORED)(LOGITS, labels, mix)
+    mean = mx.losses.termwise_mean(loss, ignored=lambda y: y == IGNORED)
     assert np.isfinite(mean(LOGITS, labels, mix))
     assert len(seen) == 4
     assert set(np.concatenate(seen)) <= {0, 2}
@@ -322,28 +330,28 @@ def test_a_loss_never_sees_what_is_ignored():
 def test_a_label_of_weight_0_may_be_no_class(run):
     # Of the last two neither counts: by its weight, and as the partner of lam 1.
     labels = jnp.array([1, 7, 0, -3])
-    mix = mx.Mix(jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([1, 0, 3, 2]))
+    mix = mx.Mix.from_pairs(jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([1, 0, 3, 2]))
     weights = jnp.array([1.0, 1.0, 1.0, 0.0])
-    found = run(mx.losses.two_term_mean(mx.metrics.nll, ignored=None))(
+    found = run(mx.losses.termwise_mean(mx.metrics.nll, ignored=None))(
         LOGITS, labels, mix, weights
     )
     p = np.exp(np.asarray(LOGITS, np.float64))
     p /= p.sum(axis=1, keepdims=True)
     expected = -np.log([p[0, 1], p[1, 1], p[2, 0]]).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    hits = run(mx.metrics.two_term_accuracy)(LOGITS[:3], labels[:3], first(mix, 3))
+    hits = run(mixed_accuracy)(LOGITS[:3], labels[:3], first(mix, 3))
     np.testing.assert_array_equal(hits, [0, 0, 1])
 
 
 def first(mix, size):
-    return mx.Mix(mix.lam[:size], jnp.minimum(mix.partner[:size], size - 1))
+    return mx.Mix.from_pairs(mix.lam[:size], jnp.minimum(mix.partner[:size], size - 1))
 
 
 def test_what_optax_takes_labels_for_that_no_class_has():
-    # As two_term says.
+    # As termwise says.
     labels = jnp.array([-1, -2, 3, -4])
-    found = mx.losses.two_term(entropy)(
-        LOGITS, labels, mx.Mix(jnp.ones(4), MIX.partner)
+    found = mx.losses.termwise(entropy)(
+        LOGITS, labels, mx.Mix.from_pairs(jnp.ones(4), MIX.partner)
     )
     last = entropy(LOGITS[:2], jnp.array([2, 1]))
     np.testing.assert_allclose(found, [*last, np.nan, np.nan], rtol=1e-6)
@@ -358,8 +366,8 @@ def test_ids_that_agree_modulo_2_to_the_32_are_other_classes(wide):
         if not wide:
             for call in (
                 lambda: mx.losses.one_hot(ids, 4, ignored=mx.losses.negative),
-                lambda: mx.losses.two_term(entropy)(LOGITS[:3], ids, first(MIX, 3)),
-                lambda: mx.losses.two_term_mean(entropy)(
+                lambda: mx.losses.termwise(entropy)(LOGITS[:3], ids, first(MIX, 3)),
+                lambda: mx.losses.termwise_mean(entropy)(
                     LOGITS[:3], ids.tolist(), first(MIX, 3)
                 ),
             ):
@@ -374,29 +382,29 @@ def test_ids_that_agree_modulo_2_to_the_32_are_other_classes(wide):
             # What it is given is exact.
             return (labels == 2**32 + 1).astype(jnp.float32)
 
-        alone = mx.Mix(jnp.full(3, 0.5), jnp.array([1, 0, 2], jnp.int32))
+        alone = mx.Mix.from_pairs(jnp.full(3, 0.5), jnp.array([1, 0, 2], jnp.int32))
         for run in (lambda f: f, jax.jit):
-            found = run(mx.losses.two_term(given))(LOGITS[:3], ids, alone)
+            found = run(mx.losses.termwise(given))(LOGITS[:3], ids, alone)
             np.testing.assert_array_equal(found, [0.5, 0.5, 0])
 
 
 def test_an_ignored_row_drops_the_term_of_a_linear_loss():
     labels = jnp.array([0, 255, 1, 255])
     rows = mx.losses.one_hot(labels, 3, smoothing=0.1, ignored=lambda y: y == 255)
-    two = mx.losses.two_term(smoothed, ignored=lambda y: y == 255)
+    two = mx.losses.termwise(smoothed, ignored=lambda y: y == 255)
     dense = soft_entropy(LOGITS, MIX.targets(rows))
     np.testing.assert_allclose(two(LOGITS, labels, MIX), dense, rtol=1e-5, atol=1e-7)
     assert np.all(rows[1] == 0)
 
 
-@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+@pytest.mark.parametrize("wrap", [mx.losses.termwise, mx.losses.termwise_mean])
 def test_labels_that_are_added_up_cannot_be_ignored(wrap):
     # As many labels as examples: broadcasting would not complain.
     def of_sequence(logits, labels):
         return jnp.sum(entropy(logits, labels), axis=1)
 
     logits, labels = LOGITS.reshape(2, 2, 3), LABELS.reshape(2, 2)
-    mix = mx.Mix(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+    mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
     with pytest.raises(
         ValueError, match=r"one loss a label.*\[2, 2, ...\]; got shape \(2,\).*the sum"
     ):
@@ -415,8 +423,8 @@ def test_labels_that_are_added_up_cannot_be_ignored(wrap):
 def test_ignored_tells_of_each_label(ignored, kind, said):
     for call in (
         lambda: mx.losses.one_hot(LABELS, 3, ignored=ignored),
-        lambda: mx.losses.two_term(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
-        lambda: mx.losses.two_term_mean(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
+        lambda: mx.losses.termwise(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
+        lambda: mx.losses.termwise_mean(entropy, ignored=ignored)(LOGITS, LABELS, MIX),
         lambda: mx.metrics.nll(LOGITS, LABELS, ignored=ignored),
         lambda: mx.metrics.accuracy(LOGITS, LABELS, ignored=ignored),
     ):
@@ -430,9 +438,9 @@ def test_segmentation_labels():
     assert logits.shape == (2, 3, 2, 3)
     labels = np.array([[[0, 1], [2, 0], [1, -1]], [[2, 2], [1, 0], [0, 1]]])
     lam, partner = np.array([0.75, 0.5]), np.array([1, 0])
-    mix = mx.Mix(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
+    mix = mx.Mix.from_pairs(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
     kept = np.where(labels < 0, 0, labels)
-    found = mx.losses.two_term(entropy)(logits, jnp.asarray(kept), mix)
+    found = mx.losses.termwise(entropy)(logits, jnp.asarray(kept), mix)
     targets = mx.losses.one_hot(kept, 3)
     expected = soft_entropy(logits, mix.targets(targets))
     assert found.shape == (2, 3, 2)
@@ -446,7 +454,7 @@ def test_segmentation_labels():
         size += np.sum(np.where(labels[at][partner] < 0, 0, 1 - lam))
         total += size * mean_by_hand(losses[at], labels[at], lam, partner)
         left += size
-    mean = mx.losses.two_term_mean(entropy)(logits, jnp.asarray(labels), mix)
+    mean = mx.losses.termwise_mean(entropy)(logits, jnp.asarray(labels), mix)
     np.testing.assert_allclose(mean, total / left, rtol=1e-6)
 
 
@@ -455,9 +463,9 @@ def test_a_loss_that_adds_up_the_labels_of_an_example():
         return jnp.sum(entropy(logits, labels), axis=1)
 
     logits, labels = LOGITS.reshape(2, 2, 3), LABELS.reshape(2, 2)
-    mix = mx.Mix(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
-    found = mx.losses.two_term(of_sequence)(logits, labels, mix)
-    expected = jnp.sum(mx.losses.two_term(entropy)(logits, labels, mix), axis=1)
+    mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+    found = mx.losses.termwise(of_sequence)(logits, labels, mix)
+    expected = jnp.sum(mx.losses.termwise(entropy)(logits, labels, mix), axis=1)
     assert found.shape == (2,)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -478,7 +486,7 @@ def dense_arrays(function, *args):
     return sum(shape[-2:] == size for shape in found)
 
 
-@pytest.mark.parametrize("wrap", [mx.losses.two_term, mx.losses.two_term_mean])
+@pytest.mark.parametrize("wrap", [mx.losses.termwise, mx.losses.termwise_mean])
 def test_no_dense_targets_are_made(wrap):
     logits = jnp.zeros((4, 1000))
 
@@ -503,14 +511,14 @@ def test_integer_labels_on_an_explicit_mesh(devices):
     logits = jnp.tile(LOGITS, (4, 1))
     labels = jnp.tile(LABELS, 4)
     _, mix = mx.mixup(jax.random.key(0), (logits, None), pairing=mx.pairings.roll)
-    mean = mx.losses.two_term_mean(entropy)
+    mean = mx.losses.termwise_mean(entropy)
     expected = mean(logits, labels, mix)
 
     @jax.jit
     def step(logits, labels):
         batch = (logits, None)
         _, mix = mx.mixup(jax.random.key(0), batch, pairing=mx.pairings.roll)
-        each = mx.losses.two_term(entropy)(logits, labels, mix)
+        each = mx.losses.termwise(entropy)(logits, labels, mix)
         return mean(logits, labels, mix), jnp.mean(each)
 
     with jax.set_mesh(mesh):
@@ -520,11 +528,11 @@ def test_integer_labels_on_an_explicit_mesh(devices):
 
 def test_bfloat16():
     logits = LOGITS.astype(jnp.bfloat16)
-    each = mx.losses.two_term(entropy)(logits, LABELS, MIX)
+    each = mx.losses.termwise(entropy)(logits, LABELS, MIX)
     assert each.dtype == jnp.float32
-    exact = mx.losses.two_term(entropy)(logits.astype(jnp.float32), LABELS, MIX)
+    exact = mx.losses.termwise(entropy)(logits.astype(jnp.float32), LABELS, MIX)
     np.testing.assert_allclose(each, exact, rtol=0.02)
-    mean = mx.losses.two_term_mean(entropy)(logits, LABELS, MIX)
+    mean = mx.losses.termwise_mean(entropy)(logits, LABELS, MIX)
     assert mean.dtype == jnp.float32
     np.testing.assert_allclose(mean, np.mean(exact), rtol=0.01)
 
@@ -543,8 +551,10 @@ def test_one_hot_by_hand():
 def test_ids_of_few_bits_stand_for_one_class_each(dtype, classes, label):
     hot = mx.losses.one_hot(jnp.array([label], dtype), classes)
     np.testing.assert_array_equal(np.flatnonzero(hot), [label])
-    found = mx.losses.two_term(lambda _, ids: mx.losses.one_hot(ids, classes))(
-        hot, jnp.array([label], dtype), mx.Mix(jnp.ones(1), jnp.zeros(1, jnp.int32))
+    found = mx.losses.termwise(lambda _, ids: mx.losses.one_hot(ids, classes))(
+        hot,
+        jnp.array([label], dtype),
+        mx.Mix.from_pairs(jnp.ones(1), jnp.zeros(1, jnp.int32)),
     )
     np.testing.assert_array_equal(found, hot)
 
@@ -567,7 +577,9 @@ def test_smoothing_makes_no_class_positive(dtype):
                 )
                 expected = np.eye(2, classes)
                 # Mixed by other numbers, the smoothing is another one by rounding.
-                alone = mx.Mix(jnp.array([0.3, 0.7]), jnp.array([0, 1])).targets(y)
+                alone = mx.Mix.from_pairs(
+                    jnp.array([0.3, 0.7]), jnp.array([0, 1])
+                ).targets(y)
                 for targets in (y, alone):
                     found = mx.losses.binary_targets(targets, smoothing=smoothing)
                     assert found.dtype == dtype

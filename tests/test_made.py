@@ -45,7 +45,6 @@ FACTORIES = {
     "folded": lambda: ratios.folded(ratios.uniform()),
     "per_pair": lambda: ratios.per_pair(ratios.beta(np.float32(0.2))),
     "per_batch": lambda: ratios.per_batch(ratios.folded(ratios.constant(0.25))),
-    "region": lambda: regions.per_batch(partial(regions.box, min_size=0.1)),
     "given": lambda: pairings.given([1, 0, 3, 2]),
     "weighted": lambda: pairings.weighted(pairings.label_kernel(bandwidth=0.5)),
     "label_kernel": lambda: pairings.label_kernel(bandwidth=1.0),
@@ -70,10 +69,10 @@ FACTORIES = {
     "draw_of": lambda: mx.draw_of(soft),
     "train_step": lambda: mx.training.train_step(loss, soft, micro_batches=2),
     "stateful": lambda: mx.training.train_step(mx.training.stateful(stateful), soft),
-    "two_term": lambda: mx.losses.two_term(entropy, ignored=mx.losses.negative),
-    "two_term_mean": lambda: mx.losses.two_term_mean(entropy),
+    "termwise": lambda: mx.losses.termwise(entropy, ignored=mx.losses.negative),
+    "termwise_mean": lambda: mx.losses.termwise_mean(entropy),
 }
-OF_USER = {"scheduled", "using", "train_step", "stateful", "two_term", "two_term_mean"}
+OF_USER = {"scheduled", "using", "train_step", "stateful", "termwise", "termwise_mean"}
 MIXERS = {
     "choose",
     "with_probability",

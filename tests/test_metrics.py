@@ -12,7 +12,13 @@ import mixup_jax as mx
 # The predictions are the classes 0, 2, 1 and 1.
 LOGITS = jnp.array([[3.0, 1, 2], [0, 1, 5], [-1, 0, -2], [0.5, 2, 1]])
 LABELS = jnp.array([0, 1, 2, 1])
-MIX = mx.Mix(jnp.array([0.75, 0.25, 0.5, 1.0]), jnp.array([1, 2, 3, 0]))
+
+
+def mixed_accuracy(logits, labels, mix, **options):
+    return mx.metrics.accuracy(logits, labels, mix=mix, **options)
+
+
+MIX = mx.Mix.from_pairs(jnp.array([0.75, 0.25, 0.5, 1.0]), jnp.array([1, 2, 3, 0]))
 # Own: hit, miss, miss, hit. Partner's: 1 missed, 2 hit, 1 hit, 0 missed.
 EXPECTED = [0.75, 0.75, 0.5, 1.0]
 
@@ -26,7 +32,7 @@ def test_integer_labels():
 def test_both_roads_lead_to_the_same_number():
     soft = MIX.targets(mx.losses.one_hot(LABELS, 3))
     np.testing.assert_array_equal(mx.metrics.accuracy(LOGITS, soft), EXPECTED)
-    found = mx.metrics.two_term_accuracy(LOGITS, LABELS, MIX)
+    found = mx.metrics.accuracy(LOGITS, LABELS, mix=MIX)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, EXPECTED)
 
@@ -37,14 +43,14 @@ def test_both_roads_agree_on_what_a_mixer_drew():
     hot = mx.losses.one_hot(labels, 5)
     (_, soft), mix = mx.mixup(jax.random.key(1), (logits, hot), alpha=0.5)
     dense = mx.metrics.accuracy(logits, soft)
-    two = mx.metrics.two_term_accuracy(logits, labels, mix)
+    two = mx.metrics.accuracy(logits, labels, mix=mix)
     np.testing.assert_allclose(two, dense, rtol=1e-6)
     assert np.unique(np.asarray(dense)).size > 3
 
 
 def test_the_heavier_label_is_the_most_there_is():
     lam = jnp.array([0.75, 0.25])
-    mix = mx.Mix(lam, jnp.array([1, 0]))
+    mix = mx.Mix.from_pairs(lam, jnp.array([1, 0]))
     soft = mix.targets(jnp.eye(2))
     found = mx.metrics.accuracy(soft, soft)
     np.testing.assert_array_equal(found, jnp.maximum(lam, 1 - lam))
@@ -57,14 +63,14 @@ def test_labels_of_any_width_give_float32(dtype, wide):
     with jax.enable_x64(wide):
         found = {
             "accuracy": mx.metrics.accuracy(LOGITS, labels),
-            "two_term": mx.metrics.two_term_accuracy(LOGITS, labels, MIX),
+            "mixed": mx.metrics.accuracy(LOGITS, labels, mix=MIX),
             "nll": mx.metrics.nll(LOGITS, labels),
             "brier": mx.metrics.brier(LOGITS, labels),
             "reliability": mx.metrics.reliability(LOGITS, labels),
         }
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
     np.testing.assert_array_equal(found["accuracy"], [1, 0, 0, 1])
-    np.testing.assert_array_equal(found["two_term"], EXPECTED)
+    np.testing.assert_array_equal(found["mixed"], EXPECTED)
     np.testing.assert_allclose(found["brier"], mx.metrics.brier(LOGITS, LABELS))
 
 
@@ -79,7 +85,7 @@ def test_low_precision(dtype):
     found = mx.metrics.accuracy(LOGITS.astype(dtype), soft)
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, EXPECTED)
-    found = mx.metrics.two_term_accuracy(LOGITS.astype(dtype), LABELS, MIX)
+    found = mx.metrics.accuracy(LOGITS.astype(dtype), LABELS, mix=MIX)
     np.testing.assert_array_equal(found, EXPECTED)
 
 
@@ -104,7 +110,7 @@ def test_on_a_mesh(explicit):
     @jax.jit
     def both(logits, labels, soft):
         dense = mx.metrics.accuracy(logits, soft)
-        return dense, mx.metrics.two_term_accuracy(logits, labels, mix)
+        return dense, mx.metrics.accuracy(logits, labels, mix=mix)
 
     with jax.set_mesh(mesh):
         for found in both(logits, labels, soft):
@@ -202,7 +208,7 @@ DTYPES += ["int32", "uint32", "int64", "uint64"]
 # With 64-bit types as well, where they make a difference.
 CASES = [(dtype, False) for dtype in DTYPES]
 CASES += [("int32", True), ("int64", True), ("uint64", True)]
-ALONE = mx.Mix(jnp.ones(8), jnp.arange(8))
+ALONE = mx.Mix.from_pairs(jnp.ones(8), jnp.arange(8))
 
 
 def labels_of(dtype, wide=True):
@@ -230,15 +236,13 @@ def ignores(labels):
 def scores(logits, labels, ignored):
     """Return what each function gives for each label."""
     metrics, losses = mx.metrics, mx.losses
-    two_term = losses.two_term(metrics.nll, ignored=ignored)
+    termwise = losses.termwise(metrics.nll, ignored=ignored)
     smooth = partial(losses.one_hot, num_classes=COUNT, smoothing=0.25)
     return {
         "accuracy": metrics.accuracy(logits, labels, ignored=ignored),
-        "two_term_accuracy": metrics.two_term_accuracy(
-            logits, labels, ALONE, ignored=ignored
-        ),
+        "mixed accuracy": metrics.accuracy(logits, labels, mix=ALONE, ignored=ignored),
         "nll": metrics.nll(logits, labels, ignored=ignored),
-        "two_term": two_term(logits, labels, ALONE),
+        "termwise": termwise(logits, labels, ALONE),
         "brier": metrics.brier(logits, labels, ignored=ignored),
         "one_hot": smooth(labels, ignored=ignored),
     }
@@ -263,9 +267,9 @@ def scores_by_hand(logits, labels):
     rows = each(row, np.zeros(COUNT))
     return {
         "accuracy": hits,
-        "two_term_accuracy": hits,
+        "mixed accuracy": hits,
         "nll": entropy,
-        "two_term": entropy,
+        "termwise": entropy,
         "brier": each(lambda q, k: ((q - np.eye(COUNT)[k]) ** 2).sum()),
         "one_hot": [r if np.ndim(r) else np.full(COUNT, r) for r in rows],
     }
@@ -309,9 +313,9 @@ def test_a_concrete_label_that_no_class_has_is_refused(dtype, wide):
                 said = rf"(labels|targets): expected a number in \[0, 4\].*got {bad}\."
                 with pytest.raises(ValueError, match=said):
                     call(given)
-            two = rf"labels: expected .*(in \[0, 4\]|that u?int32 holds).*got {bad}\."
+            two = rf"expected .*(in \[0, 4\]|that u?int32 holds).*got {bad}\."
             with pytest.raises(ValueError, match=two):
-                mx.metrics.two_term_accuracy(logits, given, ALONE)
+                mx.metrics.accuracy(logits, given, mix=ALONE)
         if wide or jnp.iinfo(dtype).bits < 64:
             kept = np.array([*labels[:4], *labels[:3], labels[-1]])
             found = scores(logits, kept, ignores(labels))
@@ -396,13 +400,13 @@ def test_logits_that_are_none_predict_no_class(dtype):
     labels = jnp.array([0, 0, 0, 0, 1])
     expected = [0, 0, 0, 0, 1]
     soft = jnp.full((5, 3), 0.5)
-    mix = mx.Mix(jnp.full(5, 0.5), jnp.array([1, 2, 3, 0, 4]))
+    mix = mx.Mix.from_pairs(jnp.full(5, 0.5), jnp.array([1, 2, 3, 0, 4]))
     for run in (lambda f: f, jax.jit):
         accuracy = run(mx.metrics.accuracy)
         np.testing.assert_array_equal(accuracy(logits, labels), expected)
         halves = [0.5 * hit for hit in expected]
         np.testing.assert_array_equal(accuracy(logits, soft), halves)
-        two = run(mx.metrics.two_term_accuracy)(logits, labels, mix)
+        two = run(mixed_accuracy)(logits, labels, mix)
         np.testing.assert_array_equal(two, expected)
     # Votes are counted in integers.
     votes = mx.metrics.accuracy(jnp.array([[0, 3, 1]]), jnp.array([1]))
@@ -412,14 +416,14 @@ def test_logits_that_are_none_predict_no_class(dtype):
 @pytest.mark.parametrize("traced", [False, True])
 def test_there_are_classes(traced):
     logits, labels = jnp.zeros((4, 0)), jnp.zeros(4, jnp.int32)
-    alone = mx.Mix(jnp.ones(4), jnp.arange(4))
+    alone = mx.Mix.from_pairs(jnp.ones(4), jnp.arange(4))
     for call in (
         mx.metrics.accuracy,
         lambda logits, _: mx.metrics.accuracy(logits, logits),
         mx.metrics.nll,
         mx.metrics.brier,
         mx.metrics.reliability,
-        lambda logits, y: mx.metrics.two_term_accuracy(logits, y, alone),
+        lambda logits, y: mx.metrics.accuracy(logits, y, mix=alone),
     ):
         run = partial(jax.eval_shape, call) if traced else call
         with pytest.raises(ValueError, match=r"at least one class.*got shape \(4, 0\)"):
@@ -460,18 +464,18 @@ def test_ignored_labels_on_a_mesh(explicit):
     ("logits", "labels"),
     [((4, 3), (4, 1)), ((4, 3), (4, 4)), ((4, 4, 3), (4,)), ((1, 3), (4,))],
 )
-def test_two_terms_of_other_shapes_are_refused(logits, labels):
-    with pytest.raises(ValueError, match=r"two_term_accuracy: labels: expected shape"):
-        mx.metrics.two_term_accuracy(jnp.zeros(logits), jnp.zeros(labels, int), MIX)
+def test_mixed_labels_of_other_shapes_are_refused(logits, labels):
+    with pytest.raises(ValueError, match=r"accuracy: expected int32 targets of shape"):
+        mx.metrics.accuracy(jnp.zeros(logits), jnp.zeros(labels, int), mix=MIX)
 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_mix_for_another_batch_is_refused_before_all_else(size):
     logits, labels = jnp.zeros((size, 3)), jnp.zeros(size, jnp.int32)
     for loss in (
-        partial(mx.metrics.two_term_accuracy, ignored=mx.losses.negative),
-        mx.losses.two_term(mx.metrics.nll, ignored=mx.losses.negative),
-        mx.losses.two_term_mean(mx.metrics.nll),
+        partial(mixed_accuracy, ignored=mx.losses.negative),
+        mx.losses.termwise(mx.metrics.nll, ignored=mx.losses.negative),
+        mx.losses.termwise_mean(mx.metrics.nll),
     ):
         with pytest.raises(ValueError, match=rf"expected 4 examples.* got {size}\."):
             loss(logits, labels, MIX)

@@ -38,11 +38,19 @@ def fixed(lam, **options):
     return partial(mx.mixup, ratio=mx.ratios.constant(lam), **options)
 
 
+def with_region(mix, region):
+    """Return a mix of one source that is in other places."""
+    (source,) = mix.sources
+    return dataclasses.replace(
+        mix, sources=(dataclasses.replace(source, region=region),)
+    )
+
+
 @mx.mixer
 def ramp(key, batch, *, of=jnp):
     """Draw a share of its own for each, in whatever arrays it is asked for."""
     lam = of.where(PARTNER == PLACES, 1, PLACES / 10).astype(np.float32)
-    return mx.Mix(lam, of.asarray(PARTNER, np.uint8))
+    return mx.Mix.from_pairs(lam, of.asarray(PARTNER, np.uint8))
 
 
 @mx.mixer
@@ -50,7 +58,7 @@ def spread(key, batch):
     """Draw a layer of its own for each."""
     mix = mx.draw_of(partial(mx.mixup, pairing=given))(key, batch)
     layers = mx.regions.Layer(jnp.arange(SIZE, dtype=jnp.int32) % 3, (0, 1, 2))
-    return dataclasses.replace(mix, region=layers)
+    return with_region(mix, layers)
 
 
 DRAWS = {
@@ -84,13 +92,13 @@ def first_for_all(mix: Any) -> Any:
         leaf[has] = leaf[first]
         return leaf
 
-    return jax.tree.map(for_all, (mix.lam, mix.region))
+    return jax.tree.map(for_all, (mix.lam, mix.sources[0].lam, mix.region))
 
 
 def assert_mixed(mixed: Any, mix: Any, batch: Any) -> None:
     """Assert that ``mixed`` is ``batch`` mixed by the one equation."""
     (x, y), (images, targets) = mixed, batch
-    w = oracle.field(mix.region, mix.lam, images)
+    w = oracle.field(mix.sources[0], images)
     oracle.assert_mixed(x, w, images, mix.partner)
     oracle.assert_mixed(y, oracle.column(mix.lam, targets), targets, mix.partner)
     alone = ~with_partner(mix)
@@ -101,7 +109,7 @@ def assert_mixed(mixed: Any, mix: Any, batch: Any) -> None:
 def assert_one_draw(mix: Any, images: Any) -> None:
     """Assert that all with a partner have the same lam and the same weights."""
     has = with_partner(mix)
-    w = oracle.field(mix.region, mix.lam, images)
+    w = oracle.field(mix.sources[0], images)
     for drawn in (np.asarray(mix.lam), w):
         np.testing.assert_array_equal(drawn[has], drawn[has][:1].repeat(has.sum(), 0))
 
@@ -120,10 +128,11 @@ def test_all_with_a_partner_have_the_draw_of_the_first(name):
         return each, *mx.once_per_batch(mixer)(key, batch)
 
     each, mixed, mix = jax.tree.map(np.asarray, run(KEY, BATCH))
-    drawn = jax.tree.leaves((each.lam, each.region))
+    drawn = jax.tree.leaves((each.lam, each.sources[0].lam, each.region))
     has = with_partner(each)
     assert any(len(np.unique(leaf[has], axis=0)) > 1 for leaf in drawn)
-    oracle.assert_close((mix.lam, mix.region), first_for_all(each))
+    found = mix.lam, mix.sources[0].lam, mix.region
+    oracle.assert_close(found, first_for_all(each))
     np.testing.assert_array_equal(mix.partner, each.partner)
     assert_mixed(mixed, mix, BATCH)
     if name != "mixup":
@@ -301,7 +310,8 @@ def test_using_an_entry_draws_once_too():
         return each, *mx.once_per_batch(mixer)(key, batch)
 
     each, mixed, mix = jax.tree.map(np.asarray, run(KEY, batch))
-    oracle.assert_close((mix.lam, mix.region), first_for_all(each))
+    found = mix.lam, mix.sources[0].lam, mix.region
+    oracle.assert_close(found, first_for_all(each))
     lone = mix.lam == 1
     np.testing.assert_array_equal(np.flatnonzero(lone), [0, 2])
     np.testing.assert_array_equal(mixed["image"][lone], IMAGES[lone])
@@ -669,7 +679,7 @@ def test_timm_switches_between_both_for_the_batch():
         (x, y), mix = at(k, found)
         (chosen,) = set(mix.region.index)
         box = mix.region.regions[1]
-        of_box = dataclasses.replace(mix, region=box)
+        of_box = with_region(mix, box)
         images, labels = timm_cutmix(of_box) if chosen else timm_mixup(mix)
         np.testing.assert_allclose(x, images, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(y, labels, rtol=1e-6, atol=1e-6)

@@ -28,7 +28,7 @@ def blended(values, lam, partner):
 
 
 def ours(lam, partner):
-    return mx.Mix(np.broadcast_to(lam, (4,)), partner)
+    return mx.Mix.from_pairs(np.broadcast_to(lam, (4,)), partner)
 
 
 MIXUP = {
@@ -173,7 +173,7 @@ def test_cutmix(peer, channels):
     start, stop = (np.broadcast_to(corner, (4, 2)) for corner in (start, stop))
     grid = mx.regions.Grid(spatial, (HEIGHT, WIDTH), images.ndim)
     lams = np.full(4, lam, np.float32)
-    mix = mx.Mix(lams, partner, mx.regions.Box(start, stop, grid))
+    mix = mx.Mix.from_pairs(lams, partner, region=mx.regions.Box(start, stop, grid))
     np.testing.assert_array_equal(mix.inputs(images), expected)
     mixed = mix.targets(mx.losses.one_hot(LABELS, 3))
     np.testing.assert_allclose(mixed, golden, rtol=1e-6)

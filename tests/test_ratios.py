@@ -422,7 +422,7 @@ def test_what_is_counted_has_no_gradient_and_what_is_drawn_has(region, share):
     x = jnp.zeros((8, 4, 4, 1))
 
     def total(lam):
-        _, counted = region(jax.random.key(0), lam, x, share=share)
+        _, counted = region(jax.random.key(0), lam, x, None, share=share)
         return counted.sum()
 
     lam = jnp.linspace(0, 1, 8)

@@ -21,7 +21,7 @@ SIZE = 32
 CLASSES = 10
 RATE = 0.5
 
-entropy = mx.losses.two_term(optax.losses.softmax_cross_entropy_with_integer_labels)
+entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 mixup = partial(mx.mixup, alpha=1.0)
 
 

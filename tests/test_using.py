@@ -72,7 +72,7 @@ def test_it_is_what_is_bound_by_hand():
 def test_targets_are_mixed_beside_the_labels():
     mixed, mix = jax.jit(mx.using("label", of_both))(KEY, BATCH)
     assert_same_class(mix, LABEL)
-    w = oracle.field(mix.region, mix.lam, IMAGE)
+    w = oracle.field(mix.sources[0], IMAGE)
     oracle.assert_mixed(mixed["image"], w, IMAGE, mix.partner)
     w = oracle.column(mix.lam, SOFT)
     oracle.assert_mixed(mixed["soft"], w, SOFT, mix.partner)
@@ -215,7 +215,7 @@ def test_each_device_pairs_by_its_labels():
     lams = set()
     for device, label in enumerate(in_shares(LABEL)):
         own = slice(8 * device, 8 * device + 8)
-        local = mx.Mix(mix.lam[own], mix.partner[own] - 8 * device)
+        local = mx.Mix.from_pairs(mix.lam[own], mix.partner[own] - 8 * device)
         assert_same_class(local, label)
         w = oracle.column(local.lam, IMAGE[own])
         oracle.assert_mixed(mixed["image"][own], w, IMAGE[own], local.partner)

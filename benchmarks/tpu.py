@@ -44,13 +44,24 @@ ABSENT = {
 }
 AXIS = "data"
 DTYPE = jnp.bfloat16
-SMALL = {"cnn": Model(CNN, (64, 64, 3), 10, 32)}
+SMALL = {
+    "cnn": Model(CNN, (64, 64, 3), 10, 32),
+    "cnn_224": Model(CNN, (224, 224, 3), 1000, 64),
+}
 TOPOLOGIES = {
     "v5e:2x2": "v5litepod-4",
     "v5e:16x16": "v5litepod-256",
     "v6e:2x2": "v6e-4",
 }
 ours = partial(mx.mixup, alpha=0.2)
+of_three = partial(mx.dirichlet, partners=3)
+
+
+@mx.mixer
+def salient(key: jax.Array, batch: Any) -> mx.Mix:
+    """Draw SaliencyMix by how bright images are, which costs a pass over them."""
+    saliency = batch[0].astype(jnp.float32).mean(axis=-1)
+    return mx.draw_of(partial(mx.saliencymix, saliency=saliency))(key, batch)
 
 
 def pasted(key: jax.Array, batch: Any) -> Any:
@@ -111,7 +122,15 @@ MIXERS: dict[str, Callable] = {
     "pasted, a share": on_shares(pasted),
     "pasted, jit": pasted,
     "big_vision, a share": on_shares(big_vision),
+    "resizemix, jit": mx.resizemix,
+    "resizemix or mixup, jit": mx.choose([mx.resizemix, ours], [0.5, 0.5]),
+    "dirichlet of two, jit": mx.dirichlet,
+    "dirichlet of three, jit": of_three,
+    "dirichlet of three or mixup, jit": mx.choose([of_three, ours], [0.5, 0.5]),
+    "saliencymix, jit": salient,
+    "smoothmix, jit": mx.smoothmix,
 }
+OF_FAMILY = ("no mixing", "mixup, jit", *list(MIXERS)[-7:])
 FEW = ("no mixing", "mixup, a share", "mixup, jit")
 SOME = (*FEW, "mixup, permuted, a share", "pasted, jit")
 Work = list[tuple[str, str, tuple[str, ...]]]  # topology, model, mixers
@@ -120,7 +139,8 @@ FULL: Work = [
     ("v5e:2x2", "vit_s16", SOME),
     ("v6e:2x2", "vit_s16", FEW),
     ("v5e:16x16", "vit_s16", FEW),
-    ("v5e:2x2", "resnet50", tuple(MIXERS)),
+    ("v5e:2x2", "resnet50", tuple(MIXERS)[:10]),
+    ("v5e:2x2", "cnn_224", OF_FAMILY),
 ]
 
 

@@ -172,12 +172,13 @@ def _in_one_view(
         return [_stepped(rows, places) for places in blocks]
 
     def together(x: Array, w: Any) -> Array:
-        return _in_blocks(_together(x), function, rows_of, x, w)
+        return _in_blocks(share, function, rows_of, x, w)
 
     def apart(x: Array, w: Any) -> Array:
         return _in_blocks(block, function, rows_of, x, w)
 
-    if _together(x) % block:
+    share = _together(x)
+    if share % block or x.shape[0] % share:
         return apart(x, w)
     return jax.lax.platform_dependent(x, w, tpu=together, default=apart)
 

@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import _checks, _windows
-from mixup_jax._moves import laid_like, normal_rows, per_example
+from mixup_jax._moves import laid_like, laid_out, normal_rows, per_example
 from mixup_jax._region import Chosen as Chosen
 from mixup_jax._region import Everywhere as Everywhere
 from mixup_jax._region import Grid as Grid
@@ -168,12 +168,23 @@ class Bell(Region):
 
     def weights(self, lam: Array, x: Array) -> Array:
         """Return float32 ``[B, ..., 1]``."""
-        theirs, width = 1.0, per_example(self.width, x)
+
+        # Broadcast to all of the leaf at once: with axes of size 1, a TPU lays factors
+        # out in memory that is mostly padding.
+        def over(factor: Array, *axes: int) -> Array:
+            factor = laid_out(factor, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
+            return jax.lax.broadcast_in_dim(factor, x.shape, axes)
+
+        theirs = over(jnp.where(lam == 1, 0.0, 1.0), 0)
         for s, axis in enumerate(self.grid.axes_of(x)):
-            at, _ = _places(x, axis, axis + 1)
-            away = (at - per_example(self.centre[:, s], x)).astype(jnp.float32)
-            theirs *= jnp.exp(-0.5 * (away / x.shape[axis] / width) ** 2)
-        return jnp.where(per_example(lam, x) == 1, 1.0, 1 - theirs)
+            at = jnp.arange(x.shape[axis], dtype=jnp.int32)[None]
+            theirs *= over(self.along(s, at), 0, axis)
+        return 1 - theirs
+
+    def along(self, s: int, place: Array) -> Array:
+        """Return the factor of spatial axis s at ``place`` ``[1, n]``: ``[B, n]``."""
+        away = (place - self.centre[:, s][:, None]).astype(jnp.float32)
+        return jnp.exp(-0.5 * (away / self.grid.sizes[s] / self.width[:, None]) ** 2)
 
 
 @jax.tree_util.register_dataclass
@@ -533,9 +544,11 @@ def bell(
     centre = _uniform_below(key_centre, count)
     u = jax.random.uniform(key_width, lam.shape, jnp.float32)
     region = Bell(centre, min_width + (max_width - min_width) * u, positions)
-    shape = jnp.zeros((lam.shape[0], *positions.sizes), jnp.bool_)
-    own = region.weights(jnp.zeros_like(lam), shape)
-    return region, jnp.where(lam == 1, 1.0, own.reshape(lam.shape[0], -1).mean(axis=1))
+    theirs = jnp.ones_like(lam)
+    for s, n in enumerate(positions.sizes):
+        at = jnp.arange(n, dtype=jnp.int32)[None]
+        theirs *= region.along(s, at).mean(axis=1)
+    return region, jnp.where(lam == 1, 1.0, 1 - theirs)
 
 
 def blob(

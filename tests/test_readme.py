@@ -64,6 +64,7 @@ def surroundings():
         },
         {"mixer": mx.mixup, "schedule": optax.linear_schedule(0.1, 0.4, 100)},
         {"key": key, "batch": (images, mx.losses.one_hot(ids, 10))},
+        {},
         {
             "model": Model(),
             "variables": variables,

@@ -28,8 +28,8 @@ def dirichlet(
 
     With one partner it is ``mixup``. Shares are drawn by breaking a stick: what the
     content before keeps of what is left is ``Beta(alpha, alpha * (partners - k))``.
-    Partners are ``i ^ 1``, ``i ^ 2``, ... (``pairings.nth``): of a batch of fewer
-    examples than that there are fewer.
+    Partners are ``i ^ 1``, ``i ^ 2``, ... (``pairings.nth``); a batch of B examples has
+    at most B - 1 of them.
 
     Args:
       key: PRNG key.
@@ -60,6 +60,7 @@ def dirichlet(
       arXiv:1710.09412, section 2, which mentions it.
     """
     _checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
+    partners = min(partners, max(_checks.examples(batch) - 1, 1))
     keys = [key] if partners == 1 else jax.random.split(key, partners)
 
     def source(k: int) -> Source:

@@ -243,7 +243,7 @@ def test_one_source_compiles_to_what_it_was(name):
     equation_count, fusions, moved = BEFORE[name]
     assert len(list(equations(jaxpr))) <= equation_count
     assert (program.as_text() or "").count(" fusion(") == fusions
-    assert program.cost_analysis()["bytes accessed"] == moved
+    assert (program.cost_analysis() or {})["bytes accessed"] == moved
 
 
 def test_a_choice_adds_less_than_it_chooses_from():

@@ -24,7 +24,7 @@ def test_moments(partners, alpha):
     size = 100_000
     batch = (jax.ShapeDtypeStruct((size, 1), jnp.float32), None)
     mixer = partial(mx.dirichlet, alpha=alpha, partners=partners)
-    mix = jax.jit(partial(mx.draw_of(mixer), batch=batch))(KEY)
+    mix = jax.jit(lambda key: mx.draw_of(mixer)(key, batch))(KEY)
     shares = shares_of(mix).astype(np.float64)
     k, total = partners + 1, alpha * (partners + 1)
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
@@ -73,6 +73,13 @@ def test_batches_of_any_size(size, partners):
                 for partner, s in zip(everyone, shares)
             )
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_that_is_too_small_has_the_shares_of_fewer_partners():
+    batch = oracle.images(3)
+    _, mix = mx.dirichlet(KEY, batch, alpha=0.5, partners=5)
+    _, fewer = mx.dirichlet(KEY, batch, alpha=0.5, partners=2)
+    oracle.assert_equal(shares_of(mix), shares_of(fewer))
 
 
 def test_the_first_partner_is_that_of_mixup_and_nobody_is_gathered():

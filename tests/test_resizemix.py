@@ -15,8 +15,8 @@ KEY = jax.random.key(2)
 
 def window(start, stop, first, extent, like, **options):
     grid = mx.regions.grid(like, **options)
-    corners = (jnp.asarray([each], jnp.int32) for each in (start, stop, first, extent))
-    return mx.regions.Window(*corners, grid)
+    a, b, c, d = (jnp.asarray([x], jnp.int32) for x in (start, stop, first, extent))
+    return mx.regions.Window(a, b, c, d, grid)
 
 
 def nearest(x, start, stop):
@@ -93,8 +93,7 @@ def test_all_and_nothing():
 def test_sides_and_places_are_uniform():
     size, n = 20_000, (40, 30)
     inputs = jax.ShapeDtypeStruct((size, *n, 1), jnp.float32)
-    draw = partial(mx.draw_of(mx.resizemix), batch=(inputs, None))
-    mix = jax.jit(draw)(KEY)
+    mix = jax.jit(lambda key: mx.draw_of(mx.resizemix)(key, (inputs, None)))(KEY)
     assert isinstance(mix.region, mx.regions.Window)
     start, stop = np.asarray(mix.region.start), np.asarray(mix.region.stop)
     side = stop - start

@@ -47,7 +47,7 @@ def test_a_box_by_hand():
 
 def test_each_example_has_the_peak_of_its_own_partner():
     lam = np.linspace(0.05, 0.95, SIZE, dtype=np.float32)
-    pairing = mx.pairings.given([3, 0, 1, 2, 4, 7, 5, 6])
+    pairing = mx.pairings.given(np.array([3, 0, 1, 2, 4, 7, 5, 6]))
     mixer = partial(
         mx.saliencymix,
         saliency=SALIENCY,

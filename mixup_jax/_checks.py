@@ -347,6 +347,16 @@ def count(value: Any, name: str, advice: str) -> int:
     return int(value)
 
 
+def counts(values: Any, name: str, advice: str) -> tuple[int, ...]:
+    """Return numbers of things as a tuple, or raise ValueError if they are none."""
+    found = tuple(values) if isinstance(values, Sequence) else ()
+    if not found or not all(isinstance(n, int | np.integer) and n > 0 for n in found):
+        raise ValueError(
+            f"{name}: expected a number of cells on each axis; got {values!r}. {advice}"
+        )
+    return tuple(map(int, found))
+
+
 def shaped(
     value: ArrayLike, name: str, shapes: Sequence[tuple[int, ...]], advice: str
 ) -> None:

@@ -444,7 +444,7 @@ class _Across(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
-            return Gather().map(function, x, partner, w)
+            return Gather().bring(function, x, partner, w)
         rows = _gathered(x, self.axis_name)
         return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
 

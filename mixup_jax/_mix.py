@@ -22,12 +22,15 @@ from mixup_jax._region import (
     Untouched,
     field,
     region_and_lam,
+    region_of,
+    through,
 )
-from mixup_jax._types import Batch, Move, Pairing, Partners, Ratio
+from mixup_jax._types import Batch, Move, Pairing, Partners, Ratio, move_of
 
 Terms = tuple[tuple[Array, Any], ...]
 
 _SHARE = "It is the share of the own content."
+_PATCHES = "Count the patches along each axis: (14, 14)."
 _PLACE = "Partners count from 0, in the batch that they were drawn for."
 
 
@@ -124,6 +127,11 @@ class Mix:
         # While they are concrete, which under jit they are only as they were given.
         _checks.number(lam, "mix: lam", 0, 1, _SHARE)
         index = _checks.array(partner)
+        if not index.shape or not jnp.issubdtype(index.dtype, jnp.number):
+            raise TypeError(
+                "mix: partner: expected an array of integers, one for each example; "
+                f"got {_checks.describe(partner)}. {_PLACE}"
+            )
         _checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), _PLACE)
         weight = jnp.asarray(lam, jnp.float32)
         if not weight.shape:
@@ -196,7 +204,7 @@ class Mix:
         mix = self.drawn()
         if not self.mixes_targets:
             return self._of_batch("targets", tree)
-        sources, weights = mix._behind(), mix._label_weights()
+        sources, weights = mix.sources, mix._label_weights()
         return self._map("targets", mixed, tree)
 
     def partners(self, tree: Any) -> Any:
@@ -234,12 +242,12 @@ class Mix:
           [0.25 0.5 ] [7 3]
         """
         mix = self.drawn()
-        sources = mix._behind()
+        sources = mix.sources
         if like is None:
-            weights, through = mix._label_weights(), False
+            weights, dense = mix._label_weights(), False
         else:
             x = _checks.exact(self._of_batch("like", _checks.array(like)), "like")
-            weights, through = mix._weights_at(x), True
+            weights, dense = mix._weights_at(x), True
         shares, left = [], None
         for w in weights:
             shares.append(w if left is None else left * w)
@@ -247,11 +255,14 @@ class Mix:
         shares.append(left)
 
         def own(x: Array, _: str) -> Array:
+            for source in sources:
+                if dense and source.region.grid:
+                    source.region.grid.axes_of(x)  # refuses another size
             return x
 
         def behind(source: Source, x: Array, _: str) -> Array:
             taken = source.move.take(x, source.partner)
-            return _through(source.region, taken) if through else taken
+            return through(source.region, taken) if dense else taken
 
         fronts = [own, *(functools.partial(behind, source) for source in sources)]
         return tuple(
@@ -314,17 +325,14 @@ class Mix:
           Array([[[0. , 0.5],
                   [1. , 1. ]]], dtype=float32)
         """
-        cells = tuple(sizes)
         mix = self.drawn()
         first, batch = mix.sources[0], self.lam.shape[0]
         grid = first.region.grid
-        fits = grid is None or len(cells) == len(grid.sizes)
-        whole = all(isinstance(n, int | np.integer) and n > 0 for n in cells)
-        if not cells or not fits or not whole:
-            axes = "one or more" if grid is None else f"{len(grid.sizes)}"
+        cells = _checks.counts(sizes, "coverage: sizes", _PATCHES)
+        if grid is not None and len(cells) != len(grid.sizes):
             raise ValueError(
-                f"coverage: expected the number of cells on each spatial axis, {axes}; "
-                f"got {sizes}. Count the patches along each axis: (14, 14)."
+                "coverage: expected the number of cells on each spatial axis, "
+                f"{len(grid.sizes)}; got {cells}. {_PATCHES}"
             )
         positions = cells if grid is None else grid.sizes
         layout = (
@@ -378,7 +386,7 @@ class Mix:
                 seen = seen | (room & (w != 0) & front)
                 room = room & (w != 1)
                 front = source.move.take(mask, source.partner)
-                front = _through(source.region, front)
+                front = through(source.region, front)
             return seen | (room & front)
 
         return self._map("union", joined, masks)
@@ -425,15 +433,18 @@ class Mix:
                 "that came out of vmap or pmap under vmap or pmap."
             )
         sources = []
-        for source, weight, partner in zip(self.sources, weights, partners):
+        for k, source in enumerate(self.sources):
+            weight, partner = weights[k], partners[k]
+            region_of(source.region)
             if not jnp.issubdtype(partner.dtype, jnp.integer):
                 raise TypeError(
                     "mix: expected integer partners, indices of examples; got "
                     f"{_checks.describe(partner)}. Cast them with partner.astype(int)."
                 )
             # Other moves know the partners, and looking at values waits for the device.
-            if not source.move.structural and not source.move.crosses:
-                _checks.number(self.lam, "mix: lam", 0, 1, _SHARE)
+            if move_of(source.move).by_index and not source.move.crosses:
+                kept = source.lam if k else self.lam  # the inputs' may be above 1
+                _checks.number(kept, "mix: lam", 0, 1, _SHARE)
                 _checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
             index = jnp.asarray(partner, jnp.int32)
             weight = weight.astype(jnp.float32)
@@ -447,28 +458,19 @@ class Mix:
         hides = [k for k, each in enumerate(self.sources) if each.region.identity]
         return self.sources[: hides[0]] if hides else self.sources
 
-    def _behind(self) -> tuple[Source, ...]:
-        """Return the sources up to the first whose partners are the examples, if any.
-
-        The first is always among them.
-        """
-        first, *others = self.sources
-        alone = [k for k, each in enumerate(others) if each.move.stays]
-        return (first, *(others[: alone[0]] if alone else others))
-
     def _label_weights(self) -> list[Array]:
         """Return what each front keeps of the label."""
         lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
-        return list(alike(lam, *(source.lam for source in self._behind()[1:])))
+        return list(alike(lam, *(source.lam for source in self.sources[1:])))
 
     def _weights_at(self, x: Array) -> list[Array]:
         """Return what each front keeps of the positions of dense targets."""
-        first, *others = self._behind()
+        first, *others = self.sources
         own = first.region if self.mixes_targets else Untouched()
         regions = [own, *(source.region for source in others)]
         return [
             _as_float(field(region, source.lam, x))
-            for region, source in zip(regions, self._behind())
+            for region, source in zip(regions, self.sources)
         ]
 
     def _map(
@@ -502,12 +504,8 @@ def unmixed(key: Array, batch: Batch) -> Mix:
 
 
 def _link(w: Array, source: Source) -> Link:
-    view = source.region.view if source.region.windows else None
+    view = functools.partial(through, source.region) if source.region.windows else None
     return Link(w, source.move, source.partner, view)
-
-
-def _through(region: Region, rows: Array) -> Array:
-    return region.view(rows) if region.windows else rows
 
 
 def _as_float(w: Array) -> Array:

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ _NAN_CODE = 2.0**127 * (1 + 2.0**-12)
 class Stay(Move):
     """Identity: each example is its own partner."""
 
+    by_index: ClassVar[bool] = False
+
     def places(self) -> Sequence[int]:
         """Return ``[0]``."""
         return [0]
@@ -48,15 +50,13 @@ class Gather(Move):
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
-        # Partners count over the whole batch, and ``x`` may be one device's share.
-        index = jax.lax.rem(partner, jnp.int32(x.shape[0]))
         narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2
         if narrow and _together(x) == x.shape[0] <= _LARGEST_PRODUCT:
             rows = jax.lax.platform_dependent(
-                x, index, tpu=rows_by_product, default=_rows_by_index
+                x, partner, tpu=rows_by_product, default=_rows_by_index
             )
         else:
-            rows = _rows_by_index(x, index)
+            rows = _rows_by_index(x, partner)
         return function(w, x, rows)
 
 
@@ -65,6 +65,7 @@ class Flip(Move):
     """Each block of an even number of examples, in reverse order."""
 
     block: int
+    by_index: ClassVar[bool] = False
 
     def places(self) -> Sequence[int]:
         """Return the places of a block from the last to the first."""
@@ -73,7 +74,7 @@ class Flip(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not _splits(x, self.block):
-            return Gather().map(function, x, partner, w)
+            return Gather().bring(function, x, partner, w)
 
         def flipped(x: Array, w: Any) -> Array:
             def reverse(rows: Array) -> list[Array]:
@@ -95,6 +96,7 @@ class Roll(Move):
 
     block: int
     shift: int
+    by_index: ClassVar[bool] = False
 
     def places(self) -> Sequence[int]:
         """Return the places of a block, rolled."""
@@ -104,7 +106,7 @@ class Roll(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not _splits(x, self.block):
-            return Gather().map(function, x, partner, w)
+            return Gather().bring(function, x, partner, w)
         cut = self.block - self.shift
 
         def sliced(rows: Array) -> list[Array]:
@@ -128,6 +130,7 @@ class Swap(Move):
     """
 
     by: int
+    by_index: ClassVar[bool] = False
 
     def places(self) -> Sequence[int]:
         """Return the places of a block, each with these bits flipped."""
@@ -136,7 +139,7 @@ class Swap(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not _splits(x, len(self.places())):
-            return Gather().map(function, x, partner, w)
+            return Gather().bring(function, x, partner, w)
         return _in_one_view(function, x, [self.places()], w)
 
 
@@ -153,7 +156,7 @@ def brought(
     common multiple; otherwise each partner's rows are taken before.
     """
     if len(moves) == 1:
-        return moves[0].map(function, x, partners[0], w)
+        return moves[0].bring(function, x, partners[0], w)
     blocks = [places for move in moves if (places := move.places()) is not None]
     steps = sum(len(_steps(places)) for places in blocks)
     fits = len(blocks) == len(moves) and steps <= _MOST_SHIFTS

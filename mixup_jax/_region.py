@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _checks
-from mixup_jax._moves import alike, per_example
+from mixup_jax._moves import alike, laid_like, per_example
 from mixup_jax._types import Partners
 
 
@@ -256,15 +256,13 @@ class Chosen(Region):
 
     def view(self, rows: Array) -> Array:
         """Return the partners' content through the window of the chosen region."""
-        views = [
-            region.view(rows) if region.windows else rows for region in self.regions
-        ]
+        views = [through(region, rows) for region in self.regions]
         return self._selected(views, rows)
 
     def gain(self, w: Array) -> Array:
         """Return the gain of the chosen region."""
         gains = [
-            region.gain(w) if region.gains else jnp.ones_like(w)
+            laid_like(region.gain(w), w) if region.gains else jnp.ones_like(w)
             for region in self.regions
         ]
         return self._selected(gains, w)
@@ -311,8 +309,8 @@ def field(region: Region, lam: Array, x: Array) -> Array:
       TypeError: If their dtype is not what the facts of the region say.
       ValueError: If their shape does not broadcast with that of ``x``.
     """
-    w = region.weights(lam, x)
-    if w.dtype != (jnp.bool_ if region.pastes else jnp.float32):
+    w: Any = region.weights(lam, x)
+    if getattr(w, "dtype", None) != (jnp.bool_ if region.pastes else jnp.float32):
         kind = "bool weights from a region that pastes"
         if not region.pastes:
             kind = "float32 weights from a region that does not paste"
@@ -330,7 +328,35 @@ def field(region: Region, lam: Array, x: Array) -> Array:
             f"{type(region).__name__}. Give them as many axes, with 1 or the leaf's "
             "size in each."
         )
-    return w
+    return laid_like(w, x)
+
+
+def through(region: Region, rows: Array) -> Array:
+    """Return the partners' content as the region shows it.
+
+    Raises:
+      ValueError: If its window returns another dtype or shape.
+    """
+    if not region.windows:
+        return rows
+    seen = region.view(rows)
+    if (seen.dtype, seen.shape) != (rows.dtype, rows.shape):
+        raise ValueError(
+            f"region: expected a view like the rows, {_checks.describe(rows)}; got "
+            f"{_checks.describe(seen)} from {type(region).__name__}. A window shows "
+            "positions; it does not change their number or dtype."
+        )
+    return laid_like(seen, rows)
+
+
+def region_of(value: Any) -> Region:
+    """Return ``value``, or raise TypeError if it is not a region."""
+    if not isinstance(value, Region):
+        raise TypeError(
+            f"region: expected a subclass of mixup_jax.Region; got "
+            f"{_checks.describe(value)}. A function draws one: mixup_jax.compose."
+        )
+    return value
 
 
 def chosen(index: Array, regions: Sequence[Region]) -> Region:

@@ -31,6 +31,9 @@ class Move(abc.ABC):
     crosses: ClassVar[bool] = False
     """Whether partners are on other devices, of whose examples ``map`` sees none."""
 
+    by_index: ClassVar[bool] = True
+    """Whether ``map`` reads ``partner``."""
+
     @abc.abstractmethod
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, laid out over the mesh as ``x``.
@@ -41,7 +44,7 @@ class Move(abc.ABC):
         Args:
           function: of ``w`` and two arrays.
           x: ``[B, ...]``, any dtype but keys.
-          partner: int32 ``[B]``.
+          partner: int32 ``[B]``, each in [0, B).
           w: pytree of arrays ``[B, ...]``, handed on in the view of ``x``.
         """
 
@@ -53,12 +56,23 @@ class Move(abc.ABC):
         return None
 
     @final
+    def bring(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
+        """Return ``map(function, x, partner, w)``, wherever partners are counted.
+
+        Those of ``per_device`` count over the batches of all devices, and ``x`` may be
+        one device's.
+        """
+        if self.by_index and not self.crosses:
+            partner = jax.lax.rem(partner, jax.numpy.int32(x.shape[0]))
+        return self.map(function, x, partner, w)
+
+    @final
     def take(self, x: Array, partner: Array) -> Array:
         """Return ``x[partner]``, of any dtype, keys included."""
         if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
             words = self.take(jax.random.key_data(x), partner)
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
-        return self.map(lambda w, x, partner_x: partner_x, x, partner, x)
+        return self.bring(lambda w, x, partner_x: partner_x, x, partner, x)
 
     @property
     @final
@@ -87,6 +101,17 @@ class Move(abc.ABC):
         """Whether partners lie within shares of so many examples, alike in each."""
         places = self.places()
         return places is not None and share % len(places) == 0
+
+
+def move_of(value: Any) -> Move:
+    """Return ``value``, or raise TypeError if it is not a move."""
+    if not isinstance(value, Move):
+        raise TypeError(
+            f"move: expected a subclass of mixup_jax.Move; got "
+            f"{_checks.describe(value)}. Take that of what a pairing draws: "
+            "pairing(key, batch).move."
+        )
+    return value
 
 
 @jax.tree_util.register_dataclass

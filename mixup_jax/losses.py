@@ -265,6 +265,8 @@ def by_attention(
     advice = "Give the weights that the model attends with."
     _checks.floating(attention, "attention", "to weigh patches by", advice)
     given = jnp.asarray(attention)
+    advice = "Count the patches along each axis: (14, 14)."
+    sizes = _checks.counts(sizes, "by_attention: sizes", advice)
     batch, patches = mix.lam.shape[0], math.prod(sizes)
     if given.ndim not in (2, 3) or (given.shape[0], given.shape[-1]) != (
         batch,
@@ -272,7 +274,7 @@ def by_attention(
     ):
         raise ValueError(
             f"attention: expected shape [{batch}, {patches}] or [{batch}, heads, "
-            f"{patches}], for patches {tuple(sizes)}; got {_checks.describe(given)}. "
+            f"{patches}], for patches {sizes}; got {_checks.describe(given)}. "
             "Drop the class token's own place, and take one block."
         )
     a = widened(given)

@@ -491,6 +491,13 @@ def assert_chosen(choice: Any, index: np.ndarray, each: Any) -> None:
 MIXERS |= {"erm": mx.erm, "mixup": mx.mixup, "cutmix": mx.cutmix}
 PASTE["cutmix"] = mx.cutmix
 slow = pytest.mark.slow
+
+
+def some(names: Any, *often: str) -> list[Any]:
+    """Return the parameters of a test, all but a few of which are slow."""
+    return [n if n in often else pytest.param(n, marks=slow) for n in names]
+
+
 CHOICES = [
     ("erm", *BLEND),
     pytest.param(("gathered", "by fours"), marks=slow),
@@ -498,7 +505,7 @@ CHOICES = [
     *(pytest.param((name, "mixup"), marks=slow) for name in BLEND),
     *(pytest.param(("erm", name), marks=slow) for name in HALVES),
     pytest.param(("fainter", *BLEND), marks=slow),
-    ("fainter", "of ring"),
+    pytest.param(("fainter", "of ring"), marks=slow),
 ]
 
 
@@ -511,10 +518,7 @@ def test_an_example_is_mixed_as_its_own_mixer_would(names):
     assert_chosen(run(choice, KEY, batch), index, [alone(name) for name in names])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n in ("masked", "of ring") else pytest.param(n, marks=slow) for n in MIXERS],
-)
+@pytest.mark.parametrize("name", some(MIXERS, "masked"))
 def test_who_is_left_out_is_not_mixed(name):
     index = np.arange(SIZE) % 3 // 2
     some = mx.with_probability(0.5, MIXERS[name], by=by_index(index, 2))
@@ -551,7 +555,7 @@ def assert_same(got: Any, want: Any) -> None:
         np.testing.assert_array_equal(one.partner, other.partner)
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", some(MIXERS, "masked", "of ring", "fainter"))
 def test_the_whole_batch(name):
     got = on_shares(
         mx.whole_batch(MIXERS[name], "data"), handed_on(KEY), batch_for(name)
@@ -569,8 +573,11 @@ INDEX_OF_ALL = pytest.mark.xfail(
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=INDEX_OF_ALL) if n in ("masked", "gathered") else n
-        for n in HALVES
+        "faded",
+        pytest.param("masked", marks=INDEX_OF_ALL),
+        pytest.param("gathered", marks=[INDEX_OF_ALL, slow]),
+        *(pytest.param(n, marks=slow) for n in ("mirrored", "between", "by fours")),
+        pytest.param("of ring", marks=slow),
     ],
 )
 def test_each_device_by_itself(name):
@@ -599,11 +606,8 @@ def on_mesh(mixer: mx.Mixer, key: Any, batch: Any, kind: str) -> Any:
     return got, coverage.sharding.is_equivalent_to(spec, coverage.ndim)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "name",
-    [n if n in HALVES else pytest.param(n, marks=slow) for n in MIXERS],
-)
+@pytest.mark.parametrize("kind", some(KINDS, "explicit"))
+@pytest.mark.parametrize("name", some(MIXERS, "masked", "of ring", "gathered"))
 def test_on_a_mesh_as_on_one_device(name, kind):
     got, _ = on_mesh(MIXERS[name], handed_on(KEY), batch_for(name), kind)
     assert_same(got, alone(name))
@@ -615,7 +619,13 @@ OF_CHOICES = pytest.mark.xfail(
 )
 
 
-@pytest.mark.parametrize("kind", ["auto", pytest.param("explicit", marks=OF_CHOICES)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("auto", marks=slow),
+        pytest.param("explicit", marks=OF_CHOICES),
+    ],
+)
 def test_a_choice_on_a_mesh(kind):
     names = ["erm", *BLEND, "mirrored"]
     index = np.random.default_rng(0).permutation(np.arange(SIZE) % len(names))
@@ -634,9 +644,9 @@ LAID_OUT = pytest.mark.xfail(
 @pytest.mark.parametrize(
     "name",
     [
-        "faded",
+        pytest.param("faded", marks=slow),
         pytest.param("mirrored", marks=LAID_OUT),
-        pytest.param("between", marks=LAID_OUT),
+        pytest.param("between", marks=[LAID_OUT, slow]),
     ],
 )
 def test_coverage_is_laid_out_as_asked(name):
@@ -665,7 +675,7 @@ def test_mixers_are_pickled():
     close(again.inputs(FLOATS[0]), mix.inputs(FLOATS[0]))
 
 
-@pytest.mark.parametrize("name", [n for n in HALVES if n not in ("masked", "cutmix")])
+@pytest.mark.parametrize("name", some(("mirrored", *BLEND), "mirrored", "of ring"))
 def test_one_draw_for_the_batch(name):
     mixed, mix, _ = run(
         mx.once_per_batch(MIXERS[name]), handed_on(KEY), batch_for(name)

@@ -31,9 +31,10 @@ WEIGHTS[:, 0, 0], WEIGHTS[:, 1, 2] = 0, 1
 FADE = mx.regions.Field(jnp.asarray(WEIGHTS), GRID)
 # The left half of the partner, in the lower half of the own place.
 CORNERS = ([2, 0], [4, 4], [0, 0], [4, 2])
-WINDOW = mx.regions.Window(
-    *(jnp.tile(jnp.asarray([c], jnp.int32), (SIZE, 1)) for c in CORNERS), GRID
+CORNER, STOPS, ZERO, SHOWN = (
+    jnp.tile(jnp.asarray([corner], jnp.int32), (SIZE, 1)) for corner in CORNERS
 )
+WINDOW = mx.regions.Window(CORNER, STOPS, ZERO, SHOWN, GRID)
 pairs = mx.Mix.from_pairs
 
 
@@ -127,7 +128,9 @@ CASES: dict[str, Any] = {
 }
 
 
-def seen(index: np.ndarray, window: Any, x: np.ndarray) -> np.ndarray:
+def seen(show: Any, x: np.ndarray) -> np.ndarray:
+    """Return what a source has, through its window if there is one."""
+    index, window = show
     return x[index] if window is None else window(x[index])
 
 
@@ -135,7 +138,7 @@ def seen(index: np.ndarray, window: Any, x: np.ndarray) -> np.ndarray:
 def test_label_maps_are_mixed_place_by_place(case):
     mix, weights, shows = CASES[case]
     hot = np.eye(CLASSES, dtype=np.float32)[MAPS]
-    fronts = [hot, *(seen(*show, hot) for show in shows)]
+    fronts = [hot, *(seen(show, hot) for show in shows)]
     ws = [w[..., None] for w in weights]
     want = painter.painted(fronts, ws)
     terms = mix.terms(MAPS, like=MAPS)
@@ -145,7 +148,7 @@ def test_label_maps_are_mixed_place_by_place(case):
     )
     np.testing.assert_allclose(got, want, atol=1e-6)
     for (share, ids), worth, front in zip(
-        terms, painter.shares(weights), [MAPS, *(seen(*show, MAPS) for show in shows)]
+        terms, painter.shares(weights), [MAPS, *(seen(show, MAPS) for show in shows)]
     ):
         assert share.dtype == jnp.float32
         np.testing.assert_allclose(
@@ -154,7 +157,7 @@ def test_label_maps_are_mixed_place_by_place(case):
         visible = worth > 0  # a window shows anything outside
         np.testing.assert_array_equal(np.asarray(ids)[visible], front[visible])
     # And so are the inputs.
-    own = [X, *(seen(*show, X) for show in shows)]
+    own = [X, *(seen(show, X) for show in shows)]
     painter.assert_painted(mix.inputs(X), own, ws)
 
 
@@ -180,7 +183,7 @@ def test_a_union_holds_what_is_seen(case):
     mix, weights, shows = CASES[case]
     masks = RNG.integers(0, 3, (SIZE, SIDE, SIDE)) == 0
     want = np.zeros(masks.shape, bool)
-    fronts = [masks, *(seen(*show, masks) for show in shows)]
+    fronts = [masks, *(seen(show, masks) for show in shows)]
     for share, front in zip(painter.shares(weights), fronts):
         want |= (share > 0) & front
     np.testing.assert_array_equal(mix.union(masks), want)
@@ -225,11 +228,12 @@ def test_a_mix_of_pairs_takes_numbers_of_any_kind(lam, dtype):
     np.testing.assert_array_equal(raw.inputs(X), mix.inputs(X))
 
 
+WORD: Any = "a"
 NO_WORDS = pytest.mark.xfail(strict=True, reason="Python's words, or those of others")
 REFUSED: dict[str, Any] = {
     "above 1": (lambda: pairs(1.5, FIRST), ValueError, r"lam: expected.*\[0, 1\]"),
     "nan": (lambda: pairs(np.nan, FIRST), ValueError, r"lam: expected.*got nan"),
-    "words": (lambda: pairs("a", FIRST), TypeError, "lam: expected a real number"),
+    "words": (lambda: pairs(WORD, FIRST), TypeError, "lam: expected a real number"),
     "three lams": (lambda: pairs(LAM[:3], FIRST), ValueError, r"expected lam \[B\]"),
     "a column": (lambda: pairs(LAM[:, None], FIRST), ValueError, r"expected lam \[B\]"),
     "partner 4": (
@@ -368,7 +372,7 @@ def test_labels_of_another_weight():
     mix = pairs(LAM, FIRST, region=BOX)
     soft = np.eye(CLASSES, dtype=np.float32)[LABELS]
     other = mix.with_label_weight(0.2)
-    np.testing.assert_array_equal(other.lam, np.float32([0.2, 1, 0.2, 0.2]))
+    np.testing.assert_array_equal(other.lam, np.array([0.2, 1, 0.2, 0.2], np.float32))
     np.testing.assert_array_equal(other.inputs(X), mix.inputs(X))
     np.testing.assert_array_equal(other.coverage((2, 2)), mix.coverage((2, 2)))
     fronts = [soft, soft[FIRST]]

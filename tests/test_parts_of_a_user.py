@@ -591,6 +591,32 @@ def test_each_device_by_itself(name):
         assert (source.partner != places).any()
 
 
+@dataclasses.dataclass(frozen=True)
+class Paired(mx.Move):
+    """Neighbours, whose places are known and whose rows are picked by index."""
+
+    def places(self):
+        return [1, 0]
+
+    def map(self, function, x, partner, w):
+        return function(w, x, x[partner])
+
+
+@INDEX_OF_ALL
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+def test_a_move_with_places_may_read_partners(place):
+    def pairing(key, batch):
+        size = len(batch[0])
+        return mx.Partners(jnp.asarray(turned_index(size, 2)), Paired())
+
+    mixer = mixing("paired", pairing=pairing)
+    mapped = jax.vmap(place(mixer, "data"), in_axes=(None, 0), axis_name="data")
+    x = np.arange(1, 9, dtype=np.float32)
+    (mixed, _), mix = mapped(KEY, (x.reshape(2, 4), None))
+    got, lam = np.reshape(mixed, -1), np.reshape(mix.lam, -1)
+    painter.assert_painted(got, [x, x[turned_index(8, 2)]], [lam])
+
+
 def on_mesh(mixer: mx.Mixer, key: Any, batch: Any, kind: str) -> Any:
     """Return what a mixer makes of a batch that a mesh divides, laid out alike."""
     mesh = jax.make_mesh(

@@ -127,7 +127,7 @@ class Mix:
         # While they are concrete, which under jit they are only as they were given.
         _checks.number(lam, "mix: lam", 0, 1, _SHARE)
         index = _checks.array(partner)
-        if not index.shape or not jnp.issubdtype(index.dtype, jnp.number):
+        if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
             raise TypeError(
                 "mix: partner: expected an array of integers, one for each example; "
                 f"got {_checks.describe(partner)}. {_PLACE}"
@@ -415,7 +415,8 @@ class Mix:
 
         Raises as applying the mix does.
         """
-        if not isinstance(self.sources, tuple) or not self.sources:
+        sources = self.sources if isinstance(self.sources, tuple) else ()
+        if not sources or not all(isinstance(each, Source) for each in sources):
             raise ValueError(
                 "mix: expected a tuple of sources; got "
                 f"{_checks.describe(self.sources)}. Make a mix of pairs with "
@@ -432,8 +433,8 @@ class Mix:
                 f"mix: expected lam [B] and partner [B]; got shapes {got}. Apply a mix "
                 "that came out of vmap or pmap under vmap or pmap."
             )
-        sources = []
-        for k, source in enumerate(self.sources):
+        found = []
+        for k, source in enumerate(sources):
             weight, partner = weights[k], partners[k]
             region_of(source.region)
             if not jnp.issubdtype(partner.dtype, jnp.integer):
@@ -448,9 +449,9 @@ class Mix:
                 _checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
             index = jnp.asarray(partner, jnp.int32)
             weight = weight.astype(jnp.float32)
-            sources.append(dataclasses.replace(source, partner=index, lam=weight))
+            found.append(dataclasses.replace(source, partner=index, lam=weight))
         return dataclasses.replace(
-            self, lam=lam.astype(jnp.float32), sources=tuple(sources)
+            self, lam=lam.astype(jnp.float32), sources=tuple(found)
         )
 
     def _seen(self) -> tuple[Source, ...]:

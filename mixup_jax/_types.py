@@ -150,9 +150,11 @@ class Partners:
         advice = "Bring what the examples of the batch have."
         _checks.sized(tree, self.index.shape[0], "partners.bring", advice)
 
+        index = jax.numpy.asarray(self.index, jax.numpy.int32)
+
         def brought(path: Any, leaf: Any) -> Array:
             where = "partners.bring" + jax.tree_util.keystr(path)
-            return self.move.take(_checks.exact(leaf, where), self.index)
+            return self.move.take(_checks.exact(leaf, where), index)
 
         return jax.tree.map_with_path(brought, tree)
 

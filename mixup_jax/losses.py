@@ -285,6 +285,8 @@ def by_attention(
     attended = jnp.sum(a * own, axis=1) / _or_one(total)
     lam = jnp.asarray(mix.lam, jnp.float32)
     combined = combine(lam, attended.astype(jnp.float32))
+    advice = "Return the weight of the own label of each example."
+    _checks.shaped(combined, "combine", [lam.shape], advice)
     return mix.with_label_weight(jnp.where(total > 0, combined, lam))
 
 

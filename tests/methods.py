@@ -238,7 +238,6 @@ MANIFOLD = Method(
     corrected=False,
 )
 FMIX = Method(lambda a: partial(mx.fmix, alpha=a), oracle.field, pastes=True)
-# Of one share, whatever the alpha of those beside it.
 AWAY, NEAR = (
     fixed(
         partial(mx.extrapolate, by=by, pairing=mx.pairings.neighbour),
@@ -318,7 +317,7 @@ METHODS: dict[str, Method] = {
     "extrapolate": NEAR,
     # one of several
     "choose": chosen([MIXUP, CUTMIX], [0.5, 0.5]),
-    "choose-per-batch": chosen([MIXUP, CUTMIX], [0.5, 0.5], PER_BATCH),
+    "choose-per-batch": chosen([MIXUP, CUTMIX], [0.3, 0.7], PER_BATCH),
     "choose-per-pair": chosen([MIXUP, CUTMIX], [0.5, 0.5], PER_PAIR, even=True),
     "choose-erm": chosen([ERM, MIXUP, CUTMIX], [0.2, 0.4, 0.4]),
     "choose-two-pairings": chosen(
@@ -362,13 +361,14 @@ METHODS: dict[str, Method] = {
 KINDS = [
     "erm",
     "mixup",
-    "mixup-beta",
     "mixup-per-pair",
     "mixup-roll",
     "mixup-permutation",
     "mixup-given",
     "mixup-same-class",
+    "dirichlet",
     "cutmix",
+    "resizemix",
     "fmix",
     "manifold",
     "extrapolate",

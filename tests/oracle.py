@@ -160,14 +160,14 @@ def blend(mix: Any, *_: Any) -> Expected:
 def extrapolation(by: Any) -> Callable[..., Expected]:
     """``x + by (x - x[partner])``, and the own label (DeVries & Taylor)."""
 
-    def expected(mix: Any, *_: Any) -> Expected:
+    def moved_away(mix: Any, *_: Any) -> Expected:
         return _paired(
             mix,
             lambda x: 1 + column(np.broadcast_to(by, len(x)), x),
             labels=np.ones(len(mix.partner)),
         )
 
-    return expected
+    return moved_away
 
 
 def box(mix: Any, *_: Any) -> Expected:

@@ -147,17 +147,7 @@ def places_alone(name: str, kind: tuple[bool, bool]) -> tuple[np.ndarray, np.nda
     return places_of(alone(name, kind)[1])
 
 
-def assert_places_chosen(mix: Any, each: Any, index: Any) -> None:
-    """Assert that row i covers and shows what mixer ``index[i]`` does."""
-    rows = np.arange(len(index))
-    got = places_of(mix)
-    covers, shows = (np.stack(found)[index, rows] for found in zip(*each))
-    # The mean of one weight over a cell is rounded, of one that is everywhere is not.
-    np.testing.assert_allclose(got[0], covers, rtol=1e-6, atol=1e-7)
-    np.testing.assert_array_equal(got[1], shows)
-
-
-def assert_law(first, second, places=True):
+def assert_law(first, second):
     """Assert it of a choice that the test makes."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
@@ -165,9 +155,19 @@ def assert_law(first, second, places=True):
     each = [alone(name, kind) for name in names]
     assert_chosen(got, each, names, INDEX, oracle.assert_equal)
     assert_terms_chosen(got[1], [mix for _, mix in each], INDEX)
-    if places:
-        each = [places_alone(name, kind) for name in names]
-        assert_places_chosen(got[1], each, INDEX)
+
+
+def assert_places(first, second):
+    """Assert that row i covers and shows what the mixer chosen for it does."""
+    names, kind = (first, second), shared_batch(first, second)
+    mixers, rows = [ROWS[name].mixer for name in names], np.arange(SIZE)
+    _, mix = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch_for(*kind))
+    each = [places_alone(name, kind) for name in names]
+    covers, shows = (np.stack(found)[INDEX, rows] for found in zip(*each))
+    got = places_of(mix)
+    # The mean of one weight over a cell is rounded, of one that is everywhere is not.
+    np.testing.assert_allclose(got[0], covers, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(got[1], shows)
 
 
 def assert_certainty(first, second):
@@ -218,6 +218,11 @@ def test_each_example_is_what_its_mixer_makes_of_it(first, second):
 
 
 @pytest.mark.parametrize(("first", "second"), RING)
+def test_each_example_covers_and_shows_what_its_mixer_does(first, second):
+    assert_places(first, second)
+
+
+@pytest.mark.parametrize(("first", "second"), RING)
 def test_nobody_else_is_chosen_with_certainty(first, second):
     assert_certainty(first, second)
 
@@ -228,7 +233,9 @@ def test_traced_and_compiled(first, second):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", [assert_law, assert_certainty, assert_compiled])
+@pytest.mark.parametrize(
+    "law", [assert_law, assert_places, assert_certainty, assert_compiled]
+)
 @pytest.mark.parametrize("first", ROWS)
 def test_with_every_other_row(first, law):
     for second in ROWS:

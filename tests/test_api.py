@@ -328,7 +328,7 @@ def looks_into(source: str, defined: set[str]) -> list[str]:
     }
 
     def is_class(node):
-        name = getattr(node, "attr", None) or getattr(node, "id", None)
+        name = getattr(node, "attr", "") or getattr(node, "id", "")
         name = named.get(name, name)
         return name in ASKED and name not in defined
 

@@ -361,8 +361,9 @@ def test_nan_and_infinity_stop_along_the_whole_chain(bad):
     for first in range(0, len(lams), 8):
         drawn = np.ones((8, 3), np.float32)
         drawn[: len(lams) - first] = lams[first : first + 8]
-        sources = [mx.Source(p, lam) for p, lam in zip(partners, drawn.T)]
-        mix: Any = mx.Mix(drawn[:, 0], tuple(sources))
+        arrays = [map(jnp.asarray, pair) for pair in zip(partners, drawn.T)]
+        sources = tuple(mx.Source(partner, lam) for partner, lam in arrays)
+        mix = mx.Mix(sources[0].lam, sources)
         terms = oracle.broken_stick(mix).inputs
         for dtype in (jnp.float32, jnp.bfloat16):
             for poisoned in range(8):

@@ -297,11 +297,8 @@ def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
         return mixed(*args)
 
     monkeypatch.setattr(_blend, "mixed", counted)
-    batch = (
-        {"a": np.ones((4, 5, 5, 1), np.float32), "b": np.ones((4, 5, 5))},
-        np.eye(4),
-    )
-    batch = jax.tree.map(lambda x: x.astype(np.float32), batch)
+    inputs, targets = batch_for(False, False)
+    batch = ({"a": inputs["x"], "b": inputs["x"][..., 0]}, targets["label"])
     mixers = [mx.mixup, mx.cutmix, mx.fmix, partial(mx.mixup, alpha=0.2), mx.erm]
     mx.choose(mixers, [0.2] * 5)(KEY, batch)
     assert len(passes) == 3

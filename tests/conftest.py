@@ -57,7 +57,7 @@ ONE_IN = {
     "test_a_uniform_of_0_has_a_gradient": 4,
     "test_a_weight_that_is_not_a_number_makes_a_class_of_its_own": 2,
     "test_an_ignored_label_reaches_no_gradient": 2,
-    "test_any_batch_size": 6,
+    "test_any_batch_size": 9,
     "test_asymmetric_beta": 6,
     "test_auto_and_explicit_meshes_of_any_size_agree": 2,
     "test_batch_statistics_and_a_dropout_key_have_a_place": 2,

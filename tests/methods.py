@@ -4,15 +4,17 @@ A new method is a new row here, and a test file of its own for what it alone pro
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import mixup_jax as mx
+from tests import oracle
+from tests.oracle import Expected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Method:
 
     Attributes:
       of: returns the mixer for an ``alpha``, which may be traced.
+      expected: returns, for what this mixer alone drew, the key and the batch, what
+        should become of the batch; written from the paper.
       default: the alpha of `mixer`; None where the method has none.
       pastes: moves whole positions, so that inputs may have any dtype.
       corrected: ``lam`` is the mean of the weight field.
@@ -31,6 +35,7 @@ class Method:
     """
 
     of: Callable[[Any], mx.Mixer]
+    expected: Callable[[Any, jax.Array, Any], Expected] = oracle.blend
     default: float | None = 1.0
     pastes: bool = False
     corrected: bool = True
@@ -44,17 +49,27 @@ class Method:
         return self.of(self.default)
 
 
-def fixed(mixer: mx.Mixer, **facts: bool) -> Method:
+def fixed(mixer: mx.Mixer, expected: Any = oracle.blend, **facts: bool) -> Method:
     """Return the row of a mixer that has no alpha."""
-    return Method(lambda alpha: mixer, default=None, **facts)
+    return Method(lambda alpha: mixer, expected, default=None, **facts)
 
 
 def mixup(**options: Any) -> Callable[[Any], mx.Mixer]:
     return lambda alpha: partial(mx.mixup, alpha=alpha, **options)
 
 
-def cutmix(**options: Any) -> Callable[[Any], mx.Mixer]:
-    return lambda alpha: partial(mx.cutmix, alpha=alpha, **options)
+def cutmix(region: Any = None, corrected: bool = True, **options: Any) -> Method:
+    """Return a row of boxes."""
+    if region is not None:
+        options["region"] = region
+    deranged = options.get("pairing") is not mx.pairings.permutation
+    return Method(
+        lambda alpha: partial(mx.cutmix, alpha=alpha, **options),
+        oracle.box,
+        pastes=True,
+        corrected=corrected,
+        deranged=deranged,
+    )
 
 
 def ratio(of: Callable[[Any], mx.Ratio]) -> Callable[[Any], mx.Mixer]:
@@ -76,12 +91,166 @@ def constant_each(key, batch):
     return mx.draw_of(partial(mx.mixup, ratio=mx.ratios.constant(lam)))(key, batch)
 
 
-PER_BATCH = mx.ratios.per_batch(mx.ratios.uniform())
-PER_PAIR = mx.ratios.per_pair(mx.ratios.uniform())
+def around_the_peak(alpha: Any) -> mx.Mixer:
+    """Return SaliencyMix of the mean magnitude of an image: a draw of a user's."""
+
+    @mx.mixer
+    def saliencymix(key, batch):
+        saliency = jnp.mean(jnp.abs(image_of(batch)), axis=-1)
+        mixer = partial(mx.saliencymix, alpha=alpha, saliency=saliency)
+        return mx.draw_of(mixer)(key, batch)
+
+    return saliencymix
+
+
+def image_of(batch: Any) -> Any:
+    """Return the images of either of the batches that methods are tested on."""
+    inputs, _ = batch
+    return inputs["x"] if isinstance(inputs, dict) else inputs
+
+
+def salient(mix: Any, key: jax.Array, batch: Any) -> Expected:
+    """A box that holds the partner's peak, wherever there is a box (SaliencyMix)."""
+    theirs = np.abs(np.asarray(image_of(batch)))[np.asarray(mix.partner)].mean(axis=-1)
+    start, stop = np.asarray(mix.region.start), np.asarray(mix.region.stop)
+    for i, saliency in enumerate(theirs):
+        if np.isfinite(saliency).all() and (start[i] < stop[i]).all():
+            peak = np.unravel_index(saliency.argmax(), saliency.shape)
+            assert ((start[i] <= peak) & (peak < stop[i])).all()
+    return oracle.box(mix, key, batch)
+
+
+# Chance that the test knows
+
+
+def spread(size: int) -> np.ndarray:
+    """Return numbers in [0, 1), far from those beside them."""
+    return (0.31 + 0.618 * np.arange(size)) % 1
+
+
+def decided(key: jax.Array, partners: mx.Partners) -> jax.Array:
+    """Return ``spread`` in place of uniform numbers."""
+    del key
+    return jnp.asarray(spread(partners.index.shape[0]), jnp.float32)
+
+
+class By(NamedTuple):
+    """What decides among mixers, for the library and in NumPy."""
+
+    ratio: mx.Ratio
+    of: Callable[[np.ndarray], np.ndarray]
+
+
+EACH = By(decided, lambda u: u)
+PER_BATCH = By(mx.ratios.per_batch(decided), lambda u: np.full_like(u, u[0]))
+# Of neighbours, the first of the two.
+PER_PAIR = By(mx.ratios.per_pair(decided), lambda u: u[np.arange(len(u)) // 2 * 2])
+
+
+def handed_on(key: jax.Array) -> jax.Array:
+    """Return the key that ``choose`` hands on to each mixer, which is one for all."""
+    seen = []
+
+    def spy(key, batch):
+        seen.append(key)
+        return mx.erm(key, batch)
+
+    mx.choose([spy, spy], [0.5, 0.5])(key, (np.zeros((2, 1), np.float32), None))
+    assert seen[0] == seen[1]
+    return seen[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Of each example what the row chosen for it makes of it alone.
+
+    Attributes:
+      parts: the rows.
+      probs: their probabilities.
+      by: what decides.
+    """
+
+    parts: tuple[Method, ...]
+    probs: tuple[float, ...]
+    by: By
+
+    def __call__(self, mix: Any, key: jax.Array, batch: Any) -> Expected:
+        del mix  # which is merged
+        key = handed_on(key)
+        size = len(jax.tree.leaves(batch)[0])
+        return oracle.picked(
+            self.index(size), [expected_alone(part, key, batch) for part in self.parts]
+        )
+
+    def index(self, size: int) -> np.ndarray:
+        """Return the number of the row that each example gets."""
+        below = np.cumsum(self.probs)[:-1]
+        return (self.by.of(spread(size))[:, None] >= below).sum(axis=1)
+
+
+def expected_alone(method: Method, key: jax.Array, batch: Any) -> Expected:
+    """Return what a method should make of a batch, of which it draws once more."""
+    nested = isinstance(method.expected, Choice)
+    mix = None if nested else mx.draw_of(method.mixer)(key, batch)
+    return method.expected(mix, key, batch)
+
+
+def chosen(
+    parts: Sequence[Method],
+    probs: Sequence[float],
+    by: By = EACH,
+    around: Callable[..., mx.Mixer] = mx.choose,
+    **facts: bool,
+) -> Method:
+    """Return the row of a choice among other rows."""
+    alphas = [part.default is not None for part in parts]
+    same = {
+        fact: all(getattr(part, fact) for part in parts)
+        for fact in ("pastes", "corrected", "deranged")
+    }
+
+    def of(alpha: Any) -> mx.Mixer:
+        mixers = [part.of(alpha) for part in parts]
+        return around(mixers, probs, by=by.ratio)
+
+    return Method(
+        of,
+        Choice(tuple(parts), tuple(probs), by),
+        default=1.0 if any(alphas) else None,
+        **(same | facts),
+    )
+
+
+def some(p: float, part: Method, by: By = EACH) -> Method:
+    """Return the row of a method that mixes each example with probability ``p``."""
+
+    def with_probability(mixers, probs, by):
+        return mx.with_probability(probs[0], mixers[0], by=by)
+
+    return chosen([part, ERM], [p, 1 - p], by, with_probability)
+
+
+ERM = fixed(mx.erm, oracle.untouched, pastes=True, deranged=False)
+MIXUP, CUTMIX = Method(mixup()), cutmix()
+MANIFOLD = Method(
+    lambda a: partial(mx.manifold, alpha=a, layers=(0, 1)),
+    oracle.layer,
+    corrected=False,
+)
+FMIX = Method(lambda a: partial(mx.fmix, alpha=a), oracle.field, pastes=True)
+AWAY, NEAR = (
+    fixed(
+        partial(mx.extrapolate, by=by, pairing=mx.pairings.neighbour),
+        oracle.extrapolation(by),
+        corrected=False,
+        keeps_labels=True,
+    )
+    for by in (0.5, 0.25)
+)
 
 METHODS: dict[str, Method] = {
-    "erm": fixed(mx.erm, pastes=True, deranged=False),
-    "mixup": Method(mixup()),
+    "erm": ERM,
+    "mixup": MIXUP,
     # how much
     "mixup-beta": Method(ratio(lambda a: mx.ratios.beta(a, 2 * a))),
     "mixup-uniform": fixed(partial(mx.mixup, ratio=mx.ratios.uniform())),
@@ -122,145 +291,60 @@ METHODS: dict[str, Method] = {
         deranged=False,
         classes=True,
     ),
+    # with several
+    "dirichlet": Method(lambda a: partial(mx.dirichlet, alpha=a), oracle.broken_stick),
+    "dirichlet-3": Method(
+        lambda a: partial(mx.dirichlet, alpha=a, partners=3), oracle.broken_stick
+    ),
     # where
-    "cutmix": Method(cutmix(), pastes=True),
+    "cutmix": CUTMIX,
     "cutmix-one-box": Method(
-        lambda a: mx.once_per_batch(partial(mx.cutmix, alpha=a)), pastes=True
-    ),
-    "cutmix-as-drawn": Method(
-        cutmix(region=partial(mx.regions.box, share=mx.regions.as_drawn)),
+        lambda a: mx.once_per_batch(partial(mx.cutmix, alpha=a)),
+        oracle.box,
         pastes=True,
-        corrected=False,
     ),
-    "cutmix-sizes": Method(
-        cutmix(region=partial(mx.regions.box, min_size=0.3, max_size=0.8)), pastes=True
+    "cutmix-as-drawn": cutmix(
+        partial(mx.regions.box, share=mx.regions.as_drawn), corrected=False
     ),
-    "cutmix-roll": Method(cutmix(pairing=mx.pairings.roll), pastes=True),
-    "cutmix-permutation": Method(
-        cutmix(pairing=mx.pairings.permutation), pastes=True, deranged=False
-    ),
-    "manifold": Method(
-        lambda a: partial(mx.manifold, alpha=a, layers=(0, 1)), corrected=False
-    ),
-    "extrapolate": fixed(
-        partial(mx.extrapolate, by=0.25, pairing=mx.pairings.neighbour),
-        corrected=False,
-        keeps_labels=True,
-    ),
-    "fmix": Method(lambda a: partial(mx.fmix, alpha=a), pastes=True),
+    "cutmix-sizes": cutmix(partial(mx.regions.box, min_size=0.3, max_size=0.8)),
+    "cutmix-roll": cutmix(pairing=mx.pairings.roll),
+    "cutmix-permutation": cutmix(pairing=mx.pairings.permutation),
+    "saliencymix": Method(around_the_peak, salient, pastes=True),
+    "resizemix": fixed(mx.resizemix, oracle.window, pastes=True),
+    "smoothmix": fixed(mx.smoothmix, oracle.bell),
+    "fmix": FMIX,
+    "manifold": MANIFOLD,
+    "extrapolate": NEAR,
     # one of several
-    "choose": Method(
-        lambda a: mx.choose(
-            [partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)], [0.5, 0.5]
-        )
+    "choose": chosen([MIXUP, CUTMIX], [0.5, 0.5]),
+    "choose-per-batch": chosen([MIXUP, CUTMIX], [0.3, 0.7], PER_BATCH),
+    "choose-per-pair": chosen([MIXUP, CUTMIX], [0.5, 0.5], PER_PAIR, even=True),
+    "choose-erm": chosen([ERM, MIXUP, CUTMIX], [0.2, 0.4, 0.4]),
+    "choose-two-pairings": chosen(
+        [
+            Method(mixup(pairing=mx.pairings.derangement)),
+            cutmix(pairing=mx.pairings.roll),
+        ],
+        [0.5, 0.5],
     ),
-    "choose-per-batch": Method(
-        lambda a: mx.choose(
-            [partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)],
-            [0.5, 0.5],
-            by=PER_BATCH,
-        )
+    "choose-two-boxes": chosen(
+        [CUTMIX, cutmix(pairing=mx.pairings.reverse)], [0.5, 0.5]
     ),
-    "choose-per-pair": Method(
-        lambda a: mx.choose(
-            [partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)],
-            [0.5, 0.5],
-            by=PER_PAIR,
-        ),
-        even=True,
+    "choose-manifold": chosen([MANIFOLD, CUTMIX], [0.5, 0.5]),
+    "choose-extrapolate": chosen([AWAY, fixed(mx.mixup), ERM], [0.3, 0.3, 0.4]),
+    "choose-box-or-blob": chosen([CUTMIX, FMIX], [0.5, 0.5]),
+    "with-probability": some(0.5, MIXUP),
+    "with-probability-per-batch": some(0.5, CUTMIX, PER_BATCH),
+    "with-probability-choose": some(0.7, chosen([MIXUP, CUTMIX], [0.5, 0.5])),
+    "with-probability-choose-extrapolate": some(
+        0.7, chosen([AWAY, fixed(mx.mixup)], [0.5, 0.5])
     ),
-    "choose-erm": Method(
-        lambda a: mx.choose(
-            [mx.erm, partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)],
-            [0.2, 0.4, 0.4],
-        ),
-        deranged=False,
-    ),
-    "choose-two-pairings": Method(
-        lambda a: mx.choose(
-            [
-                partial(mx.mixup, alpha=a, pairing=mx.pairings.derangement),
-                partial(mx.cutmix, alpha=a, pairing=mx.pairings.roll),
-            ],
-            [0.5, 0.5],
-        )
-    ),
-    "choose-two-boxes": Method(
-        lambda a: mx.choose(
-            [
-                partial(mx.cutmix, alpha=a),
-                partial(mx.cutmix, alpha=a, pairing=mx.pairings.reverse),
-            ],
-            [0.5, 0.5],
-        ),
-        pastes=True,
-    ),
-    "choose-manifold": Method(
-        lambda a: mx.choose(
-            [partial(mx.manifold, alpha=a, layers=(0, 1)), partial(mx.cutmix, alpha=a)],
-            [0.5, 0.5],
-        ),
-        corrected=False,
-    ),
-    "choose-extrapolate": fixed(
-        mx.choose(
-            [
-                partial(mx.extrapolate, pairing=mx.pairings.neighbour),
-                mx.mixup,
-                mx.erm,
-            ],
-            [0.3, 0.3, 0.4],
-        ),
-        corrected=False,
-        deranged=False,
-    ),
-    "choose-box-or-blob": Method(
-        lambda a: mx.choose(
-            [partial(mx.cutmix, alpha=a), partial(mx.fmix, alpha=a)], [0.5, 0.5]
-        ),
-        pastes=True,
-    ),
-    "with-probability": Method(
-        lambda a: mx.with_probability(0.5, partial(mx.mixup, alpha=a)),
-        deranged=False,
-    ),
-    "with-probability-per-batch": Method(
-        lambda a: mx.with_probability(0.5, partial(mx.cutmix, alpha=a), by=PER_BATCH),
-        pastes=True,
-        deranged=False,
-    ),
-    "with-probability-choose": Method(
-        lambda a: mx.with_probability(
-            0.7,
-            mx.choose(
-                [partial(mx.mixup, alpha=a), partial(mx.cutmix, alpha=a)], [0.5, 0.5]
-            ),
-        ),
-        deranged=False,
-    ),
-    "with-probability-choose-extrapolate": fixed(
-        mx.with_probability(
-            0.7,
-            mx.choose(
-                [partial(mx.extrapolate, pairing=mx.pairings.neighbour), mx.mixup],
-                [0.5, 0.5],
-            ),
-        ),
-        corrected=False,
-        deranged=False,
-    ),
-    "choose-with-probability-extrapolate": fixed(
-        mx.choose(
-            [
-                mx.with_probability(
-                    0.5, partial(mx.extrapolate, pairing=mx.pairings.neighbour)
-                ),
-                partial(mx.cutmix, pairing=mx.pairings.roll),
-            ],
-            [0.6, 0.4],
-        ),
-        corrected=False,
-        deranged=False,
+    "choose-with-probability-extrapolate": chosen(
+        [
+            some(0.5, AWAY),
+            fixed(partial(mx.cutmix, pairing=mx.pairings.roll), oracle.box),
+        ],
+        [0.6, 0.4],
     ),
     "scheduled": Method(
         lambda a: mx.scheduled(
@@ -277,13 +361,14 @@ METHODS: dict[str, Method] = {
 KINDS = [
     "erm",
     "mixup",
-    "mixup-beta",
     "mixup-per-pair",
     "mixup-roll",
     "mixup-permutation",
     "mixup-given",
     "mixup-same-class",
+    "dirichlet",
     "cutmix",
+    "resizemix",
     "fmix",
     "manifold",
     "extrapolate",

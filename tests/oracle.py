@@ -1,5 +1,8 @@
 """The one equation in NumPy float64, and the batches that it is checked on."""
 
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
@@ -7,13 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixup_jax import regions
-from tests.methods import Method
-
 HEIGHT, WIDTH, CLASSES = 6, 5, 3
+EPS = float(jnp.finfo(jnp.float32).eps)
 
 
-def batch(method: Method, size: int, seed: int = 0) -> tuple[Any, Any]:
+def batch(method: Any, size: int, seed: int = 0) -> tuple[Any, Any]:
     """Return a batch with leaves of every dtype that the method takes, some of NumPy.
 
     Magnitudes differ from example to example, so that a weight which was rounded too
@@ -69,66 +70,299 @@ def column(w: Any, x: Any) -> np.ndarray:
     return double(w).reshape(-1, *[1] * (np.ndim(x) - 1))
 
 
-def field(source: Any, x: Any) -> np.ndarray:
-    """Return the weight of the own content at every position of ``x``, float64."""
-    return _field(source.region, source.lam, x)
+# What a method is expected to make of a batch, from the formula of its paper. Each
+# expectation takes what the method drew by itself, the key and the batch: it reads
+# arrays, and asks no object of the library what to make of them.
 
 
-def _field(region: Any, lam: Any, x: Any) -> np.ndarray:
-    shape = np.shape(x)
-    if isinstance(region, regions.Everywhere):
-        return np.broadcast_to(column(lam, x), shape)
-    if isinstance(region, regions.Untouched):
-        return np.ones(shape)
-    if isinstance(region, regions.Chosen):
-        fields = [_field(r, lam, x) for r in region.regions]
-        return np.stack([fields[k][i] for i, k in enumerate(np.asarray(region.index))])
-    if isinstance(region, regions.Layer):
-        here = np.asarray(region.drawn) == region.here
-        return np.broadcast_to(column(np.where(here, lam, 1), x), shape)
-    assert isinstance(region, regions.Box | regions.Field)
-    axes = region.grid.axes
-    if len(shape) != region.grid.ndim:
-        axes = range(1, 1 + len(axes))
-    if isinstance(region, regions.Field):
-        sizes = [n if axis in (0, *axes) else 1 for axis, n in enumerate(shape)]
-        own = np.asarray(region.own).reshape(sizes) | (column(lam, x) == 1)
-        return np.broadcast_to(own, shape).astype(np.float64)
-    w = np.ones(shape)
-    for i in range(shape[0]):
-        if np.asarray(lam)[i] < 1:
-            inside: list[Any] = [slice(None)] * len(shape)
-            for s, axis in enumerate(axes):
-                inside[axis] = slice(int(region.start[i, s]), int(region.stop[i, s]))
-            w[(i, *inside[1:])] = 0
+# What a leaf is a sum of: weights, float64, that broadcast with it, and content in its
+# dtype. The own content comes first.
+Terms = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What each leaf of a batch should be a sum of.
+
+    Attributes:
+      inputs: returns the terms of a leaf of the inputs.
+      targets: returns the terms of a leaf of the targets.
+      slack: how far a float32 weight may be from its formula, where the method works
+        it out and does not draw it.
+    """
+
+    inputs: Callable[[Any], Terms]
+    targets: Callable[[Any], Terms]
+    slack: float = 0.0
+
+    def shares(self, size: int) -> np.ndarray:
+        """Return the share of each label, float64 ``[terms, B]``."""
+        terms = self.targets(np.arange(size))
+        return np.stack([np.broadcast_to(w, size) for w, _ in terms])
+
+    def own(self, sizes: tuple[int, ...]) -> np.ndarray:
+        """Return the own weight at each position of ``[B, *sizes]``."""
+        w, x = self.inputs(np.zeros(sizes))[0]
+        return np.broadcast_to(w, x.shape)
+
+
+def two(w: Any, x: Any, partner: Any) -> Terms:
+    """Return the terms of ``w x + (1 - w) x[partner]``."""
+    x = np.asarray(x)
+    return [(w, x), (1 - w, x[np.asarray(partner)])]
+
+
+def _paired(
+    mix: Any,
+    own: Callable[[np.ndarray], np.ndarray],
+    labels: Any = None,
+    shown: Callable[[np.ndarray], np.ndarray] | None = None,
+    slack: float = 0.0,
+) -> Expected:
+    """Return what one partner gives: none to who is its own.
+
+    Args:
+      mix: what the method drew.
+      own: returns the weights of the own content in a leaf.
+      labels: the weights of the own labels, ``[B]``; None is ``mix.lam``.
+      shown: returns what is seen of the partners; None is what they have, in place.
+      slack: as in ``Expected``.
+    """
+    partner = np.asarray(mix.partner)
+    alone = partner == np.arange(len(partner))
+    lam = np.asarray(mix.lam if labels is None else labels)
+
+    def inputs(x: Any) -> Terms:
+        x = np.asarray(x)
+        w = np.where(column(alone, x) == 1, 1.0, own(x))
+        return [(w, x), (1 - w, shown(x) if shown else x[partner])]
+
+    def targets(y: Any) -> Terms:
+        return two(column(np.where(alone, 1.0, lam), y), y, partner)
+
+    return Expected(inputs, targets, slack)
+
+
+def untouched(*_: Any) -> Expected:
+    """Nothing is mixed."""
+
+    def alone(x: Any) -> Terms:
+        return [(np.ones(1), np.asarray(x))]
+
+    return Expected(alone, alone)
+
+
+def blend(mix: Any, *_: Any) -> Expected:
+    """``lam x + (1 - lam) x[partner]`` everywhere alike (Mixup)."""
+    return _paired(mix, lambda x: column(mix.lam, x))
+
+
+def extrapolation(by: Any) -> Callable[..., Expected]:
+    """``x + by (x - x[partner])``, and the own label (DeVries & Taylor)."""
+
+    def moved_away(mix: Any, *_: Any) -> Expected:
+        return _paired(
+            mix,
+            lambda x: 1 + column(np.broadcast_to(by, len(x)), x),
+            labels=np.ones(len(mix.partner)),
+        )
+
+    return moved_away
+
+
+def box(mix: Any, *_: Any) -> Expected:
+    """The partner inside a box, the own content outside (CutMix)."""
+    corners = np.asarray(mix.region.start), np.asarray(mix.region.stop)
+    return _paired(mix, lambda x: _outside(*corners, x))
+
+
+def field(mix: Any, *_: Any) -> Expected:
+    """The own content where a field is True (FMix)."""
+    own = double(mix.region.own)
+
+    def weights(x: np.ndarray) -> np.ndarray:
+        return own.reshape(*own.shape, *[1] * (x.ndim - own.ndim))
+
+    return _paired(mix, weights)
+
+
+def layer(mix: Any, *_: Any) -> Expected:
+    """``lam`` in the layer that was drawn; the inputs are layer 0 (Manifold Mixup)."""
+    lam = np.where(np.asarray(mix.region.drawn) == 0, np.asarray(mix.lam), 1)
+    return _paired(mix, lambda x: column(lam, x))
+
+
+def window(mix: Any, *_: Any) -> Expected:
+    """A box of the partner, resized into a box of the own place (ResizeMix).
+
+    Labels count the positions of the box.
+    """
+    region, partner = mix.region, np.asarray(mix.partner)
+    start, stop, first, extent = (
+        np.asarray(corner)
+        for corner in (region.start, region.stop, region.first, region.extent)
+    )
+
+    def shown(x: np.ndarray) -> np.ndarray:
+        seen, dims = x.copy(), start.shape[1]
+        for i in range(len(x)):
+            ranges = [range(a, b) for a, b in zip(start[i], stop[i])]
+            for place in itertools.product(*ranges):
+                there = [
+                    first[i, s]
+                    + ((2 * (place[s] - start[i, s]) + 1) * extent[i, s])
+                    // (2 * (stop[i, s] - start[i, s]))
+                    for s in range(dims)
+                ]
+                seen[(i, *place)] = x[(partner[i], *there)]
+        return seen
+
+    positions = np.prod(region.grid.sizes)
+    outside = positions - np.prod(stop - start, axis=1)
+    lam = outside.astype(np.float32) / np.float32(positions)
+    return _paired(mix, lambda x: _outside(start, stop, x), lam, shown)
+
+
+def bell(mix: Any, *_: Any) -> Expected:
+    """``w[q] = 1 - exp(-|(q - centre) / n|^2 / (2 width^2))`` (SmoothMix).
+
+    Labels by the mean weight.
+    """
+    centre, width = np.asarray(mix.region.centre), double(mix.region.width)
+
+    def own(x: np.ndarray) -> np.ndarray:
+        w = np.ones(x.shape)
+        for i in range(len(x)):
+            for place in np.ndindex(*x.shape[1 : 1 + centre.shape[1]]):
+                away = (place - centre[i]) / x.shape[1 : 1 + centre.shape[1]]
+                w[(i, *place)] = 1 - np.exp(-np.sum(away**2) / (2 * width[i] ** 2))
+        return w
+
+    lam = own(np.zeros((len(width), *mix.region.grid.sizes)))
+    lam = lam.reshape(len(width), -1).mean(axis=1)
+    return _paired(mix, own, lam, slack=4 * EPS)
+
+
+def broken_stick(mix: Any, *_: Any) -> Expected:
+    """Shares by breaking a stick: ``share_k`` is ``lam_k`` of what is left (Dirichlet).
+
+    Inputs and targets have the same. An example without such a partner ends there.
+    """
+    partners = [np.asarray(source.partner) for source in mix.sources]
+    shares, left = [], np.ones(len(mix.lam))
+    for source, partner in zip(mix.sources, partners):
+        kept = np.where(partner == np.arange(len(partner)), 1.0, double(source.lam))
+        shares.append(left * kept)
+        left = left * (1 - kept)
+    shares.append(left)
+
+    def terms(x: Any) -> Terms:
+        x = np.asarray(x)
+        contents = [x, *(x[partner] for partner in partners)]
+        return [(column(share, x), each) for share, each in zip(shares, contents)]
+
+    return Expected(terms, terms)
+
+
+def picked(index: np.ndarray, each: Sequence[Expected]) -> Expected:
+    """Return for row i the expectation ``index[i]``; a term that it lacks weighs 0."""
+
+    def of(leaf: Any, every: Sequence[Terms]) -> Terms:
+        x, rows = np.asarray(leaf), np.arange(len(index))
+        depth = max(map(len, every))
+        padded = [[*terms, *[(np.zeros(1), x)] * depth][:depth] for terms in every]
+        return [
+            (
+                np.stack([np.broadcast_to(w, x.shape) for w, _ in slot])[index, rows],
+                np.stack([content for _, content in slot])[index, rows],
+            )
+            for slot in zip(*padded)
+        ]
+
+    return Expected(
+        lambda x: of(x, [one.inputs(x) for one in each]),
+        lambda y: of(y, [one.targets(y) for one in each]),
+        max(one.slack for one in each),
+    )
+
+
+def _outside(start: np.ndarray, stop: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return 0 inside the box of each example, 1 outside."""
+    w = np.ones(x.shape)
+    for i in range(len(x)):
+        w[(i, *(slice(a, b) for a, b in zip(start[i], stop[i])))] = 0
     return w
 
 
-def assert_mixed(got: Any, w: np.ndarray, x: Any, partner: Any) -> None:
-    """Assert that ``got`` is ``w x + (1 - w) x[partner]``.
+def cells(w: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return the mean of ``w [B, *positions]`` over each cell of a coarser grid.
 
-    Exactly, where a weight is 0 or 1. Elsewhere each of the weights, products and sums
-    may be rounded once: two units in the last place of the two terms, and the smallest
-    number of the dtype.
+    A position that lies in two cells counts in each by the part of it that is there.
     """
-    got, own = np.asarray(got), np.asarray(x)
-    other = own[np.asarray(partner)]
+    for axis, m in enumerate(sizes, start=1):
+        n, parts = w.shape[axis], np.zeros((w.shape[axis], m))
+        for p, c in np.ndindex(n, m):
+            shared = min((p + 1) * m, (c + 1) * n) - max(p * m, c * n)
+            parts[p, c] = max(shared, 0) / n  # a cell is n of m parts of a position
+        w = np.moveaxis(np.tensordot(w, parts, axes=(axis, 0)), -1, axis)
+    return w
+
+
+def seen(terms: Terms) -> np.ndarray:
+    """Return where content of a weight other than 0 is True."""
+    return np.any([(w != 0) & (content != 0) for w, content in terms], axis=0)
+
+
+def finite(terms: Terms) -> np.ndarray:
+    """Return where no content of a weight other than 0 is infinite or NaN."""
+    return np.all([(w == 0) | np.isfinite(each) for w, each in terms], axis=0)
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    """Return ``x`` as bytes, in which a NaN equals itself and 0 is not -0."""
+    return np.ascontiguousarray(x).view(np.uint8)
+
+
+def assert_terms(got: Any, terms: Terms, slack: float = 0.0) -> None:
+    """Assert that ``got`` is the sum of the terms.
+
+    Content of weight 1 beside weights of 0 comes back exactly, in any dtype, and what
+    is not finite behind a weight of 0 stays there. Elsewhere, of float32 and wider each
+    of the weights, products and sums may be rounded once: a unit in the last place for
+    each term, of all of them together. Half precision is widened once and rounded once:
+    half a unit of the result.
+    """
+    got, own = np.asarray(got), terms[0][1]
     assert got.dtype == own.dtype
     assert got.shape == own.shape
-    w = np.broadcast_to(w, own.shape)
-    np.testing.assert_array_equal(got[w == 1], own[w == 1])
-    np.testing.assert_array_equal(got[w == 0], other[w == 0])
-    if own.dtype.kind not in "fcV" and jnp.issubdtype(own.dtype, jnp.integer):
-        assert np.isin(w, [0, 1]).all()
+    weights = np.stack([np.broadcast_to(w, own.shape) for w, _ in terms])
+    whole = (weights == 1) & (np.count_nonzero(weights, axis=0) == 1)
+    for only, (_, content) in zip(whole, terms):
+        np.testing.assert_array_equal(bits(got[only]), bits(content[only]))
+    if not jnp.issubdtype(own.dtype, jnp.inexact):
+        assert whole.any(axis=0).all()
         return
-    if own.dtype == np.bool_:
-        assert np.isin(w, [0, 1]).all()
-        return
-    mine, theirs = w * double(own), (1 - w) * double(other)
+    inside = finite(terms)
+    np.testing.assert_array_equal(np.isfinite(got), inside)
+    contents = [
+        np.where(inside & (w != 0), double(content), 0)
+        for w, (_, content) in zip(weights, terms)
+    ]
+    exact = sum(w * content for w, content in zip(weights, contents))
+    size = sum(np.abs(w * content) for w, content in zip(weights, contents))
     info = jnp.finfo(own.dtype)
-    bound = 2 * float(info.eps) * (np.abs(mine) + np.abs(theirs))
-    error = np.abs(double(got) - (mine + theirs))
-    assert (error <= bound + float(info.smallest_subnormal)).all(), error.max()
+    if info.bits == 16:
+        bound = float(info.eps) / 2 * np.abs(exact) * (1 + 1e-3) + 8 * EPS * size
+    else:
+        bound = max(2, len(terms)) * float(info.eps) * size
+    bound += float(info.smallest_subnormal) + slack * sum(map(np.abs, contents))
+    error = np.abs(np.where(inside, double(got), 0) - exact)
+    assert (error <= bound).all(), error.max()
+
+
+def assert_mixed(got: Any, w: Any, x: Any, partner: Any) -> None:
+    """Assert that ``got`` is ``w x + (1 - w) x[partner]``, as ``assert_terms`` does."""
+    assert_terms(got, two(w, x, partner))
 
 
 def assert_equal(got: Any, want: Any) -> None:

@@ -292,5 +292,121 @@ def test_one_file_names_a_mesh_axis(path):
     assert path.stem == "_devices" or not used & collectives
 
 
+# Nothing looks into the class of a region or a move
+
+
+def below(kind: type) -> set[type]:
+    """Return a class of the library's and those made of it."""
+    below_it = [below(each) for each in kind.__subclasses__()]
+    own = {kind} if kind.__module__.startswith("mixup_jax") else set()
+    return own.union(*below_it)
+
+
+ASKED = {kind.__name__: kind for kind in below(mx.Region) | below(mx.Move)}
+ROOT = PACKAGE.parent
+READ = [
+    *PACKAGE.rglob("*.py"),
+    *(ROOT / "benchmarks").rglob("*.py"),
+    *(ROOT / "examples").rglob("*.py"),
+    ROOT / "tests" / "oracle.py",
+]
+
+
+def looks_into(source: str, defined: set[str]) -> list[str]:
+    """Return where a source compares with a class of a region or a move.
+
+    Args:
+      source: the text of a file.
+      defined: the classes that it defines itself, which it may look into.
+    """
+    module = ast.parse(source)
+    named = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    def is_class(node):
+        name = getattr(node, "attr", "") or getattr(node, "id", "")
+        name = named.get(name, name)
+        return name in ASKED and name not in defined
+
+    def names_one(node):
+        return any(map(is_class, ast.walk(node)))
+
+    def is_made(node):
+        return isinstance(node, ast.Call) and is_class(node.func)
+
+    def is_type(node):
+        of = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "type"
+        return of or getattr(node, "attr", "") == "__class__"
+
+    def is_found(node):
+        if isinstance(node, ast.Call):
+            asks = getattr(node.func, "id", "") in ("isinstance", "issubclass")
+            return asks and names_one(node.args[1])
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            of_type = any(is_type(each) for side in sides for each in ast.walk(side))
+            return any(map(is_made, sides)) or (of_type and any(map(names_one, sides)))
+        return isinstance(node, ast.MatchClass) and is_class(node.cls)
+
+    return [ast.unparse(node) for node in ast.walk(module) if is_found(node)]
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: path.stem)
+def test_regions_and_moves_are_asked_and_not_looked_into(path):
+    of_module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    defined = {name for name, kind in ASKED.items() if kind.__module__ == of_module}
+    assert not looks_into(path.read_text(encoding="utf-8"), defined)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "isinstance(x, Box)",
+        "isinstance(x, mx.regions.Box | Field)",
+        "isinstance(x, (int, Everywhere))",
+        "issubclass(kind, mx.Region)",
+        "type(x) is Box",
+        "type(x) != regions.Box",
+        "type(x) in (Box, Window)",
+        "x.__class__ is Gather",
+        "type(x).__name__ == Box.__name__",
+        "x == Gather()",
+        "Stay() != x",
+        "x in [Box(1, 2)] == Stay()",
+        "from mixup_jax.regions import Box as B\nisinstance(x, B)",
+        "match x:\n    case Box(start=a): pass",
+        "match x:\n    case mx.regions.Window(): pass",
+    ],
+)
+def test_who_looks_into_a_class_is_found(source):
+    assert looks_into(source, set())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "isinstance(x, Grid)",
+        "Box(start, stop, grid)",
+        "x.region == y.region",
+        "type(x).__name__ == 'Box'",
+        "region = x or Everywhere()",
+        "from mixup_jax.regions import Grid as Box\nisinstance(x, Box)",
+    ],
+)
+def test_who_asks_is_not_found(source):
+    assert not looks_into(source, set())
+
+
+def test_a_file_may_look_into_the_classes_that_it_defines():
+    source = "isinstance(x, Box), isinstance(x, Window)"
+    assert looks_into(source, {"Box"}) == ["isinstance(x, Window)"]
+    assert {"Region", "Everywhere", "Box", "Bell", "Chosen"} <= set(ASKED)
+    assert {"Move", "Gather", "Stay", "Flip"} <= set(ASKED)
+
+
 def test_types_travel_with_the_package():
     assert (PACKAGE / "py.typed").exists()

@@ -14,11 +14,12 @@ import pytest
 
 import mixup_jax as mx
 from tests import oracle
-from tests.methods import KINDS, METHODS, Method, fixed
+from tests.methods import KINDS, METHODS, Choice, Method, fixed, handed_on
 
 KEY = jax.random.key(4)
 SIZE = 8
 INDEX = np.array([0, 1, 1, 0, 0, 1, 0, 1])
+MASK = np.random.default_rng(2).random((SIZE, oracle.HEIGHT, oracle.WIDTH)) < 0.4
 
 
 def one_more(key, batch):
@@ -86,22 +87,8 @@ def shared_batch(*names: str) -> tuple[bool, bool]:
 
 
 @functools.cache
-def handed_on() -> Any:
-    """Return the key that ``choose`` hands on to each mixer, which is one for all."""
-    seen = []
-
-    def spy(key, batch):
-        seen.append(key)
-        return mx.erm(key, batch)
-
-    mx.choose([spy, spy], [0.5, 0.5])(KEY, (np.zeros((2, 1), np.float32), None))
-    assert seen[0] == seen[1]
-    return seen[0]
-
-
-@functools.cache
 def alone(name: str, kind: tuple[bool, bool]) -> Any:
-    return ROWS[name].mixer(handed_on(), batch_for(*kind))
+    return ROWS[name].mixer(handed_on(KEY), batch_for(*kind))
 
 
 def by_index(key, partners):
@@ -130,6 +117,36 @@ def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> No
     )
 
 
+def assert_terms_chosen(mix: Any, mixes: Any, index: Any) -> None:
+    """Assert that row i has the labels and partners of what mixer ``index[i]`` drew.
+
+    Of each term whose share is above 0; terms that a mixer lacks have a share of 0.
+    """
+    size, rows = len(index), np.arange(len(index))
+    found = [
+        [np.asarray(each) for each in zip(*drawn.terms(np.arange(size)))]
+        for drawn in (mix, *mixes)
+    ]
+    depth = max(len(shares) for shares, _ in found)
+    (shares, partners), *others = [
+        np.pad(each, [(0, 0), (0, depth - each.shape[1]), (0, 0)])
+        for each in map(np.stack, found)
+    ]
+    want, whom = np.stack(others)[index, :, :, rows].transpose(1, 2, 0)
+    np.testing.assert_array_equal(shares, want)
+    np.testing.assert_array_equal(partners[want > 0], whom[want > 0])
+
+
+def places_of(mix: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the own share of each cell, and where any content of a mask is seen."""
+    return np.asarray(mix.coverage((2, 2))), np.asarray(mix.union(MASK))
+
+
+@functools.cache
+def places_alone(name: str, kind: tuple[bool, bool]) -> tuple[np.ndarray, np.ndarray]:
+    return places_of(alone(name, kind)[1])
+
+
 def assert_law(first, second):
     """Assert it of a choice that the test makes."""
     names, kind = (first, second), shared_batch(first, second)
@@ -137,6 +154,20 @@ def assert_law(first, second):
     got = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch)
     each = [alone(name, kind) for name in names]
     assert_chosen(got, each, names, INDEX, oracle.assert_equal)
+    assert_terms_chosen(got[1], [mix for _, mix in each], INDEX)
+
+
+def assert_places(first, second):
+    """Assert that row i covers and shows what the mixer chosen for it does."""
+    names, kind = (first, second), shared_batch(first, second)
+    mixers, rows = [ROWS[name].mixer for name in names], np.arange(SIZE)
+    _, mix = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch_for(*kind))
+    each = [places_alone(name, kind) for name in names]
+    covers, shows = (np.stack(found)[INDEX, rows] for found in zip(*each))
+    got = places_of(mix)
+    # The mean of one weight over a cell is rounded, of one that is everywhere is not.
+    np.testing.assert_allclose(got[0], covers, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(got[1], shows)
 
 
 def assert_certainty(first, second):
@@ -163,23 +194,32 @@ def assert_compiled(first, second):
         chosen = mx.choose(mixers, probs, by=by_index)(KEY, batch)
         return chosen, [mixer(key, batch) for mixer in mixers]
 
-    batch = batch_for(*kind)
-    got, each = all_of_them(handed_on(), batch, jnp.array([0.5, 0.5]))
+    batch, key = batch_for(*kind), handed_on(KEY)
+    got, each = all_of_them(key, batch, jnp.array([0.5, 0.5]))
     assert_chosen(got, each, names, INDEX, oracle.assert_close)
-    (inputs, targets), mix = got
+    assert_terms_chosen(got[1], [mix for _, mix in each], INDEX)
     if set(names) & set(ONE_FUNCTION):
         return
-    for mixed, given, weight in (
-        (inputs, batch[0], lambda _, x: oracle.field(mix.sources[0], x)),
-        (targets, batch[1], oracle.column),
-    ):
-        for x, y in zip(jax.tree.leaves(given), jax.tree.leaves(mixed)):
-            oracle.assert_mixed(y, weight(mix.lam, x), x, mix.partner)
+    expected = oracle.picked(
+        INDEX,
+        [ROWS[name].expected(mix, key, batch) for name, (_, mix) in zip(names, each)],
+    )
+    slack = expected.slack
+    if any(isinstance(ROWS[name].expected, Choice) for name in names):
+        slack += 4 * oracle.EPS  # its parts draw once more, in another program
+    for half, given, terms in zip(got[0], batch, (expected.inputs, expected.targets)):
+        for y, x in zip(jax.tree.leaves(half), jax.tree.leaves(given)):
+            oracle.assert_terms(y, terms(x), slack)
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_each_example_is_what_its_mixer_makes_of_it(first, second):
     assert_law(first, second)
+
+
+@pytest.mark.parametrize(("first", "second"), RING)
+def test_each_example_covers_and_shows_what_its_mixer_does(first, second):
+    assert_places(first, second)
 
 
 @pytest.mark.parametrize(("first", "second"), RING)
@@ -193,7 +233,9 @@ def test_traced_and_compiled(first, second):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", [assert_law, assert_certainty, assert_compiled])
+@pytest.mark.parametrize(
+    "law", [assert_law, assert_places, assert_certainty, assert_compiled]
+)
 @pytest.mark.parametrize("first", ROWS)
 def test_with_every_other_row(first, law):
     for second in ROWS:
@@ -255,11 +297,8 @@ def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
         return mixed(*args)
 
     monkeypatch.setattr(_blend, "mixed", counted)
-    batch = (
-        {"a": np.ones((4, 5, 5, 1), np.float32), "b": np.ones((4, 5, 5))},
-        np.eye(4),
-    )
-    batch = jax.tree.map(lambda x: x.astype(np.float32), batch)
+    inputs, targets = batch_for(False, False)
+    batch = ({"a": inputs["x"], "b": inputs["x"][..., 0]}, targets["label"])
     mixers = [mx.mixup, mx.cutmix, mx.fmix, partial(mx.mixup, alpha=0.2), mx.erm]
     mx.choose(mixers, [0.2] * 5)(KEY, batch)
     assert len(passes) == 3
@@ -388,7 +427,7 @@ def test_integer_labels_stay_where_no_mixer_mixes_them(mixer, jit):
     (mixed, same), mix = jit(mx.with_probability(0.5, mixer))(KEY, (x, labels))
     np.testing.assert_array_equal(same, labels)
     np.testing.assert_array_equal(mix.lam, 1)
-    (moved, _), _ = mixer(handed_on(), (x, labels))
+    (moved, _), _ = mixer(handed_on(KEY), (x, labels))
     rows = np.array([np.array_equal(a, b) for a, b in zip(mixed, x)])
     assert 0 < rows.mean() < 1
     oracle.assert_close(np.asarray(mixed)[~rows], np.asarray(moved)[~rows])
@@ -435,7 +474,7 @@ def test_a_pair_with_names_is_mixed_as_the_mixer_says(mixer):
     x, labels = oracle.images(SIZE)
     (mixed, same), _ = mx.choose([mixer], [1.0])(KEY, Pair(x, labels))
     np.testing.assert_array_equal(same, labels)
-    (want, _), _ = mixer(handed_on(), Pair(x, labels))
+    (want, _), _ = mixer(handed_on(KEY), Pair(x, labels))
     np.testing.assert_array_equal(mixed, want)
 
 
@@ -459,7 +498,7 @@ def test_examples_mixed_in_their_inputs_alone_keep_their_labels(other):
     batch = oracle.images(SIZE)
     (x, y), mix = mx.choose([inputs_alone, other], [0.5, 0.5], by=by_index)(KEY, batch)
     (alone, _), (mixed, labels) = (
-        mixer(handed_on(), batch)[0] for mixer in (inputs_alone, other)
+        mixer(handed_on(KEY), batch)[0] for mixer in (inputs_alone, other)
     )
     mine = INDEX == 0
     np.testing.assert_array_equal(mix.lam[mine], 1)

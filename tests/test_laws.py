@@ -1,6 +1,8 @@
 """Laws that hold for every method: what was mixed is what the labels say was mixed."""
 
 import dataclasses
+import functools
+import itertools
 from functools import partial
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 import mixup_jax as mx
 from tests import oracle
 from tests.methods import METHODS, Method
+from tests.oracle import Expected
 
 SIZE = 8
+CELLS = (2, 2)
 SEED = 3
 # One row for each way of moving partners and each region.
 FEW = [
@@ -30,13 +34,14 @@ FEW = [
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What one method did to one batch, without any jit."""
+    """What one method did to one batch, without any jit, and what it should have."""
 
     name: str
     method: Method
     batch: Any
     mixed: Any
     mix: mx.Mix
+    expected: Expected
 
     @property
     def lam(self) -> np.ndarray:
@@ -47,21 +52,24 @@ class Case:
         return np.asarray(self.mix.partner)
 
 
-def run(name: str, batch: Any = None) -> Case:
-    method = METHODS[name]
+def run(name: str, batch: Any = None, seed: int = SEED) -> Case:
+    method, key = METHODS[name], jax.random.key(seed)
     batch = oracle.batch(method, SIZE) if batch is None else batch
-    mixed, mix = method.mixer(jax.random.key(SEED), batch)
-    return Case(name, method, batch, mixed, mix)
+    mixed, mix = method.mixer(key, batch)
+    return Case(name, method, batch, mixed, mix, method.expected(mix, key, batch))
+
+
+once = functools.cache(run)
 
 
 # One run for each method, and pytest brings together the tests that share it.
 @pytest.fixture(scope="module", params=METHODS)
 def case(request) -> Case:
-    return run(request.param)
+    return once(request.param)
 
 
-def assert_law(case: Case) -> None:
-    """Assert the equation and what it says of lam and partner."""
+def assert_equation(case: Case) -> None:
+    """Assert the equation, exact where content stands alone, rounded once elsewhere."""
     size = case.lam.shape[0]
     assert case.mix.lam.dtype == jnp.float32
     assert case.mix.partner.dtype == jnp.int32
@@ -73,16 +81,71 @@ def assert_law(case: Case) -> None:
         assert (case.partner != np.arange(size)).all()
     for half, given in zip(case.mixed, case.batch):
         assert jax.tree.structure(half) == jax.tree.structure(given)
-    for got, x in zip(jax.tree.leaves(case.mixed[0]), jax.tree.leaves(case.batch[0])):
-        w = oracle.field(case.mix.sources[0], x)
-        oracle.assert_mixed(got, w, x, case.partner)
-    for got, y in zip(jax.tree.leaves(case.mixed[1]), jax.tree.leaves(case.batch[1])):
-        w = oracle.column(case.lam, y)
-        oracle.assert_mixed(got, w, y, case.partner)
+    for half, given, terms in zip(
+        case.mixed, case.batch, (case.expected.inputs, case.expected.targets)
+    ):
+        for got, x in zip(jax.tree.leaves(half), jax.tree.leaves(given)):
+            oracle.assert_terms(got, terms(x), case.expected.slack)
 
 
-def test_equals_the_formula_in_every_dtype(case):
-    assert_law(case)
+def assert_shares(case: Case) -> None:
+    """Assert that terms are what the labels are made of, and the inputs where so."""
+    size, slack = len(case.lam), case.expected.slack
+    for y, mixed in zip(jax.tree.leaves(case.batch[1]), jax.tree.leaves(case.mixed[1])):
+        terms = case.mix.terms(y)
+        assert all(np.asarray(share).dtype == np.float32 for share, _ in terms)
+        got = [(oracle.column(share, y), np.asarray(each)) for share, each in terms]
+        total = np.sum([w for w, _ in got], axis=0)
+        np.testing.assert_allclose(total, 1, rtol=1e-6)
+        # Those that one of them lacks weigh 0.
+        want = case.expected.targets(y)
+        depth = max(len(got), len(want))
+        lacking = [(np.zeros_like(total), np.asarray(y))] * depth
+        pairs = zip([*got, *lacking][:depth], [*want, *lacking][:depth])
+        for (w, content), (share, expected) in pairs:
+            w, share = (np.broadcast_to(each, content.shape) for each in (w, share))
+            np.testing.assert_allclose(w, share, rtol=1e-6, atol=slack)
+            assert content.dtype == expected.dtype
+            np.testing.assert_array_equal(content[w > 0], expected[w > 0])
+        # Shares are rounded, and so is what they leave.
+        oracle.assert_terms(mixed, got, slack=oracle.EPS)
+    own = case.expected.own((size, oracle.HEIGHT, oracle.WIDTH))
+    share, lam = own.reshape(size, -1).mean(axis=1), case.expected.shares(size)[0]
+    if case.method.corrected:
+        np.testing.assert_allclose(lam, share, rtol=1e-6, atol=slack)
+    np.testing.assert_allclose(case.lam, lam, rtol=1e-6, atol=slack)
+
+
+def assert_follows(case: Case) -> None:
+    """Assert that masks follow, and that cells have the mean weight of the own."""
+    size, slack = len(case.lam), case.expected.slack
+    plane = (size, oracle.HEIGHT, oracle.WIDTH)
+    rng = np.random.default_rng(2)
+    mask = rng.random(plane) < 0.4
+    want = oracle.seen(case.expected.inputs(mask))
+    np.testing.assert_array_equal(case.mix.union(mask), want)
+    if case.method.pastes:
+        many = 1 << np.iinfo(np.int32).bits - 1
+        ids = rng.integers(-many, many, plane).astype(np.int32)
+        for x in (mask, ids):
+            oracle.assert_terms(case.mix.inputs(x), case.expected.inputs(x))
+    want = oracle.cells(case.expected.own(plane), CELLS)
+    got = case.mix.coverage(CELLS)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=max(slack, 1e-7))
+
+
+@pytest.mark.parametrize("row", METHODS)
+def test_equals_the_formula_in_every_dtype(row):
+    assert_equation(once(row))
+
+
+def test_labels_are_of_the_shares(case):
+    assert_shares(case)
+
+
+def test_masks_and_cells_follow(case):
+    assert_follows(case)
 
 
 def test_does_mix(case):
@@ -91,23 +154,15 @@ def test_does_mix(case):
     assert np.array_equal(case.mixed[0]["x"], case.batch[0]["x"]) == same
 
 
-# What the slowest to compile draw does not depend on the batch.
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [(name, size) for size in (2, 3) for name in METHODS]
-    + [
-        (name, size)
-        for size in (5, 7)
-        for name in METHODS
-        if name not in ("mixup-beta", "mixup-truncated")
-    ],
-)
+# Sizes side by side, so that what runs by default are few shapes to compile.
+@pytest.mark.parametrize("size", [3, 2, 5, 6, 4, 7])
+@pytest.mark.parametrize("name", METHODS)
 def test_any_batch_size(name, size):
     if METHODS[name].even and size % 2:
         with pytest.raises(ValueError, match="per_pair"):
             run(name, oracle.images(size))
     else:
-        assert_law(run(name, oracle.images(size)))
+        assert_equation(run(name, oracle.images(size)))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -126,15 +181,15 @@ def test_target_mass_is_one(case):
 
 
 def test_label_share_is_pixel_share(case):
-    x = case.batch[0]["x"]
-    w = oracle.field(case.mix.sources[0], x)
+    w = case.expected.own((SIZE, oracle.HEIGHT, oracle.WIDTH))
     share = w.reshape(SIZE, -1).mean(axis=1)
     if case.method.corrected:
-        np.testing.assert_allclose(case.lam, share, rtol=1e-6, atol=0)
+        slack = case.expected.slack
+        np.testing.assert_allclose(case.lam, share, rtol=1e-6, atol=slack)
     elif case.method.pastes:
         assert not np.allclose(case.lam, share, rtol=1e-3)
     if case.method.corrected and case.method.pastes:
-        whole = w[..., 0].reshape(SIZE, -1).sum(axis=1).astype(np.float32)
+        whole = w.reshape(SIZE, -1).sum(axis=1).astype(np.float32)
         pixels = np.float32(oracle.HEIGHT * oracle.WIDTH)
         np.testing.assert_array_equal(case.lam, whole / pixels)
 
@@ -253,17 +308,20 @@ def test_nan_and_infinity_stay_with_those_mixed_with_them(case, bad):
             "half": tuple(jnp.asarray(x).at[poisoned].set(bad) for x in inputs["half"]),
             "wave": jnp.asarray(inputs["wave"][0]).at[poisoned].set(complex(0, bad)),
         }
-        mixed, mix = case.method.mixer(jax.random.key(SEED), (spoilt, targets))
-        assert_finite_where_unmixed(mix, mixed[0], spoilt, poisoned)
+        spoilt_case = run(case.name, (spoilt, targets))
+        mixed = jax.tree.leaves(spoilt_case.mixed[0])
+        for got, x in zip(mixed, jax.tree.leaves(spoilt)):
+            terms = spoilt_case.expected.inputs(x)
+            assert_finite_where_unmixed(got, terms, x, poisoned)
 
 
-def assert_finite_where_unmixed(mix, got, spoilt, poisoned):
-    lam, partner = np.asarray(mix.lam), np.asarray(mix.partner)
-    for x, y in zip(jax.tree.leaves(spoilt), jax.tree.leaves(got)):
-        w = oracle.field(mix.sources[0], x)
-        own = oracle.column(np.arange(len(lam)) == poisoned, x) * w
-        theirs = oracle.column(partner == poisoned, x) * (1 - w)
-        np.testing.assert_array_equal(np.isfinite(np.asarray(y)), own + theirs == 0)
+def assert_finite_where_unmixed(got, terms, x, poisoned):
+    """Assert that what is not finite is seen where it weighs anything, and there."""
+    x = np.asarray(x)
+    rest = np.delete(x, poisoned, axis=0)
+    assert np.isfinite(rest).all()
+    assert not np.isfinite(x[poisoned]).any()
+    np.testing.assert_array_equal(np.isfinite(np.asarray(got)), oracle.finite(terms))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=str)
@@ -282,8 +340,29 @@ def test_nan_and_infinity_stop_at_a_weight_of_zero(bad):
         for dtype in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.complex64):
             for poisoned in range(8):
                 x = jnp.ones((8, 2), dtype).at[poisoned].set(bad)
-                assert_finite_where_unmixed(mix, mix.inputs(x), x, poisoned)
-                assert_finite_where_unmixed(mix, mix.targets(x), x, poisoned)
+                terms = oracle.two(oracle.column(lam, x), x, partner)
+                assert_finite_where_unmixed(mix.inputs(x), terms, x, poisoned)
+                assert_finite_where_unmixed(mix.targets(x), terms, x, poisoned)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf], ids=str)
+def test_nan_and_infinity_stop_along_the_whole_chain(bad):
+    partners = [(np.arange(8) + k) % 8 for k in (1, 2, 3)]
+    # Whatever is left by those before: all of it, some of it, nothing.
+    lams = np.array(list(itertools.product([0, 0.5, 1], repeat=3)), np.float32)
+    for first in range(0, len(lams), 8):
+        drawn = np.ones((8, 3), np.float32)
+        drawn[: len(lams) - first] = lams[first : first + 8]
+        arrays = [map(jnp.asarray, pair) for pair in zip(partners, drawn.T)]
+        sources = tuple(mx.Source(partner, lam) for partner, lam in arrays)
+        mix = mx.Mix(sources[0].lam, sources)
+        terms = oracle.broken_stick(mix).inputs
+        for dtype in (jnp.float32, jnp.bfloat16):
+            for poisoned in range(8):
+                x = jnp.ones((8, 2), dtype).at[poisoned].set(bad)
+                for got in (mix.inputs(x), mix.targets(x)):
+                    assert_finite_where_unmixed(got, terms(x), x, poisoned)
+                    oracle.assert_terms(got, terms(x))
 
 
 @pytest.fixture(scope="module")
@@ -297,18 +376,13 @@ def doubled(case) -> Case:
 def test_float64_keeps_its_digits(doubled):
     assert doubled.mix.lam.dtype == np.float32
     assert doubled.mix.partner.dtype == np.int32
-    for got, x, w in zip(
+    for got, x, terms in zip(
         doubled.mixed,
         doubled.batch,
-        (
-            oracle.field(doubled.mix.sources[0], doubled.batch[0]),
-            oracle.column(doubled.lam, doubled.batch[1]),
-        ),
+        (doubled.expected.inputs, doubled.expected.targets),
     ):
         assert got.dtype == np.float64
-        mine, theirs = w * x, (1 - w) * x[doubled.partner]
-        error = np.abs(np.asarray(got) - (mine + theirs))
-        assert (error <= 1e-12 * (np.abs(mine) + np.abs(theirs))).all()
+        oracle.assert_terms(got, terms(x), doubled.expected.slack)
 
 
 def test_x64_draws_the_same(case, doubled):
@@ -501,11 +575,13 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
             spatial=tuple(range(2, 2 + dims)),
         )
         masks = (mix.inputs(mask) for _, mix in (channels_last, channels_first))
-        return channels_last, channels_first, *masks
+        # The same keys draw the same share, which Mixup keeps as it is.
+        whole = mx.draw_of(partial(mx.mixup, ratio=ratio))(key, (last, None))
+        return channels_last, channels_first, whole.lam, *masks
 
-    ((got, _), mix), ((turned, _), other), *masks = both(jax.random.key(seed))
+    ((got, _), mix), ((turned, _), other), drawn, *masks = both(jax.random.key(seed))
     assert isinstance(mix.region, mx.regions.Box)
-    lam, partner = np.asarray(mix.lam), np.asarray(mix.partner)
+    lam = np.asarray(mix.lam)
     start, stop = np.asarray(mix.region.start), np.asarray(mix.region.stop)
     assert ((start >= 0) & (start <= stop) & (stop <= np.asarray(sizes))).all()
     own = np.prod(sizes) - np.prod(stop - start, axis=1)
@@ -514,11 +590,12 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
         side = (stop - start)[:, k]
         assert (side <= round(limits[1] * n + 1e-6)).all()
         # Whoever drew lam = 1 has no box; Beta does so for alpha = 0.2 now and then.
-        drew = (stop > start).all(axis=1) if limits[0] * min(sizes) < 1 else lam < 2
+        drew = np.asarray(drawn) < 1
         assert (side[drew] >= np.round(np.float32(limits[0]) * np.float32(n))).all()
-    w = oracle.field(mix.sources[0], last)
-    oracle.assert_mixed(got, w, last, partner)
-    oracle.assert_mixed(masks[0], w[..., 0], mask, partner)
+        assert (side[~drew] == 0).all()
+    terms = oracle.box(mix).inputs
+    oracle.assert_terms(got, terms(last))
+    oracle.assert_terms(masks[0], terms(mask))
     np.testing.assert_array_equal(np.moveaxis(np.asarray(turned), 1, -1), got)
     np.testing.assert_array_equal(other.lam, lam)
     np.testing.assert_array_equal(masks[1], masks[0])

@@ -77,6 +77,19 @@ DRAWS = {
 }
 
 
+# What these make of a batch, beside blends.
+EXPECTED = {
+    "box": oracle.box,
+    "blob": oracle.field,
+    "layer": oracle.layer,
+    # The first with a partner is example 1, of which 1 - by is drawn, in float32.
+    "extrapolate": oracle.extrapolation(
+        1 - (1 - np.linspace(0.1, 0.9, SIZE, dtype=np.float32)[1])
+    ),
+    "a user's layers": oracle.layer,
+}
+
+
 def with_partner(mix: Any) -> np.ndarray:
     partner = np.asarray(mix.partner)
     return partner != np.arange(partner.shape[-1])
@@ -95,21 +108,23 @@ def first_for_all(mix: Any) -> Any:
     return jax.tree.map(for_all, (mix.lam, mix.sources[0].lam, mix.region))
 
 
-def assert_mixed(mixed: Any, mix: Any, batch: Any) -> None:
-    """Assert that ``mixed`` is ``batch`` mixed by the one equation."""
+def assert_mixed(mixed: Any, mix: Any, expected: Any, batch: Any) -> None:
+    """Assert that ``mixed`` is what is expected of ``batch``, where there are partners.
+
+    The others are left alone.
+    """
     (x, y), (images, targets) = mixed, batch
-    w = oracle.field(mix.sources[0], images)
-    oracle.assert_mixed(x, w, images, mix.partner)
-    oracle.assert_mixed(y, oracle.column(mix.lam, targets), targets, mix.partner)
+    oracle.assert_terms(x, expected.inputs(images))
+    oracle.assert_terms(y, expected.targets(targets))
     alone = ~with_partner(mix)
     np.testing.assert_array_equal(x[alone], images[alone])
     np.testing.assert_array_equal(mix.lam[alone], 1)
 
 
-def assert_one_draw(mix: Any, images: Any) -> None:
+def assert_one_draw(mix: Any, expected: Any, images: Any) -> None:
     """Assert that all with a partner have the same lam and the same weights."""
     has = with_partner(mix)
-    w = oracle.field(mix.sources[0], images)
+    w = expected.own(images.shape[:3])
     for drawn in (np.asarray(mix.lam), w):
         np.testing.assert_array_equal(drawn[has], drawn[has][:1].repeat(has.sum(), 0))
 
@@ -134,7 +149,8 @@ def test_all_with_a_partner_have_the_draw_of_the_first(name):
     found = mix.lam, mix.sources[0].lam, mix.region
     oracle.assert_close(found, first_for_all(each))
     np.testing.assert_array_equal(mix.partner, each.partner)
-    assert_mixed(mixed, mix, BATCH)
+    expected = EXPECTED.get(name, oracle.blend)(mix)
+    assert_mixed(mixed, mix, expected, BATCH)
     if name != "mixup":
         np.testing.assert_array_equal(np.flatnonzero(~has), [0, 2])
 
@@ -174,45 +190,75 @@ def test_the_gradient_by_alpha_is_that_of_the_one_draw():
 # Through combinators.
 
 
-COMBINED = {
-    "blend or box": mx.choose(
-        [partial(mx.mixup, pairing=given), partial(mx.cutmix, pairing=given)],
-        [0.5, 0.5],
+BLEND, BOX = partial(mx.mixup, pairing=given), partial(mx.cutmix, pairing=given)
+ROLLED = partial(mx.mixup, pairing=mx.pairings.roll)
+PERMUTED = partial(mx.cutmix, pairing=permutation)
+BLOB = partial(mx.fmix, pairing=given)
+# The mixers inside, each with what it makes of a batch.
+COMBINED: dict[str, tuple[mx.Mixer, dict[mx.Mixer, Any]]] = {
+    "blend or box": (
+        mx.choose([BLEND, BOX], [0.5, 0.5]),
+        {BLEND: oracle.blend, BOX: oracle.box},
     ),
-    "two pairings": mx.choose(
-        [
-            partial(mx.mixup, pairing=mx.pairings.roll),
-            partial(mx.cutmix, pairing=given),
-        ],
-        [0.5, 0.5],
+    "two pairings": (
+        mx.choose([ROLLED, BOX], [0.5, 0.5]),
+        {ROLLED: oracle.blend, BOX: oracle.box},
     ),
-    "some": mx.with_probability(0.5, partial(mx.cutmix, pairing=permutation)),
-    "nested": mx.choose(
-        [
-            mx.with_probability(0.5, partial(mx.mixup, pairing=given)),
-            mx.choose([partial(mx.fmix, pairing=given), mx.cutmix], [0.5, 0.5]),
-        ],
-        [0.4, 0.6],
+    "some": (
+        mx.with_probability(0.5, PERMUTED),
+        {PERMUTED: oracle.box, mx.erm: oracle.untouched},
+    ),
+    "nested": (
+        mx.choose(
+            [
+                mx.with_probability(0.5, BLEND),
+                mx.choose([BLOB, mx.cutmix], [0.5, 0.5]),
+            ],
+            [0.4, 0.6],
+        ),
+        {
+            BLEND: oracle.blend,
+            mx.erm: oracle.untouched,
+            BLOB: oracle.field,
+            mx.cutmix: oracle.box,
+        },
     ),
 }
 
 
 @pytest.mark.parametrize("name", COMBINED)
 def test_one_choice_and_one_draw_hold_for_the_batch(name):
-    run = jax.jit(jax.vmap(mx.once_per_batch(COMBINED[name]), (0, None)))
-    all_mixed, mixes = jax.tree.map(np.asarray, run(jax.random.split(KEY, 12), BATCH))
+    mixer, inside = COMBINED[name]
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        mixed, mix = mx.once_per_batch(mixer)(key, BATCH)
+        for _ in range(2 if name == "nested" else 1):
+            _, key = jax.random.split(key)  # which is handed on
+        draws = [mx.draw_of(mx.once_per_batch(part)) for part in inside]
+        return mixed, mix, [draw(key, BATCH) for draw in draws]
+
+    batches = jax.tree.map(np.asarray, run(jax.random.split(KEY, 12)))
     kinds = set()
     for k in range(12):
-        mixed, mix = at(k, (all_mixed, mixes))
-        assert_one_draw(mix, IMAGES)
-        assert_mixed(mixed, mix, BATCH)
-        has = with_partner(mix)
-        if isinstance(mix.region, mx.regions.Chosen):
-            assert len(set(mix.region.index)) == 1
-            kinds.add(int(mix.region.index[0]))
-        else:
-            kinds.add(bool((mix.lam[has] < 1).all()))
-    assert len(kinds) == 2, "both choices are made, in one batch or another"
+        mixed, mix, drawn = at(k, batches)
+        expected = [of(each) for of, each in zip(inside.values(), drawn)]
+        found = [n for n, each in enumerate(expected) if makes(each, mixed, mix)]
+        assert found, "the batch is what one of them makes of it"
+        assert_one_draw(mix, expected[found[0]], IMAGES)
+        if len(found) == 1:  # a box may be empty, and is then what erm makes of it
+            kinds.add(found[0])
+    assert len(kinds) >= 2, "both choices are made, in one batch or another"
+
+
+def makes(expected: Any, mixed: Any, mix: Any) -> bool:
+    """Say whether ``mixed`` is what is expected."""
+    try:
+        assert_mixed(mixed, mix, expected, BATCH)
+    except AssertionError:
+        return False
+    return True
 
 
 def lams_of(mixer: mx.Mixer, batch: Any = BATCH) -> tuple[np.ndarray, np.ndarray]:
@@ -390,7 +436,7 @@ def test_each_device_draws_once(around):
     for device, key in enumerate(jax.random.split(KEY, DEVICES)):
         own = slice(6 * device, 6 * device + 6)
         drawn = each(key, jax.tree.map(lambda leaf, own=own: leaf[own], WIDE))
-        lam, _ = first_for_all(drawn)
+        lam, *_ = first_for_all(drawn)
         np.testing.assert_allclose(mix.lam[own], lam, rtol=1e-6)
         np.testing.assert_array_equal(mix.partner[own], drawn.partner + 6 * device)
         lams.add(float(lam.min()))
@@ -436,7 +482,7 @@ def test_a_batch_on_a_mesh_is_mixed_as_on_one_device(name, kind):
     if name == "blob":  # divided as the batch is, with no mesh in the context too
         found.append(mixer(KEY, divided))
     want, drawn = on_one_device(name)
-    assert_one_draw(drawn, WIDE[0])
+    assert_one_draw(drawn, EXPECTED[name](drawn), WIDE[0])
     for mixed, mix in found:
         assert mixed[0].sharding.is_equivalent_to(rows, 4)
         oracle.assert_close(jax.tree.map(np.asarray, mixed), want)

@@ -72,10 +72,9 @@ def test_it_is_what_is_bound_by_hand():
 def test_targets_are_mixed_beside_the_labels():
     mixed, mix = jax.jit(mx.using("label", of_both))(KEY, BATCH)
     assert_same_class(mix, LABEL)
-    w = oracle.field(mix.sources[0], IMAGE)
-    oracle.assert_mixed(mixed["image"], w, IMAGE, mix.partner)
-    w = oracle.column(mix.lam, SOFT)
-    oracle.assert_mixed(mixed["soft"], w, SOFT, mix.partner)
+    expected = oracle.box(mix)
+    oracle.assert_terms(mixed["image"], expected.inputs(IMAGE))
+    oracle.assert_terms(mixed["soft"], expected.targets(SOFT))
     np.testing.assert_array_equal(mixed["label"], LABEL)
     assert not np.array_equal(mixed["image"], IMAGE)
 

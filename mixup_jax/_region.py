@@ -104,6 +104,7 @@ class Region(abc.ABC):
       ... @dataclasses.dataclass(frozen=True)
       ... class FirstRows(mx.Region):
       ...     rows: jax.Array
+      ...     grid: mx.regions.Grid = dataclasses.field(metadata=dict(static=True))
       ...     pastes = True
       ...     def weights(self, lam, x):
       ...         rows = self.rows.reshape(-1, *[1] * (x.ndim - 1))
@@ -111,7 +112,8 @@ class Region(abc.ABC):
       ...         place = jnp.arange(x.shape[1]).reshape(1, -1, *[1] * (x.ndim - 2))
       ...         return (place >= rows) | (lam == 1)
       >>> x = jnp.array([[0, 1, 2], [3, 4, 5]])
-      >>> region = FirstRows(jnp.array([1, 2]))
+      >>> grid = mx.regions.grid(x, spatial=(1,))
+      >>> region = FirstRows(jnp.array([1, 2]), grid)
       >>> mix = mx.Mix.from_pairs(0.5, jnp.array([1, 0]), region=region)
       >>> mix.inputs(x)
       Array([[3, 1, 2],

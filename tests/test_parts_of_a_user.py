@@ -563,19 +563,12 @@ def test_the_whole_batch(name):
     assert_same(got, alone(name))
 
 
-INDEX_OF_ALL = pytest.mark.xfail(
-    strict=True,
-    reason="per_device applies a mix whose partners count over the batches of all "
-    "devices to the share of one, so a map that reads x[partner] reads other rows",
-)
-
-
 @pytest.mark.parametrize(
     "name",
     [
         "faded",
-        pytest.param("masked", marks=INDEX_OF_ALL),
-        pytest.param("gathered", marks=[INDEX_OF_ALL, slow]),
+        "masked",
+        pytest.param("gathered", marks=slow),
         *(pytest.param(n, marks=slow) for n in ("mirrored", "between", "by fours")),
         pytest.param("of ring", marks=slow),
     ],
@@ -602,7 +595,6 @@ class Paired(mx.Move):
         return function(w, x, x[partner])
 
 
-@INDEX_OF_ALL
 @pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
 def test_a_move_with_places_may_read_partners(place):
     def pairing(key, batch):
@@ -639,17 +631,11 @@ def test_on_a_mesh_as_on_one_device(name, kind):
     assert_same(got, alone(name))
 
 
-OF_CHOICES = pytest.mark.xfail(
-    strict=True,
-    reason="Chosen selects among weights that are not laid out as its index is",
-)
-
-
 @pytest.mark.parametrize(
     "kind",
     [
         pytest.param("auto", marks=slow),
-        pytest.param("explicit", marks=OF_CHOICES),
+        "explicit",
     ],
 )
 def test_a_choice_on_a_mesh(kind):
@@ -661,18 +647,12 @@ def test_a_choice_on_a_mesh(kind):
     assert_same(got, run(choice, KEY, FLOATS))
 
 
-LAID_OUT = pytest.mark.xfail(
-    strict=True,
-    reason="coverage lays out what a region's weights are not laid out as by itself",
-)
-
-
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param("faded", marks=slow),
-        pytest.param("mirrored", marks=LAID_OUT),
-        pytest.param("between", marks=[LAID_OUT, slow]),
+        "mirrored",
+        pytest.param("between", marks=slow),
     ],
 )
 def test_coverage_is_laid_out_as_asked(name):
@@ -809,18 +789,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            marks=[pytest.mark.xfail(strict=True, reason="no words: an AttributeError")]
-            if case == "a number"
-            else [],
-        )
-        for case in REFUSED
-    ],
-)
+@pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_region_is_refused_while_tracing(case):
     mixer, kind, words = REFUSED[case]
     for refused in (mixer, mx.choose([mixer, mx.mixup], [0.5, 0.5])):

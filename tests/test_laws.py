@@ -140,6 +140,49 @@ def test_equals_the_formula_in_every_dtype(row):
     assert_equation(once(row))
 
 
+def on_shares(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
+    """Return what each of two devices has, as one array."""
+    shares = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch)
+    run = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+    return jax.tree.map(
+        lambda x: x.reshape(SIZE, *x.shape[2:]), drawn(run(key, shares))
+    )
+
+
+def drawn(result: Any) -> Any:
+    """Return what was made of a batch, and of whom and how much."""
+    mixed, mix = result
+    return mixed, mix.lam, [(source.partner, source.lam) for source in mix.sources]
+
+
+# Further places are in test_drivers.py, for one row of each kind by default.
+@pytest.mark.parametrize("row", METHODS)
+def test_jitted_and_in_shares_and_on_an_explicit_mesh(row):
+    method, key, batch = METHODS[row], jax.random.key(SEED), oracle.images(SIZE)
+    mixer, whole = method.mixer, mx.whole_batch(method.mixer, "data")
+
+    @jax.jit
+    def in_two_places(key, batch):
+        return mixer(key, batch), on_shares(whole, key, batch)
+
+    (mixed, mix), in_shares = in_two_places(key, batch)
+    expected = method.expected(mix, key, batch)
+    # Programs round the weights that they work out each in its own way.
+    expected = dataclasses.replace(expected, slack=expected.slack + 4 * oracle.EPS)
+    assert_equation(Case(row, method, batch, mixed, mix, expected))
+    want = jax.tree.map(np.asarray, drawn((mixed, mix)))
+    oracle.assert_close(in_shares, want)
+    mesh = jax.make_mesh(
+        (2,), ("data",), (jax.sharding.AxisType.Explicit,), devices=jax.devices()[:2]
+    )
+    spread = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
+    with jax.set_mesh(mesh):
+        on_mesh = jax.jit(lambda *given: drawn(mixer(*given)))(key, spread)
+    oracle.assert_close(on_mesh, want)
+    for got, given in zip(on_mesh[0], spread):
+        assert got.sharding.is_equivalent_to(given.sharding, got.ndim)
+
+
 def test_labels_are_of_the_shares(case):
     assert_shares(case)
 

@@ -313,6 +313,15 @@ def is_native(values: Any) -> bool:
     return own and jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype
 
 
+def real(value: Any, name: str, advice: str) -> None:
+    """Raise TypeError unless ``value`` is of real numbers."""
+    dtype = array(value).dtype
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise TypeError(
+            f"{name}: expected a real number; got {describe(value)}. {advice}".strip()
+        )
+
+
 def number(
     value: ArrayLike,
     name: str,
@@ -321,11 +330,7 @@ def number(
     advice: str = "",
 ) -> None:
     """Raise unless ``value`` is real and, where concrete, within ``[low, high]``."""
-    dtype = array(value).dtype
-    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
-        raise TypeError(
-            f"{name}: expected a real number; got {describe(value)}. {advice}".strip()
-        )
+    real(value, name, advice)
     if not is_concrete(value):
         return
     values = np.asarray(value, np.float64)
@@ -349,7 +354,7 @@ def count(value: Any, name: str, advice: str) -> int:
 
 def counts(values: Any, name: str, advice: str) -> tuple[int, ...]:
     """Return numbers of things as a tuple, or raise ValueError if they are none."""
-    found = tuple(values) if isinstance(values, Sequence) else ()
+    found = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
     if not found or not all(isinstance(n, int | np.integer) and n > 0 for n in found):
         raise ValueError(
             f"{name}: expected a number of cells on each axis; got {values!r}. {advice}"
@@ -363,7 +368,8 @@ def shaped(
     """Raise ValueError unless ``value`` has one of the ``shapes``."""
     shape = array(value).shape
     if shape not in shapes:
-        wanted = " or ".join(f"shape {s}" if s else "a scalar" for s in shapes)
+        each = dict.fromkeys(shapes)
+        wanted = " or ".join(f"shape {s}" if s else "a scalar" for s in each)
         raise ValueError(f"{name}: expected {wanted}; got shape {shape}. {advice}")
 
 

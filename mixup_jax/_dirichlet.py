@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -59,7 +60,11 @@ def dirichlet(
       Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
       arXiv:1710.09412, section 2, which mentions it.
     """
-    _checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
+    advice = "Use 0 for no mixing at all."
+    _checks.number(alpha, "dirichlet: alpha", 0, advice=advice)
+    if _checks.is_concrete(alpha):
+        alpha = np.asarray(alpha, np.float32)  # in which it can be multiplied
+    partners = _checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
     partners = min(partners, max(_checks.examples(batch) - 1, 1))
     keys = [key] if partners == 1 else jax.random.split(key, partners)
 

@@ -21,6 +21,7 @@ from mixup_jax._region import (
     RegionDraw,
     Untouched,
     field,
+    gain_of,
     region_and_lam,
     region_of,
     through,
@@ -136,7 +137,9 @@ class Mix:
         weight = jnp.asarray(lam, jnp.float32)
         if not weight.shape:
             weight = jnp.broadcast_to(weight, index.shape)
-        source = Source(index, weight, region or Everywhere(), move or Gather())
+        region = Everywhere() if region is None else region
+        move = Gather() if move is None else move
+        source = Source(index, weight, region, move)
         return cls(weight, (source,)).drawn()
 
     @property
@@ -178,7 +181,7 @@ class Mix:
                     "Cast or scale integer inputs to a float dtype first; one-hot maps "
                     "of class ids.",
                 )
-            gain = regions[0].gain(_as_float(fields[0])) if regions[0].gains else None
+            gain = gain_of(regions[0], _as_float(fields[0]))
             return _blend.mixed(x, list(map(_link, fields, sources)), gain)
 
         return self._map("inputs", mixed, tree)
@@ -344,11 +347,16 @@ class Mix:
         own = jnp.broadcast_to(own, x.shape)
         if grid is None:
             return own
+        least, most = (
+            own.reshape(batch, -1).min(axis=1),
+            own.reshape(batch, -1).max(axis=1),
+        )
         for n, m in zip(positions, cells):
             # The axis that is averaged goes to the end, so after all they are in order.
             parts = jnp.asarray(_parts(n, m))
             own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
-        return own
+        # A mean lies between the least and the most, but for rounding.
+        return jnp.clip(own, per_example(least, own), per_example(most, own))
 
     def union(self, masks: Any) -> Any:
         """Return, per position, whether any content that is seen there has True.
@@ -396,7 +404,15 @@ class Mix:
 
         Layer 0 is the inputs. Unless it was drawn for that layer (``manifold``), it
         leaves everything as it is.
+
+        Raises:
+          ValueError: If ``layer`` is not an integer of at least 0.
         """
+        if not isinstance(layer, int | np.integer) or layer < 0:
+            raise ValueError(
+                f"at: expected the number of a layer, 0 for the inputs; got {layer!r}. "
+                "Number hidden layers from 1."
+            )
         return dataclasses.replace(
             self,
             sources=tuple(
@@ -422,7 +438,9 @@ class Mix:
                 f"{_checks.describe(self.sources)}. Make a mix of pairs with "
                 "mixup_jax.Mix.from_pairs(lam, partner)."
             )
-        weights = [jnp.asarray(each.lam) for each in self.sources]
+        for each in (self, *sources):
+            _checks.real(each.lam, "mix: lam", _SHARE)
+        weights = [jnp.asarray(each.lam) for each in sources]
         lam, *_ = own = [jnp.asarray(self.lam), *weights]
         partners = [_checks.array(source.partner) for source in self.sources]
         shapes = [each.shape for each in (*own, *partners)]
@@ -632,6 +650,7 @@ def draw_source(
             f"{_checks.describe(lam) if shape is None else shape}. Return "
             "partners.index.shape values, as mixup_jax.ratios do."
         )
+    _checks.real(lam, "ratio: lam", _SHARE)
     drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
     where, lam = region_and_lam(size, drawn)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)

@@ -264,7 +264,7 @@ class Chosen(Region):
     def gain(self, w: Array) -> Array:
         """Return the gain of the chosen region."""
         gains = [
-            laid_like(region.gain(w), w) if region.gains else jnp.ones_like(w)
+            jnp.ones_like(w) if (gain := gain_of(region, w)) is None else gain
             for region in self.regions
         ]
         return self._selected(gains, w)
@@ -299,9 +299,15 @@ def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
             f"{got}. Return what it left of lam too."
         )
     where, lam = drawn
+    if any(leaf is where for leaf in jax.tree.leaves(where)):
+        raise TypeError(
+            f"region: expected a pytree; got {_checks.describe(where)}. Register its "
+            "class: jax.tree_util.register_dataclass."
+        )
     advice = "Return the share that each example keeps."
+    _checks.real(lam, "region: lam", advice)
     _checks.shaped(lam, "region: lam", [(size,)], advice)
-    return where, lam
+    return where, jnp.asarray(lam, jnp.float32)
 
 
 def field(region: Region, lam: Array, x: Array) -> Array:
@@ -341,14 +347,41 @@ def through(region: Region, rows: Array) -> Array:
     """
     if not region.windows:
         return rows
-    seen = region.view(rows)
-    if (seen.dtype, seen.shape) != (rows.dtype, rows.shape):
+    seen: Any = region.view(rows)
+    like = getattr(seen, "dtype", None), getattr(seen, "shape", None)
+    if like != (rows.dtype, rows.shape):
         raise ValueError(
             f"region: expected a view like the rows, {_checks.describe(rows)}; got "
             f"{_checks.describe(seen)} from {type(region).__name__}. A window shows "
             "positions; it does not change their number or dtype."
         )
     return laid_like(seen, rows)
+
+
+def gain_of(region: Region, w: Array) -> Array | None:
+    """Return ``region.gain(w)``, 1 where ``w`` is; None if it has none.
+
+    Raises:
+      TypeError: If it is not float32.
+      ValueError: If its shape does not broadcast with that of ``w``.
+    """
+    if not region.gains:
+        return None
+    gain: Any = region.gain(w)
+    if getattr(gain, "dtype", None) != jnp.float32:
+        raise TypeError(
+            f"region: expected a float32 gain; got {_checks.describe(gain)} from "
+            f"{type(region).__name__}. Work it out from the weights that are given."
+        )
+    if len(gain.shape) != len(w.shape) or any(
+        n not in (1, m) for n, m in zip(gain.shape, w.shape)
+    ):
+        raise ValueError(
+            f"region: expected a gain that broadcasts with weights of shape "
+            f"{tuple(w.shape)}; got {_checks.describe(gain)} from "
+            f"{type(region).__name__}. Work it out from the weights that are given."
+        )
+    return jnp.where(w == 1, 1.0, laid_like(gain, w))
 
 
 def region_of(value: Any) -> Region:

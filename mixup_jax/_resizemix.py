@@ -1,5 +1,6 @@
 """ResizeMix: the whole partner, resized and pasted."""
 
+import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax import _checks, ratios
@@ -70,10 +71,13 @@ def resizemix(
       Labels", 2020, arXiv:2012.11101.
     """
     _checks.function(tau, "tau", "mixup_jax.ratios.uniform(low=0.1, high=0.8)")
+    _checks.examples(batch)
     axes = len(grid(_checks.pair(batch)[0], spatial=spatial).sizes)
 
     def ratio(key: Array, partners: Partners) -> Array:
-        return 1 - tau(key, partners) ** axes
+        drawn = tau(key, partners)
+        _checks.number(drawn, "tau", 0, 1, "It is a share of each side.")
+        return 1 - jnp.asarray(drawn, jnp.float32) ** axes
 
     return compose(
         key,

@@ -144,17 +144,25 @@ class Partners:
         """Return what the partners have of ``tree``, any dtype: ``tree[index]``.
 
         Raises:
+          TypeError: If the index is not of integers, or the move not a ``Move``.
           ValueError: If a leaf has another number of examples.
         """
         _checks.no_list(tree, "partners.bring")
         advice = "Bring what the examples of the batch have."
-        _checks.sized(tree, self.index.shape[0], "partners.bring", advice)
+        size = len(_checks.array(self.index))
+        _checks.sized(tree, size, "partners.bring", advice)
 
-        index = jax.numpy.asarray(self.index, jax.numpy.int32)
+        given, move = _checks.array(self.index), move_of(self.move)
+        if not jax.numpy.issubdtype(given.dtype, jax.numpy.integer):
+            raise TypeError(
+                "partners: expected an integer index; got "
+                f"{_checks.describe(self.index)}. Cast it with index.astype(int)."
+            )
+        index = jax.numpy.asarray(given, jax.numpy.int32)
 
         def brought(path: Any, leaf: Any) -> Array:
             where = "partners.bring" + jax.tree_util.keystr(path)
-            return self.move.take(_checks.exact(leaf, where), index)
+            return move.take(_checks.exact(leaf, where), index)
 
         return jax.tree.map_with_path(brought, tree)
 

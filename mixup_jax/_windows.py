@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._moves import laid_like
+from mixup_jax._moves import laid_like, laid_out
 
 
 def shown(x: Array, axis: int, index: Array) -> Array:
@@ -19,6 +19,9 @@ def shown(x: Array, axis: int, index: Array) -> Array:
       axis: of the positions, at least 1.
       index: int32 ``[B, n]`` for n positions, each in [0, n).
     """
+    # Positions are picked from all of them, on whichever device they lie.
+    spec = jax.typeof(x).sharding.spec
+    x = laid_out(x, x, jax.P(*(None if k == axis else s for k, s in enumerate(spec))))
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = jax.random.key_data(x)
         return jax.random.wrap_key_data(

@@ -20,7 +20,7 @@ from mixup_jax._blend import widened
 from mixup_jax._labels import Ignored
 from mixup_jax._made import made
 from mixup_jax._mix import Mix
-from mixup_jax._moves import per_example
+from mixup_jax._moves import alike, per_example
 from mixup_jax._types import Batch
 
 ExampleLoss = Callable[..., Array]
@@ -195,11 +195,12 @@ def termwise_mean(
         y = _checks.class_ids(labels, "labels", _SOFT)
         kept = _kept(y, ignored)
         if weights is not None:
+            _checks.number(weights, "weights", 0, advice="Weights are at least 0.")
             weights = jnp.asarray(weights, jnp.float32)
             _checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
             each = "Give each example its own, or each label."
             _checks.shaped(weights, "weights", [y.shape[:1], y.shape], each)
-            kept = kept * per_example(weights, kept)
+            kept = jnp.where(kept > 0, per_example(weights, kept), 0.0)
         each, left = _of_kept(loss, logits, y, mix, kept)
         return jnp.sum(left * each) / _or_one(jnp.sum(left))
 
@@ -264,6 +265,8 @@ def by_attention(
     """
     advice = "Give the weights that the model attends with."
     _checks.floating(attention, "attention", "to weigh patches by", advice)
+    _checks.number(attention, "attention", 0, advice=advice)
+    _checks.function(combine, "combine", "mixup_jax.losses.mean")
     given = jnp.asarray(attention)
     advice = "Count the patches along each axis: (14, 14)."
     sizes = _checks.counts(sizes, "by_attention: sizes", advice)
@@ -283,10 +286,13 @@ def by_attention(
     own = mix.coverage(sizes, like=a).reshape(a.shape).astype(a.dtype)
     total = jnp.sum(a, axis=1)
     attended = jnp.sum(a * own, axis=1) / _or_one(total)
-    lam = jnp.asarray(mix.lam, jnp.float32)
+    # A mean is no more than the largest, but for rounding.
+    attended = jnp.clip(attended, jnp.min(own, axis=1), jnp.max(own, axis=1))
+    lam, attended = alike(jnp.asarray(mix.lam, jnp.float32), attended)
     combined = combine(lam, attended.astype(jnp.float32))
     advice = "Return the weight of the own label of each example."
     _checks.shaped(combined, "combine", [lam.shape], advice)
+    total, combined, lam = alike(total, jnp.asarray(combined), lam)
     return mix.with_label_weight(jnp.where(total > 0, combined, lam))
 
 
@@ -370,8 +376,13 @@ def real_and_fake(real: Any, fake: Any) -> Batch:
 
 def _terms(mix: Mix | None, tree: Array) -> Sequence[tuple[Array, Array]]:
     """Return the terms of labels, of which without a mix there is one."""
-    if mix is not None:
+    if isinstance(mix, Mix):
         return mix.terms(tree)
+    if mix is not None:
+        raise TypeError(
+            f"mix: expected the Mix that a mixer returned, or None for no mixing; got "
+            f"{_checks.describe(mix)}."
+        )
     return [(jnp.ones(tree.shape[0], jnp.float32), tree)]
 
 
@@ -386,7 +397,8 @@ def _summed(
         other = jnp.where(per_example(share, y) == 0, other, y)
     total = None
     for share, y in terms:
-        each = widened(loss(logits, jnp.where(per_example(share, y) == 0, other, y)))
+        each = loss(logits, jnp.where(per_example(share, y) == 0, other, y))
+        each = _wide(each)
         if each.shape[: share.ndim] != share.shape:
             got = f"shape {each.shape}" if each.shape else "a scalar"
             one = "an example" if share.ndim == 1 else "a label, some being ignored"
@@ -403,6 +415,12 @@ def _summed(
         total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def _wide(each: Any) -> Array:
+    """Return losses in a dtype that holds shares of them."""
+    each = widened(each)
+    return each if jnp.issubdtype(each.dtype, jnp.inexact) else each.astype(jnp.float32)
 
 
 def _kept(y: Array, ignored: Ignored | None) -> Array:

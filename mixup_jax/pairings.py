@@ -102,8 +102,14 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     """
     del key
     size = _checks.examples(batch)
+    if not isinstance(shift, int | np.integer):
+        raise TypeError(
+            f"roll: expected an integer shift; got {_checks.describe(shift)}. Count by "
+            "how many places."
+        )
     if size == 1:
         return _alone(size)
+    shift = int(shift)
     if shift % size == 0:
         raise ValueError(
             f"roll: expected a shift that is no multiple of the batch size {size}; got "
@@ -142,6 +148,9 @@ def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
       ... ]
       [[1, 0, 3, 2], [2, 3, 0, 1]]
     """
+    _checks.count(of, "nth: of", "Count the partners.")
+    _checks.count(n, "nth: n", "Number the partners from 1.")
+    n, of = int(n), int(of)
     if not 1 <= n <= of:
         raise ValueError(
             f"nth: expected a number from 1 to of={of}; got n={n}. Name each partner "

@@ -52,8 +52,11 @@ class Box(Region):
 
     def weights(self, lam: Array, x: Array) -> Array:
         """Return bool ``[B, ..., 1]``, True where the own content stays."""
-        inside = per_example(lam, x) < 1  # who is not mixed has no box
+        inside = per_example(lam, x) < 1  # examples that are not mixed have no box
         axes = self.grid.axes_of(x)
+        for corner in (self.start, self.stop):
+            advice = "Give a corner of each example's box, on each spatial axis."
+            _checks.shaped(corner, "box: corners", [(x.shape[0], len(axes))], advice)
         for s, axis in enumerate(axes):
             at, unit = _places(x, axis, x.ndim if axis == axes[-1] else axis + 1)
             start, stop = (
@@ -90,6 +93,9 @@ class Field(Region):
     def weights(self, lam: Array, x: Array) -> Array:
         """Return the field, ``[B, ..., 1]``, in its dtype."""
         axes = self.grid.axes_of(x)
+        advice = "Give a weight for each position of the grid."
+        wanted = (x.shape[0], *self.grid.sizes)
+        _checks.shaped(self.own, "field: own", [wanted], advice)
         shape = tuple(n if k in (0, *axes) else 1 for k, n in enumerate(x.shape))
         own, alone = laid_like(self.own.reshape(shape), x), per_example(lam, x) == 1
         return own | alone if self.pastes else jnp.where(alone, 1.0, own)
@@ -426,7 +432,7 @@ def salient(
     _checks.floating(saliency, "saliency", "to compare positions by", advice)
     positions = grid(inputs, spatial=spatial)
     _checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
-    rows = jnp.asarray(saliency).reshape(lam.shape[0], -1)
+    rows = _checks.exact(_checks.array(saliency), "saliency").reshape(lam.shape[0], -1)
     peak = jnp.argmax(jnp.where(jnp.isnan(rows), -jnp.inf, rows), axis=1)
     theirs = partners.bring(peak.astype(jnp.int32))
     centre = jnp.stack(jnp.unravel_index(theirs, positions.sizes), axis=1)

@@ -1,6 +1,7 @@
 """Mixup of several partners: shares of a Dirichlet distribution, whatever the batch."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,16 @@ def test_the_gradient_by_alpha_is_that_of_the_shares():
     assert abs(float(slope) - want) < 0.01
 
 
+def test_parameters_of_any_kind():
+    batch = oracle.images(4)
+    _, want = mx.dirichlet(KEY, batch, alpha=200.0)
+    two: Any = np.int64(2)
+    for alpha in (np.uint8(200), jnp.float16(200), [200.0] * 4, np.full(4, 200)):
+        given: Any = alpha
+        _, mix = mx.dirichlet(KEY, batch, alpha=given, partners=two)
+        oracle.assert_close(mix.lam, want.lam)
+
+
 def test_what_it_takes():
     x = np.ones((4, 3), np.float32)
     with pytest.raises(ValueError, match=r"partners: expected .* at least 1; got 0"):
@@ -120,5 +131,13 @@ def test_what_it_takes():
         mx.dirichlet(KEY, (x, None), partners=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 0"):
         mx.dirichlet(KEY, (x, None), alpha=-1.0)
+    for alpha in (None, "a"):
+        with pytest.raises(TypeError, match="alpha: expected a real number"):
+            mx.dirichlet(KEY, (x, None), alpha=alpha)  # type: ignore[arg-type]
+    for n, of in ((1.5, 2), ("1", 2), (1, 2.0)):
+        with pytest.raises(TypeError, match=r"nth: .*: expected an integer; got"):
+            mx.pairings.nth(KEY, (x, None), n=n, of=of)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="roll: expected an integer shift"):
+        mx.pairings.roll(KEY, (x, None), shift=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"nth: expected a number from 1 to of=2"):
         mx.pairings.nth(KEY, (x, None), n=3, of=2)

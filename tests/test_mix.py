@@ -273,6 +273,54 @@ REFUSED: dict[str, Any] = {
         ValueError,
         "like: expected 4 examples",
     ),
+    "a layer": (lambda: pairs(LAM, FIRST).at(WORD), ValueError, "at: expected the num"),
+    "a layer before": (lambda: pairs(LAM, FIRST).at(-1), ValueError, "at: expected"),
+    "region 0": (
+        lambda: pairs(LAM, FIRST, region=0),  # type: ignore
+        TypeError,
+        "region: expected",
+    ),
+    "move 0": (
+        lambda: pairs(LAM, FIRST, move=0),  # type: ignore
+        TypeError,
+        "move: expected",
+    ),
+    "no lam": (
+        lambda: mx.Mix(None, (mx.Source(FIRST, LAM),)).inputs(X),  # type: ignore
+        TypeError,
+        "lam: expected a real number",
+    ),
+    "complex": (
+        lambda: mx.Mix(LAM, (mx.Source(FIRST, 1j * LAM),)).inputs(X),  # type: ignore
+        TypeError,
+        "lam: expected a real number",
+    ),
+    "corners": (
+        lambda: pairs(
+            LAM,
+            FIRST,
+            region=mx.regions.Box(
+                jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), jnp.int32), BOX.grid
+            ),
+        ).inputs(X),
+        ValueError,
+        r"box: corners: expected shape \(4, 2\)",
+    ),
+    "bring": (
+        lambda: mx.Partners(jnp.ones(4), pairs(LAM, FIRST).move).bring(X),
+        TypeError,
+        "partners: expected an integer index",
+    ),
+    "no mix": (
+        lambda: mx.losses.termwise(mx.metrics.nll)(jnp.zeros((4, 3)), FIRST, WORD),
+        TypeError,
+        "mix: expected the Mix",
+    ),
+    "negative attention": (
+        lambda: mx.losses.by_attention(pairs(LAM, FIRST), -jnp.ones((4, 4)), (2, 2)),
+        ValueError,
+        "attention: expected a number of at least 0",
+    ),
     "labels of others": (
         lambda: pairs(LAM, FIRST).with_label_weight(LAM[:3]),
         ValueError,
@@ -488,3 +536,64 @@ def test_coverage_on_an_explicit_mesh():
             by = jax.jit(lambda a, m=mix: mx.losses.by_attention(m, a, (2, 2)).lam)(a)
             want = mx.losses.by_attention(mix, jnp.ones((SIZE, 4)), (2, 2)).lam
             np.testing.assert_allclose(by, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("cells", [(5, 5), (3, 7), (16, 16)])
+def test_a_cell_is_covered_at_most_wholly(cells):
+    shape = (1, 28, 31)
+    grid = mx.regions.grid(jnp.zeros((*shape, 1)))
+    none = jnp.zeros((1, 2), jnp.int32)
+    mix = mx.Mix.from_pairs(0.5, np.array([0]), region=mx.regions.Box(none, none, grid))
+    share = np.asarray(mix.coverage(cells))
+    np.testing.assert_array_equal(share, 1)
+    alone = mx.losses.by_attention(
+        mix,
+        jax.nn.one_hot(jnp.array([3]), share.size),
+        cells,
+        combine=lambda area, attention: attention,
+    )
+    np.testing.assert_array_equal(alone.lam, 1)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_labels_by_attention_on_an_explicit_mesh(name):
+    kind = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.make_mesh((2,), ("data",), kind, devices=jax.devices()[:2])
+    sharding = jax.NamedSharding(mesh, jax.P("data"))
+    x = np.ones((SIZE, 4, 4, 1), np.float32)
+    attention = np.random.default_rng(0).random((SIZE, 4)).astype(np.float32)
+
+    @jax.jit
+    def lam(x, attention):
+        _, mix = getattr(mx, name)(jax.random.key(0), (x, None))
+        return mx.losses.by_attention(mix, attention, (2, 2)).lam
+
+    with jax.set_mesh(mesh):
+        got = lam(*jax.device_put((x, attention), sharding))
+    np.testing.assert_allclose(got, lam(x, attention), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
+def test_hits_of_any_dtype_are_weighed(dtype):
+    mix = mx.Mix.from_pairs(np.array([0.75, 0.5]), np.array([1, 0]))
+    logits = jnp.zeros((2, 3)).at[:, 1].set(1.0)
+
+    def hits(logits, labels):
+        return (logits.argmax(axis=-1) == labels).astype(dtype)
+
+    got = mx.losses.termwise(hits)(logits, np.array([1, 2]), mix)
+    np.testing.assert_array_equal(got, [0.75, 0.5])
+    mean = mx.losses.termwise_mean(hits)(logits, np.array([1, 2]), mix)
+    assert mean == 0.625
+    alone = mx.losses.termwise(hits)(logits, np.array([1, 2]))
+    assert alone.dtype == jnp.float32
+
+
+def test_a_weight_that_is_not_a_number_counts_where_its_label_does():
+    labels, weights = np.array([1, -1]), np.array([1, np.nan], np.float32)
+    logits = jnp.zeros((2, 3))
+    loss = mx.losses.termwise_mean(mx.metrics.nll)
+    found = jax.jit(lambda weights: loss(logits, labels, None, weights))(weights)
+    np.testing.assert_allclose(found, np.log(3), rtol=1e-6)
+    with pytest.raises(ValueError, match="weights: expected a number of at least 0"):
+        loss(logits, labels, None, -np.ones(2))

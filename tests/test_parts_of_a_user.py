@@ -725,6 +725,39 @@ def blended_by(weights: Any, *, pastes: bool = False) -> mx.Mixer:
     return mixing("odd", region=lambda key, lam, inputs, partners: (Odd(), lam))
 
 
+def gaining(gain: Any) -> mx.Mixer:
+    """Return a mixer whose region has this gain."""
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Odd(mx.Region):
+        gains = True
+
+        def weights(self, lam, x):
+            return lam.reshape(rows_first(x))
+
+        def gain(self, w):
+            return gain(w)
+
+    return mixing("odd", region=lambda key, lam, inputs, partners: (Odd(), lam))
+
+
+def test_a_gain_is_1_where_nothing_is_mixed():
+    (mixed, _), mix = gaining(lambda w: 2 * jnp.ones_like(w))(KEY, FLOATS)
+    sources = (dataclasses.replace(mix.sources[0], lam=jnp.ones(SIZE)),)
+    whole = dataclasses.replace(mix, sources=sources).inputs(FLOATS[0])
+    for got, given in zip(jax.tree.leaves(whole), jax.tree.leaves(FLOATS[0])):
+        np.testing.assert_array_equal(got, given)
+    assert not np.array_equal(jax.tree.leaves(mixed)[0], jax.tree.leaves(FLOATS[0])[0])
+
+
+class Unregistered(mx.Region):
+    """A region that is not a pytree."""
+
+    def weights(self, lam, x):
+        return lam.reshape(rows_first(x))
+
+
 def of_three(key, lam, inputs):
     return below(key, lam, inputs, None)
 
@@ -785,6 +818,22 @@ REFUSED = {
         blended_by(lambda lam, x: 0.5),
         TypeError,
         "expected float32 weights",
+    ),
+    "a gain an example": (
+        gaining(lambda w: w[:, 0, 0]),
+        ValueError,
+        "expected a gain that broadcasts with weights of shape",
+    ),
+    "a gain of ints": (gaining(lambda w: 2), TypeError, "expected a float32 gain"),
+    "no pytree": (
+        mixing("odd", region=lambda key, lam, inputs, partners: (Unregistered(), lam)),
+        TypeError,
+        "region: expected a pytree; got .*Register its class",
+    ),
+    "complex lam": (
+        mixing("odd", region=lambda key, lam, inputs, partners: (Louder(), lam > 0)),
+        TypeError,
+        "region: lam: expected a real number",
     ),
 }
 

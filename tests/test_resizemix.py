@@ -157,10 +157,31 @@ def test_quotients_of_products_over_32_bits():
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_on_a_mesh_that_divides_the_rows_of_an_image(kind):
+    x = np.random.default_rng(1).normal(size=(4, 6, 5, 2)).astype(np.float32)
+    axes = (getattr(jax.sharding.AxisType, kind),) * 2
+    mesh = jax.make_mesh((2, 2), ("data", "rows"), axes, devices=jax.devices()[:4])
+    sharding = jax.NamedSharding(mesh, jax.P("data", "rows"))
+    mixer = mx.choose([mx.resizemix, mx.cutmix], [0.7, 0.3])
+    run = jax.jit(lambda x: mixer(KEY, (x, None))[0][0])
+    with jax.set_mesh(mesh):
+        got = run(jax.device_put(x, sharding))
+    assert got.sharding.is_equivalent_to(sharding, 4)
+    np.testing.assert_array_equal(got, run(x))
+
+
 def test_what_it_takes():
     x = np.ones((4, 8, 8, 3), np.float32)
     with pytest.raises(TypeError, match=r"tau: expected a function; got 0\.5"):
         mx.resizemix(KEY, (x, None), tau=0.5)  # type: ignore[arg-type]
+    for share in (-0.5, 1.5, np.nan):
+        with pytest.raises(ValueError, match=r"tau: expected a number in \[0, 1\]"):
+            mx.resizemix(
+                KEY, (x, None), tau=lambda key, partners, s=share: jnp.full(4, s)
+            )
+    with pytest.raises(TypeError, match="expected an array with the examples on axis"):
+        mx.resizemix(KEY, ([[1, 2], [3, 4]], None))
     with pytest.raises(ValueError, match="spatial axes"):
         mx.resizemix(KEY, (np.ones((4, 3), np.float32), None))
     with pytest.raises(TypeError, match="targets: expected a floating"):

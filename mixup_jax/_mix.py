@@ -181,7 +181,7 @@ class Mix:
                     "Cast or scale integer inputs to a float dtype first; one-hot maps "
                     "of class ids.",
                 )
-            gain = gain_of(regions[0], _as_float(fields[0]))
+            gain = gain_of(regions[0], fields[0])
             return _blend.mixed(x, list(map(_link, fields, sources)), gain)
 
         return self._map("inputs", mixed, tree)

@@ -307,7 +307,8 @@ def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
     advice = "Return the share that each example keeps."
     _checks.real(lam, "region: lam", advice)
     _checks.shaped(lam, "region: lam", [(size,)], advice)
-    return where, jnp.asarray(lam, jnp.float32)
+    lam = jnp.asarray(lam)
+    return where, lam if lam.dtype == jnp.float32 else lam.astype(jnp.float32)
 
 
 def field(region: Region, lam: Array, x: Array) -> Array:
@@ -367,6 +368,7 @@ def gain_of(region: Region, w: Array) -> Array | None:
     """
     if not region.gains:
         return None
+    w = w.astype(jnp.float32)
     gain: Any = region.gain(w)
     if getattr(gain, "dtype", None) != jnp.float32:
         raise TypeError(

@@ -359,6 +359,7 @@ METHODS: dict[str, Method] = {
 # and of what is one function. The other rows are the same parts in other compositions;
 # what is tested on all rows runs on these by default, on the others when slow tests do.
 KINDS = [
+    "smoothmix",
     "erm",
     "mixup",
     "mixup-per-pair",

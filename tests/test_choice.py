@@ -97,6 +97,19 @@ def by_index(key, partners):
     return jnp.where(INDEX == 0, jnp.float32(0.25), jnp.float32(0.75))
 
 
+# Rows whose lam is the mean of a field that is worked out: a program rounds it as it
+# rounds a blend.
+WORKED_OUT = {"smoothmix"}
+
+
+def assert_same(names: Any, got: Any, want: Any) -> None:
+    """Assert that weights are the same bit for bit, unless a row works them out."""
+    if WORKED_OUT & set(names):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
 def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> None:
     """Assert that row i of ``got`` is row i of what mixer ``index[i]`` returned."""
 
@@ -109,7 +122,7 @@ def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> No
     lam, partner = (
         picked(*(getattr(mix, field) for mix in mixes)) for field in ("lam", "partner")
     )
-    np.testing.assert_array_equal(mix.lam, lam)
+    assert_same(() if equal is oracle.assert_equal else names, mix.lam, lam)
     moves_inputs = np.array([ROWS[name].keeps_labels for name in names])[index]
     has_partner = (partner != np.arange(len(index))) & ((lam < 1) | moves_inputs)
     np.testing.assert_array_equal(
@@ -117,7 +130,7 @@ def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> No
     )
 
 
-def assert_terms_chosen(mix: Any, mixes: Any, index: Any) -> None:
+def assert_terms_chosen(mix: Any, mixes: Any, names: Any, index: Any) -> None:
     """Assert that row i has the labels and partners of what mixer ``index[i]`` drew.
 
     Of each term whose share is above 0; terms that a mixer lacks have a share of 0.
@@ -133,7 +146,7 @@ def assert_terms_chosen(mix: Any, mixes: Any, index: Any) -> None:
         for each in map(np.stack, found)
     ]
     want, whom = np.stack(others)[index, :, :, rows].transpose(1, 2, 0)
-    np.testing.assert_array_equal(shares, want)
+    assert_same(names, shares, want)
     np.testing.assert_array_equal(partners[want > 0], whom[want > 0])
 
 
@@ -154,7 +167,7 @@ def assert_law(first, second):
     got = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch)
     each = [alone(name, kind) for name in names]
     assert_chosen(got, each, names, INDEX, oracle.assert_equal)
-    assert_terms_chosen(got[1], [mix for _, mix in each], INDEX)
+    assert_terms_chosen(got[1], [mix for _, mix in each], (), INDEX)
 
 
 def assert_places(first, second):
@@ -197,7 +210,7 @@ def assert_compiled(first, second):
     batch, key = batch_for(*kind), handed_on(KEY)
     got, each = all_of_them(key, batch, jnp.array([0.5, 0.5]))
     assert_chosen(got, each, names, INDEX, oracle.assert_close)
-    assert_terms_chosen(got[1], [mix for _, mix in each], INDEX)
+    assert_terms_chosen(got[1], [mix for _, mix in each], names, INDEX)
     if set(names) & set(ONE_FUNCTION):
         return
     expected = oracle.picked(

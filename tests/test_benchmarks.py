@@ -78,6 +78,7 @@ def test_fewer_values_than_an_interval_needs_are_refused():
         _measure.median(np.arange(5.0))
 
 
+@pytest.mark.slow
 def test_compilation_is_timed_from_nothing_every_time():
     traced = []
 

@@ -400,6 +400,7 @@ def test_combinators_within_and_compiled():
     np.testing.assert_allclose(mixed["x"], mix.inputs(batch["x"]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mix_of_wider_dtypes_is_chosen():
     def swapped(key, batch):
         mix = mx.Mix.from_pairs(np.full(4, 0.25), np.array([1, 0, 3, 2]))  # type: ignore

@@ -104,6 +104,7 @@ def test_one_seed_has_no_standard_error():
 # The same program under two drivers.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("example", ["pmap_linen", "mesh_nnx"])
 def test_training_on_any_number_of_devices(example, devices):

@@ -160,6 +160,7 @@ def test_long_axes_are_transformed_alike(monkeypatch):
     np.testing.assert_array_equal(own_share(mixed[0], images), mix.lam)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), total=st.integers(1, 40))
 def test_the_lowest_values_are_found(data, total):

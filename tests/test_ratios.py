@@ -459,6 +459,7 @@ def test_the_number_that_was_drawn_keeps_the_range(region, ratio, low, high):
         assert np.abs(counted - drawn).max() <= 0.5 / 25 + 1e-6
 
 
+@pytest.mark.slow
 def test_a_folded_box_leaves_less_than_half():
     x = jnp.zeros((64, 4, 4, 1))
     half = folded(mx.ratios.constant(0.5))

@@ -146,6 +146,12 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
     return jnp.where(alone, jnp.where(w == 1, x, partner_x), inner)
 
 
+def summable(x: ArrayLike) -> Array:
+    """Return ``x`` in a dtype that holds sums and shares of it: float32 or wider."""
+    x = widened(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+
+
 def widened(x: ArrayLike) -> Array:
     """Return ``x`` in float32 if it is floating and narrower, else as it is.
 

@@ -17,7 +17,7 @@ from jax import Array
 from jax.core import Tracer
 
 from mixup_jax import _checks
-from mixup_jax._blend import widened
+from mixup_jax._blend import summable
 from mixup_jax._made import holds, made
 from mixup_jax._mix import Mix, Mixer, Source
 from mixup_jax._mixer import Combinator, Halves, halves, run
@@ -254,14 +254,8 @@ def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) ->
     return Place(
         lambda mixer: mixing(mixer, axis_name),
         lambda key: own_key(key, axis_name),
-        lambda tree: jax.lax.pmean(jax.tree.map(_summable, tree), axis_name),
+        lambda tree: jax.lax.pmean(jax.tree.map(summable, tree), axis_name),
     )
-
-
-def _summable(x: Any) -> Array:
-    """Return ``x`` in a dtype in which a sum over devices does not overflow."""
-    x = widened(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
 
 
 def in_shares(batch: Any, shares: int) -> Any:

@@ -327,10 +327,7 @@ def field(region: Region, lam: Array, x: Array) -> Array:
             f"region: expected {kind}; got {_checks.describe(w)} from "
             f"{type(region).__name__}. Set its fact `pastes`, or cast the weights."
         )
-    fits = len(w.shape) == len(x.shape) and all(
-        n in (1, m) for n, m in zip(w.shape, x.shape)
-    )
-    if not fits:
+    if not _broadcasts(w, x):
         raise ValueError(
             f"region: expected weights that broadcast with a leaf of shape "
             f"{tuple(x.shape)}; got {_checks.describe(w)} from "
@@ -375,15 +372,19 @@ def gain_of(region: Region, w: Array) -> Array | None:
             f"region: expected a float32 gain; got {_checks.describe(gain)} from "
             f"{type(region).__name__}. Work it out from the weights that are given."
         )
-    if len(gain.shape) != len(w.shape) or any(
-        n not in (1, m) for n, m in zip(gain.shape, w.shape)
-    ):
+    if not _broadcasts(gain, w):
         raise ValueError(
             f"region: expected a gain that broadcasts with weights of shape "
             f"{tuple(w.shape)}; got {_checks.describe(gain)} from "
             f"{type(region).__name__}. Work it out from the weights that are given."
         )
     return jnp.where(w == 1, 1.0, laid_like(gain, w))
+
+
+def _broadcasts(w: Array, x: Array) -> bool:
+    """Whether ``w`` has the axes of ``x``, each of its size or of 1."""
+    sizes = zip(w.shape, x.shape)
+    return len(w.shape) == len(x.shape) and all(n in (1, m) for n, m in sizes)
 
 
 def region_of(value: Any) -> Region:

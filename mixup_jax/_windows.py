@@ -59,15 +59,13 @@ def _by_product(x: Array, axis: int, index: Array) -> Array:
     assert dtype is not None
     places = jnp.arange(x.shape[axis], dtype=jnp.int32)
     one_hot = (index[:, :, None] == places[None, None]).astype(dtype)
-    axes = list(range(x.ndim))
-    moved = [axis if k == axis else k for k in axes]
-    q = x.ndim
+    axes, q = list(range(x.ndim)), x.ndim
     rows = jnp.einsum(
         laid_like(one_hot, x),
         [0, q, axis],
         x.astype(dtype),
         axes,
-        [q if k == axis else k for k in moved],
+        [q if k == axis else k for k in axes],
         precision=_precision(x),
         preferred_element_type=jnp.float32,
     )

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax import _checks, _labels
-from mixup_jax._blend import widened
+from mixup_jax._blend import summable, widened
 from mixup_jax._labels import Ignored
 from mixup_jax._made import made
 from mixup_jax._mix import Mix
@@ -398,7 +398,7 @@ def _summed(
     total = None
     for share, y in terms:
         each = loss(logits, jnp.where(per_example(share, y) == 0, other, y))
-        each = _wide(each)
+        each = summable(each)
         if each.shape[: share.ndim] != share.shape:
             got = f"shape {each.shape}" if each.shape else "a scalar"
             one = "an example" if share.ndim == 1 else "a label, some being ignored"
@@ -415,12 +415,6 @@ def _summed(
         total = term if total is None else total + term
     assert total is not None
     return total
-
-
-def _wide(each: Any) -> Array:
-    """Return losses in a dtype that holds shares of them."""
-    each = widened(each)
-    return each if jnp.issubdtype(each.dtype, jnp.inexact) else each.astype(jnp.float32)
 
 
 def _kept(y: Array, ignored: Ignored | None) -> Array:

@@ -372,9 +372,7 @@ def box(
     )
     first = jnp.maximum(-(side // 2), seen - side)
     last = jnp.minimum(n - 1 - side // 2, n - seen)
-    u = jax.random.uniform(key, side.shape, jnp.float32)
-    steps = jnp.floor(u * (last - first + 1).astype(jnp.float32)).astype(jnp.int32)
-    corner = jnp.minimum(first + steps, last)
+    corner = first + _uniform_below(key, last - first + 1)
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
     return Box(start, stop, positions), share(lam, _outside(start, stop, positions))
 

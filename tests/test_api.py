@@ -13,7 +13,7 @@ import pytest
 import mixup_jax as mx
 
 PACKAGE = Path(mx.__file__).parent
-FILES = sorted(PACKAGE.glob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 NAMESPACES = [
     "attacks",
     "hidden",
@@ -44,6 +44,15 @@ ROWS = [
     {"__init__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+
+def name_of(path):
+    """Return the name of a module within the package: ``ratios``, ``_core._mix``."""
+    *folders, stem = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(folders if folders and stem == "__init__" else [*folders, stem])
+
+
+MODULES = {name_of(path): path for path in FILES}
 
 
 def tree(path):
@@ -185,7 +194,7 @@ def test_every_class_says_what_it_is(name):
     assert not text.startswith(f"{name}(")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_file_says_what_it_holds(path):
     assert ast.get_docstring(tree(path))
 
@@ -235,21 +244,21 @@ def test_training_is_loaded_when_it_is_first_used():
 
 
 def imported(path):
-    """Yield ``(package, file)`` for each import of a file: file only of ours."""
+    """Yield ``(package, module)`` for each import of a file: module only of ours."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: a relative import"
             module = node.module or ""
-            names = [module]
-            if module == "mixup_jax":
-                names = [f"{module}.{alias.name}" for alias in node.names]
+            names = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
         for name in names:
-            package, *rest = name.split(".")
-            yield package, rest[0] if rest else ""
+            package, _, inner = name.partition(".")
+            # The last part is a module, or a name in the one before it.
+            inner = inner if inner in MODULES else inner.rpartition(".")[0]
+            yield package, inner if package == "mixup_jax" else ""
 
 
 def row(name):
@@ -258,38 +267,39 @@ def row(name):
     return ROW.get(name, ROW["methods"])
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_arrows_point_one_way(path):
-    ours = {file for package, file in imported(path) if package == "mixup_jax"}
-    upwards = {file for file in ours if row(file) >= row(path.stem)}
-    assert not upwards, f"{path.stem} imports {upwards}"
+@pytest.mark.parametrize("name", MODULES)
+def test_arrows_point_one_way(name):
+    path = MODULES[name]
+    ours = {inner for package, inner in imported(path) if package == "mixup_jax"}
+    upwards = {inner for inner in ours if row(inner) >= row(name)}
+    assert not upwards, f"{name} imports {upwards}"
 
 
 def test_the_rows_are_of_files_that_exist():
-    assert set(ROW) - {path.stem for path in FILES} == {"methods"}
-    methods = [path.stem for path in FILES if path.stem not in ROW]
+    assert set(ROW) - set(MODULES) == {"methods"}
+    methods = [name for name in MODULES if name not in ROW]
     assert {"_erm", "_mixup", "_cutmix", "_fmix"} <= set(methods)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_core_needs_jax_and_numpy_alone(path):
+@pytest.mark.parametrize("name", MODULES)
+def test_the_core_needs_jax_and_numpy_alone(name):
     allowed = {"jax", "numpy", "mixup_jax"} | set(sys.stdlib_module_names)
-    allowed |= {"training": {"flax", "optax"}, "hidden": {"flax"}}.get(path.stem, set())
-    assert not {package for package, _ in imported(path)} - allowed
+    allowed |= {"training": {"flax", "optax"}, "hidden": {"flax"}}.get(name, set())
+    assert not {package for package, _ in imported(MODULES[name])} - allowed
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_nothing_private_of_jax_is_used(path):
     assert "jax._src" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_one_file_names_a_mesh_axis(path):
     collectives = {"axis_index", "all_gather", "ppermute", "pmean", "psum", "axis_size"}
     used = {
         node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)
     }
-    assert path.stem == "_devices" or not used & collectives
+    assert name_of(path) == "_devices" or not used & collectives
 
 
 # Nothing looks into the class of a region or a move

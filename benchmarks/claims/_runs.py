@@ -135,7 +135,7 @@ class Runs:
 
 def _version(script: ModuleType) -> str:
     """Return a hash of what computes a result: programs, library, JAX, the device."""
-    ours = sorted(Path(mixup_jax.__file__).parent.glob("*.py"))
+    ours = sorted(Path(mixup_jax.__file__).parent.rglob("*.py"))
     sources = [file.read_text() for file in (*ours, *SHARED)]
     device = jax.devices()[0].device_kind
     return _fingerprint([sources, inspect.getsource(script), jax.__version__, device])

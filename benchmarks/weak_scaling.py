@@ -28,7 +28,7 @@ from benchmarks import _measure
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
 from examples import _command_line
-from mixup_jax import _devices
+from mixup_jax._combinators import devices as _devices
 
 DRIVERS = ("pmap", "jit + mesh")
 AXIS = "data"

@@ -22,7 +22,7 @@ from typing import Any
 import flax.linen
 from flax import nnx as flax_nnx
 
-from mixup_jax._mix import Mix
+from mixup_jax._core.mix import Mix
 
 
 @contextlib.contextmanager

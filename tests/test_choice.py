@@ -301,15 +301,15 @@ def with_key_handed_on(mixer):
 
 
 def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
-    from mixup_jax import _blend
+    from mixup_jax._core import blend
 
-    passes, mixed = [], _blend.mixed
+    passes, mixed = [], blend.mixed
 
     def counted(*args):
         passes.append(args)
         return mixed(*args)
 
-    monkeypatch.setattr(_blend, "mixed", counted)
+    monkeypatch.setattr(blend, "mixed", counted)
     inputs, targets = batch_for(False, False)
     batch = ({"a": inputs["x"], "b": inputs["x"][..., 0]}, targets["label"])
     mixers = [mx.mixup, mx.cutmix, mx.fmix, partial(mx.mixup, alpha=0.2), mx.erm]

@@ -17,7 +17,7 @@ import pytest
 
 import mixup_jax
 import mixup_jax as mx
-from mixup_jax import _made
+from mixup_jax._core import made as _made
 from tests.test_api import FUNCTIONS
 
 KEY = jax.random.key(0)

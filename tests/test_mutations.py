@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mixup_jax as mx
-from mixup_jax import _blend
+from mixup_jax._core import blend as arithmetic
 from tests import oracle, test_laws
 from tests.methods import KINDS, METHODS, Choice, Method
 
@@ -300,24 +300,24 @@ def test_half_precision_that_is_rounded_twice_is_seen(monkeypatch, dtype):
     def rounded_at_each(w, x, *rows):
         (weights, _), behind = w, rows[-1]
         for k, front in reversed(list(enumerate((x, *rows[:-1])))):
-            mixed = _blend.blend(weights[k], front, behind.astype(front.dtype))
+            mixed = arithmetic.blend(weights[k], front, behind.astype(front.dtype))
             behind = mixed.astype(dtype)
         return behind
 
     x = jnp.asarray(BATCH[0], dtype)
     assert not arithmetic_breaks(x)
-    monkeypatch.setattr(_blend, "_chained", rounded_at_each)
+    monkeypatch.setattr(arithmetic, "_chained", rounded_at_each)
     assert arithmetic_breaks(x)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_weights_that_are_rounded_to_half_precision_are_seen(monkeypatch, dtype):
-    blend = _blend.blend
+    blend = arithmetic.blend
 
     def of_narrow_weights(w, x, y):
         return blend(w.astype(dtype).astype(w.dtype), x, y)
 
-    monkeypatch.setattr(_blend, "blend", of_narrow_weights)
+    monkeypatch.setattr(arithmetic, "blend", of_narrow_weights)
     assert arithmetic_breaks(jnp.asarray(BATCH[0], dtype))
 
 
@@ -334,5 +334,5 @@ def test_a_nan_that_passes_a_weight_of_zero_is_seen(monkeypatch):
 
     spoilt = [x.at[1].set(bad) for bad in (jnp.nan, jnp.inf)]
     assert not any(map(breaks, spoilt))
-    monkeypatch.setattr(_blend, "blend", lambda w, x, y: w * x + (1 - w) * y)
+    monkeypatch.setattr(arithmetic, "blend", lambda w, x, y: w * x + (1 - w) * y)
     assert all(map(breaks, spoilt))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mixup_jax as mx
-from mixup_jax import _windows
+from mixup_jax._core import windows
 
 KEY = jax.random.key(2)
 
@@ -128,7 +128,7 @@ def test_a_product_picks_what_an_index_picks(dtype):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(3, 9, 7, 2)) * 100).astype(dtype)
     index = jnp.asarray(rng.integers(0, 7, (3, 7)), jnp.int32)
-    got = _windows._by_product(x, 2, index)
+    got = windows._by_product(x, 2, index)
     assert got.dtype == x.dtype
     want = np.take_along_axis(np.asarray(x), np.asarray(index)[:, None, :, None], 2)
     np.testing.assert_array_equal(got, want)
@@ -153,7 +153,7 @@ def test_quotients_of_products_over_32_bits():
         inside = (rng.random(1000) * side).astype(np.int64)
         want = ((2 * inside + 1) * extent) // (2 * side)
         given = (2 * inside + 1, extent, 2 * side)
-        got = _windows.divided(*(jnp.asarray(each, jnp.int32) for each in given))
+        got = windows.divided(*(jnp.asarray(each, jnp.int32) for each in given))
         np.testing.assert_array_equal(got, want)
 
 

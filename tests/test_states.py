@@ -20,7 +20,7 @@ from flax import nnx
 from flax.training import train_state
 
 import mixup_jax as mx
-from mixup_jax import _devices
+from mixup_jax._combinators import devices as _devices
 from tests import donation
 
 ROOT = Path(__file__).parents[1]

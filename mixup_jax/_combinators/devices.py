@@ -1,0 +1,449 @@
+"""A mixer on the devices of a mesh or a pmap axis: the one room that names an axis.
+
+Under plain jit nothing here is needed: a mixer sees the whole batch, and what it
+returns never depends on the mesh. Inside `jax.shard_map` or `jax.pmap`, where the
+program sees one device's share, there are two ways to mix.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+
+from mixup_jax._combinators.once import once_per_batch
+from mixup_jax._core import checks
+from mixup_jax._core.blend import summable
+from mixup_jax._core.made import holds, made
+from mixup_jax._core.mix import Mix, Mixer, Source
+from mixup_jax._core.mixer import Combinator, Halves, halves, run
+from mixup_jax._core.moves import Gather
+from mixup_jax._core.types import Move, RowFunction
+
+
+def own_key(key: Array, axis_name: str) -> Array:
+    """Return a key of this device's own.
+
+    For ``per_device``: each device draws a mix of its own.
+
+    Example:
+      >>> import functools, jax, mixup_jax as mx
+      >>> own_key = functools.partial(mx.own_key, axis_name="data")
+      >>> on_each = jax.vmap(own_key, in_axes=None, axis_name="data", axis_size=2)
+      >>> first, second = on_each(jax.random.key(0))
+      >>> bool(first == second)
+      False
+    """
+    # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
+    # if that was folded in before, could trade places.
+    keys = jax.random.split(key, jax.lax.axis_size(axis_name))
+    return keys[jax.lax.axis_index(axis_name)]
+
+
+def common_key(key: Array, axis_name: str) -> Array:
+    """Return the same key on every device.
+
+    For ``per_device``: all devices draw the same.
+
+    Example:
+      >>> import functools, jax, mixup_jax as mx
+      >>> mixer = mx.per_device(mx.mixup, "data", key_of=mx.common_key)
+      >>> on_shares = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+      >>> _, mix = on_shares(jax.random.key(0), (jax.numpy.ones((2, 4, 3)), None))
+      >>> bool((mix.lam[0] == mix.lam[1]).all())
+      True
+    """
+    del axis_name
+    return key
+
+
+@made
+def per_device(
+    mixer: Mixer, axis_name: str, *, key_of: Callable[[Array, str], Array] = own_key
+) -> Mixer:
+    """Return a mixer that runs on each device's share by itself: no collective.
+
+    For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are found on the same
+    device; ``mix.partner`` counts over the whole batch, as the shares lie in order.
+    It goes around ``choose`` and ``with_probability``, which refuse it.
+
+    Args:
+      mixer: any mixer, over pairs or dicts.
+      axis_name: the mesh or pmap axis that the batch is divided over.
+      key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
+        same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
+        mesh).
+
+    Raises:
+      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
+      ValueError: If there is a ``whole_batch`` within ``mixer``.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> mesh = jax.make_mesh((1,), ("data",))
+      >>> mix = mx.per_device(partial(mx.mixup, alpha=0.2), "data")
+      >>> specs = dict(in_specs=(jax.P(), jax.P("data")), out_specs=jax.P("data"))
+      >>> on_shares = jax.jit(jax.shard_map(mix, mesh=mesh, **specs))
+      >>> images = jax.device_put(
+      ...     jax.numpy.ones((8, 3)), jax.NamedSharding(mesh, jax.P("data"))
+      ... )
+      >>> (images, _), drawn = on_shares(jax.random.key(0), (images, None))
+      >>> drawn.partner
+      Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
+    """
+    checks.function(mixer, "per_device: mixer", "mixup_jax.mixup")
+    _not_within(mixer, "per_device", whole_batch)
+
+    def placed(mix: Mix) -> Mix:
+        offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
+
+        def of_whole(source: Source) -> Source:
+            partner = jnp.asarray(source.partner, jnp.int32)  # of any, if a user's
+            return dataclasses.replace(source, partner=partner + offset)
+
+        return _each_source(of_whole, mix)
+
+    def own(key: Array) -> Array:
+        checks.key(key)
+        return key_of(key, axis_name)
+
+    def of_device(batch: Any) -> Halves | None:
+        inner = halves(mixer, batch)
+        if inner is None:
+            return None
+        return Halves(
+            lambda key, batch: placed(inner.draw(own(key), batch)), inner.apply
+        )
+
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        mixed, mix = run(mixer, own(key), batch)
+        _of_as_many(mixed, mix, checks.examples(batch))
+        return mixed, placed(mix)
+
+    def once() -> Mixer:
+        return per_device(once_per_batch(mixer), axis_name, key_of=key_of)
+
+    return Combinator(of_device, whole, once)
+
+
+@made
+def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
+    """Return a mixer that draws, on each device, what one device would have drawn.
+
+    For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
+    count, and the same as under plain jit. Inside ``choose`` it is as if it were
+    outside.
+
+    Costs what the draw needs to see of the batch (labels for ``same_class``), and an
+    all-gather of the batch where pairs cross devices; pairs of neighbours on an even
+    share cross none. A mixer that is one function (``gaussian``, a jitted mixer) is run
+    on the whole batch, on each device.
+
+    Args:
+      mixer: any mixer, over pairs or dicts.
+      axis_name: the mesh or pmap axis that the batch is divided over.
+
+    Raises:
+      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
+      ValueError: If there is a ``per_device`` within ``mixer``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> mixer = mx.whole_batch(mx.mixup, "data")
+      >>> on_shares = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
+      >>> key, x = jax.random.key(0), jax.numpy.ones((4, 3))
+      >>> _, on_two = on_shares(key, (x.reshape(2, 2, 3), None))
+      >>> _, on_one = mx.mixup(key, (x, None))
+      >>> bool((on_two.lam.reshape(4) == on_one.lam).all())
+      True
+    """
+    checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
+    _not_within(mixer, "whole_batch", per_device)
+
+    def own_part(tree: Any, share: int) -> Any:
+        start = jax.lax.axis_index(axis_name) * share
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, start, share), tree
+        )
+
+    def cut(mix: Mix, share: int) -> Mix:
+        across = _Across(axis_name, mix.lam.shape[0])
+
+        def here(source: Source) -> Source:
+            if source.move.within(share):
+                return source
+            return dataclasses.replace(source, move=across)
+
+        return _each_source(here, own_part(mix, share))
+
+    def of_share(batch: Any) -> Halves | None:
+        inner = halves(mixer, batch)
+        if inner is None:
+            return None
+
+        def draw(key: Array, batch: Any) -> Mix:
+            whole = _gathered(batch, axis_name)
+            of_whole = halves(mixer, whole)
+            assert of_whole is not None
+            return cut(of_whole.draw(key, whole), checks.examples(batch))
+
+        return Halves(draw, inner.apply)
+
+    def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
+        share, gathered = checks.examples(batch), _gathered(batch, axis_name)
+        mixed, mix = run(mixer, key, gathered)
+        _of_as_many(mixed, mix, checks.examples(gathered))
+        return own_part(mixed, share), cut(mix, share)
+
+    def once() -> Mixer:
+        return whole_batch(once_per_batch(mixer), axis_name)
+
+    return Combinator(of_share, whole, once)
+
+
+def _each_source(change: Callable[[Source], Source], mix: Mix) -> Mix:
+    return dataclasses.replace(mix, sources=tuple(map(change, mix.sources)))
+
+
+def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
+    """Raise ValueError unless a mixer returned as many examples as it was given."""
+    advice = "Return as many examples as were given, and the mix of these."
+    checks.sized(mixed, size, "mixer: batch", advice)
+    checks.shaped(mix.lam, "mixer: mix.lam", [(size,)], advice)
+
+
+def _not_within(mixer: Mixer, name: str, factory: Callable[..., Mixer]) -> None:
+    if holds(mixer, factory):
+        raise ValueError(
+            f"{name}: expected a mixer without {factory.__name__} in it; got "
+            f"{mixer!r}. Each device mixes either its share or its part of the whole "
+            "batch: leave one out."
+        )
+
+
+class Place(NamedTuple):
+    """What changes in a train step with the place where it runs.
+
+    Attributes:
+      mixer: turns a mixer into one for this place.
+      key: turns a key into one of this device's own.
+      average: the mean of a tree over the devices, in float32 or wider.
+    """
+
+    mixer: Callable[[Mixer], Mixer]
+    key: Callable[[Array], Array]
+    average: Callable[[Any], Any]
+
+
+def _as_it_is(value):
+    return value
+
+
+TOGETHER = Place(_as_it_is, _as_it_is, _as_it_is)
+"""One program over the whole batch: one device, or plain jit over a mesh."""
+
+
+def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) -> Place:
+    """Return the place of a program that sees one device's share of the batch."""
+    return Place(
+        lambda mixer: mixing(mixer, axis_name),
+        lambda key: own_key(key, axis_name),
+        lambda tree: jax.lax.pmean(jax.tree.map(summable, tree), axis_name),
+    )
+
+
+def in_shares(batch: Any, shares: int) -> Any:
+    """Return ``batch`` with axis 0 split into ``[shares, B / shares]``.
+
+    Raises:
+      ValueError: If the batch does not divide, or holds integers that JAX would wrap.
+    """
+    share = _divided(checks.examples(batch), shares)
+    batch = fitting(batch)
+    return jax.tree.map(lambda x: x.reshape(shares, share, *x.shape[1:]), batch)
+
+
+def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
+    """Return ``batch`` as global arrays, axis 0 divided over a mesh axis.
+
+    With several processes each hands in its own part, and the parts lie in the order of
+    the processes.
+
+    Raises:
+      ValueError: If the global batch does not divide, or holds integers that JAX would
+        wrap.
+    """
+    _divided(checks.examples(batch) * jax.process_count(), mesh.shape[axis_name])
+    batch = fitting(batch)
+    sharding = jax.NamedSharding(mesh, jax.P(axis_name))
+
+    def put(x: Any) -> Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        return jax.make_array_from_process_local_data(sharding, x)
+
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(put, batch)
+
+
+def fitting(batch: Any) -> Any:
+    """Return ``batch``, its integers in dtypes that JAX has at hand."""
+
+    def fits(path: Any, x: Any) -> Any:
+        return checks.fitting(x, "batch" + jax.tree_util.keystr(path))
+
+    return jax.tree.map_with_path(fits, batch)
+
+
+def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Return ``tree`` on the mesh: what is there stays, the rest is copied to all."""
+    sharding = jax.NamedSharding(mesh, jax.P())
+
+    def there(x: Array) -> bool:
+        # On one device an array may be on no mesh at all.
+        alone = isinstance(x.sharding, jax.sharding.SingleDeviceSharding)
+        return x.sharding.device_set == sharding.device_set and not alone
+
+    def put(x: Any) -> Array:
+        if isinstance(x, jax.Array) and there(x):
+            return x
+        if jax.process_count() == 1:
+            return jax.device_put(x, sharding)
+        # Each process fills its own devices. `device_put` would compare the values of
+        # all processes, in every step, and refuses typed keys.
+        x = jnp.asarray(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(x))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(put, tree)
+
+
+class Returned:
+    """The state that a step with donation returned last, which may be donated again.
+
+    What else comes in a state is looked at before it is donated: XLA ends the process
+    where one buffer is donated twice, is an argument too, or is gone.
+    """
+
+    def __init__(self):
+        self._leaves: list[weakref.ref] = []
+
+    def keep(self, state: Any) -> None:
+        """Remember ``state``, without keeping it alive."""
+        self._leaves = [weakref.ref(leaf) for leaf in jax.tree.leaves(state)]
+
+    def or_placed(self, state: Any, mesh: jax.sharding.Mesh, *, beside: Any) -> Any:
+        """Return ``state`` on the mesh, each buffer once and none of ``beside``.
+
+        Raises:
+          ValueError: If a leaf was donated before.
+        """
+        leaves, structure = jax.tree.flatten(state)
+        if any(map(_gone, leaves)):
+            _refuse_donated(state)
+        known = {id(leaf) for each in self._leaves if (leaf := each()) is not None}
+        fresh = []
+        for leaf in leaves:
+            fresh.append(id(leaf) not in known)
+            known.discard(id(leaf))  # a second time it is another's buffer
+        leaves = [on_mesh(x, mesh) if new else x for x, new in zip(leaves, fresh)]
+        others = jax.tree.leaves(beside)
+        # One buffer has one size, and few leaves are of that of a key.
+        new = [leaf for leaf, each in zip(leaves, fresh) if each]
+        sizes = {_bytes(leaf) for leaf in [*others, *new]}
+        alike = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
+        for k, leaf in zip(alike, _each_once([leaves[k] for k in alike], others)):
+            leaves[k] = leaf
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * leaf.dtype.itemsize if isinstance(leaf, Array) else -1
+
+
+def _refuse_donated(state: Any) -> None:
+    where = next(w for w, leaf in checks.leaves(state, "state") if _gone(leaf))
+    raise ValueError(
+        f"{where}: expected an array that has its values; got one that was donated to "
+        "an earlier step, or deleted. Go on with the state that the step returned, or "
+        "copy the state before the step: jax.tree.map(jax.numpy.copy, state)."
+    )
+
+
+def _gone(leaf: Any) -> bool:
+    return (
+        isinstance(leaf, Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
+    )
+
+
+def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
+    """Return ``leaves``, copied where a buffer was met before or is in ``beside``."""
+    seen = {place for leaf in beside for place in _buffers(leaf)}
+
+    def once(leaf: Array) -> Array:
+        places = _buffers(leaf)
+        if not seen.isdisjoint(places):
+            # With the sharding as it was written, so that the step is traced once.
+            leaf = jax.device_put(jnp.copy(leaf), leaf.sharding)
+        seen.update(places)
+        return leaf
+
+    return [once(leaf) for leaf in leaves]
+
+
+def _buffers(leaf: Any) -> list[Any]:
+    """Return where the values of an array lie, device by device."""
+    if not isinstance(leaf, Array) or isinstance(leaf, Tracer) or not leaf.size:
+        return []
+    try:
+        return [
+            (shard.device, shard.data.unsafe_buffer_pointer())
+            for shard in leaf.addressable_shards
+        ]
+    except Exception:  # not every backend tells; each has errors of its own
+        return [id(leaf)]
+
+
+def _divided(size: int, shares: int) -> int:
+    if size % shares:
+        raise ValueError(
+            f"batch: expected a number of examples that {shares} devices divide; got "
+            f"{size}. Drop or pad the last batch in the loader, or use a mesh that "
+            "divides it."
+        )
+    return size // shares
+
+
+@dataclasses.dataclass(frozen=True)
+class _Across(Move):
+    """Rows picked by index from the shares of all devices: one all-gather.
+
+    Where all ``size`` examples are at hand, rows are picked from those: on one device,
+    or outside, where the shares are one array.
+    """
+
+    axis_name: str
+    size: int
+    crosses: ClassVar[bool] = True
+
+    def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
+        """Return ``function(w, x, x[partner])``."""
+        if x.shape[0] == self.size:
+            return Gather().bring(function, x, partner, w)
+        rows = _gathered(x, self.axis_name)
+        return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
+
+
+def _gathered(tree: Any, axis_name: str) -> Any:
+    return jax.tree.map(
+        lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
+    )

@@ -1,0 +1,115 @@
+"""One draw for the whole batch, as most other libraries mix."""
+
+import dataclasses
+from functools import partial
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax._core import checks
+from mixup_jax._core import mixer as _mixer
+from mixup_jax._core.made import made
+from mixup_jax._core.mix import Mix, Mixer, Source
+from mixup_jax._core.mixer import Scheduled
+from mixup_jax._core.moves import laid_like, laid_out
+from mixup_jax._core.types import Batch
+
+
+@overload
+def once_per_batch(mixer: Scheduled) -> Scheduled: ...
+
+
+@overload
+def once_per_batch(mixer: Mixer) -> Mixer: ...
+
+
+@made
+def once_per_batch(mixer: Any) -> Any:
+    """Return a mixer that draws once a batch: one ``lam``, box, choice, layer for all.
+
+    ::
+
+        lam[i] = lam[first],  first = min {j: partner(j) != j}
+
+    What the first example with a partner drew holds for every example with a partner;
+    the others keep ``lam = 1``. Partners are still drawn for each example. This is the
+    batch mode of timm, and the only mode of torchvision, big_vision and scenic.
+
+    Of a combinator it is the same combinator of what is inside it: ``choose`` makes one
+    choice for the batch, ``per_device`` draws once a device.
+
+    Cost: as the mixer, all of whose draws are made. For a single ``lam`` alone,
+    ``ratios.per_batch`` draws no more than that.
+
+    Args:
+      mixer: a mixer of two halves, or marked ``scheduled``.
+
+    Raises:
+      TypeError: If ``mixer`` is not callable, or is one function (``gaussian``, a
+        jitted mixer), whose draws are not known. Of ``scheduled`` and ``using``, which
+        make their mixer later, when called. When called: if a region was drawn from
+        what an example or its partner holds (``saliencymix``).
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> mixer = mx.once_per_batch(partial(mx.mixup, pairing=mx.pairings.roll))
+      >>> _, mix = mixer(jax.random.key(0), (jax.numpy.ones((4, 3)), None))
+      >>> bool((mix.lam == mix.lam[0]).all())
+      True
+    """
+    checks.function(mixer, "once_per_batch: mixer", "mixup_jax.mixup")
+    made_of_mixers = _mixer.combinator(mixer)
+    if made_of_mixers is not None:
+        return made_of_mixers.once()
+    draw = _mixer.draw_of(mixer)
+
+    @_mixer.mixer
+    def once(key: Array, batch: Batch) -> Mix:
+        return _first_for_all(draw(key, batch))
+
+    return once
+
+
+def _first_for_all(mix: Mix) -> Mix:
+    """Return ``mix``, in which all hold what the first with a partner drew."""
+    for source in mix.sources:
+        if source.region.of_example:
+            raise TypeError(
+                "once_per_batch: expected regions that one example may share with all; "
+                f"got {type(source.region).__name__}, which was drawn from what an "
+                "example or its partner holds. Draw it for each example."
+            )
+    has_partner = [_has_partner(source) for source in mix.sources]
+    first = jnp.argmax(has_partner[0]).astype(jnp.int32)[None]
+
+    def for_all(chosen: Array, leaf: ArrayLike) -> Array:
+        leaf = jnp.asarray(leaf)
+        mesh = jax.typeof(leaf).sharding.mesh  # without a context too
+        out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
+        row = leaf.at[first].get(mode="promise_in_bounds", out_sharding=out)
+        chosen = chosen.reshape(-1, *[1] * (leaf.ndim - 1))
+        row = jnp.broadcast_to(row, leaf.shape)
+        return jnp.where(laid_like(chosen, leaf), laid_like(row, leaf), leaf)
+
+    def of_first(chosen: Array, source: Source) -> Source:
+        lam, region = jax.tree.map(
+            partial(for_all, chosen), (source.lam, source.region)
+        )
+        return dataclasses.replace(source, lam=lam, region=region)
+
+    return dataclasses.replace(
+        mix,
+        lam=for_all(has_partner[0], mix.lam),
+        sources=tuple(map(of_first, has_partner, mix.sources)),
+    )
+
+
+def _has_partner(source: Source) -> Array:
+    """Return which examples have a partner other than themselves, on every device."""
+    partner = jnp.asarray(source.partner, jnp.int32)  # a user's draw may be of NumPy
+    partner = laid_out(partner, partner, jax.P())
+    return partner != jnp.arange(partner.shape[0], dtype=jnp.int32)

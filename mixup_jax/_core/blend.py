@@ -1,0 +1,166 @@
+"""The equation, the only arithmetic on examples.
+
+    front_0[i] = x[i],  front_{k+1}[i] = T_k(x[partner_k(i)])
+    mixed_k[i] = w_k[i] * front_k[i] + (1 - w_k[i]) * mixed_{k+1}[i]
+    x~[i]      = g(w_0[i]) * mixed_0[i]
+
+for k from 0 to the number of sources, the last of which is seen where all before it
+leave room. `w_k` is float32 (blend) or bool (paste: True keeps what is in front), one
+value an example or one a position. Nothing here draws.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax._core.moves import brought, laid_like, laid_out, per_example
+from mixup_jax._core.types import Move
+
+
+class Link(NamedTuple):
+    """One source of a chain, for one leaf.
+
+    Attributes:
+      w: bool or float32, broadcasts with the leaf: what the content in front keeps.
+      move: how partners travel.
+      partner: int32 ``[B]``.
+      view: shows the partners' content through a window; None as it is.
+    """
+
+    w: Array
+    move: Move
+    partner: Array
+    view: Callable[[Array], Array] | None = None
+
+
+def mixed(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
+    """Return ``x`` in front of the sources in ``links``, in the dtype of ``x``.
+
+    bfloat16 and float16 are blended in float32, inside the fused pass, and rounded
+    once.
+
+    Args:
+      x: ``[B, ...]``, any dtype if all weights are bool and there is no gain, floating
+        or complex otherwise.
+      links: the sources, at least one, from front to back.
+      gain: float32, broadcasts with ``x``: what the mixture is multiplied by.
+    """
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        words = [_of_words(link) for link in links]
+        data = mixed(jax.random.key_data(x), words)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    weights = [laid_like(link.w, x) for link in links]
+    moves, partners = [link.move for link in links], [link.partner for link in links]
+    function, w = _chained, (weights, gain)
+    if len(links) == 1 and gain is None:
+        function, w = blend, weights[0]
+
+    def all_at_once(x: Array, w: Any) -> Array:
+        return brought(function, x, moves, partners, w)
+
+    def one_by_one(x: Array, w: Any) -> Array:
+        # A window is not elementwise, so it is looked through before the blend.
+        taken = [move.take(x, each) for move, each in zip(moves, partners)]
+        return function(
+            w, x, *(link.view(y) if link.view else y for link, y in zip(links, taken))
+        )
+
+    def widened_first(x: Array, w: Any) -> Array:
+        return all_at_once(x.astype(jnp.float32), w)
+
+    through = any(link.view for link in links)
+    run = one_by_one if through else all_at_once
+    pastes = gain is None and all(w.dtype == jnp.bool_ for w in weights)
+    if pastes or x.dtype.itemsize > 2:
+        return run(x, w)
+    if through or not all(move.structural for move in moves):
+        return run(x, w).astype(x.dtype)  # what moves by itself should move narrow
+    # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
+    blended = jax.lax.platform_dependent(x, w, tpu=run, default=widened_first)
+    return blended.astype(x.dtype)
+
+
+def _chained(w: tuple[Sequence[Array], Array | None], x: Array, *rows: Array) -> Array:
+    """Return the mixture of ``x`` and the rows behind it, the last one first."""
+    (weights, gain), fronts = w, (x, *rows)
+    behind = fronts[-1]
+    for k in reversed(range(len(weights))):
+        front = fronts[k].astype(behind.dtype)  # which may have been widened
+        behind = blend(weights[k], front, behind)
+    return behind if gain is None else _scaled(gain, widened(behind))
+
+
+def _scaled(gain: Array, x: Array) -> Array:
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jax.lax.complex(_scaled(gain, x.real), _scaled(gain, x.imag))
+    return jnp.where(gain == 1, x, gain.astype(x.dtype) * x)
+
+
+def _of_words(link: Link) -> Link:
+    """Return what a link of keys is for their words, on one more axis."""
+    view = link.view and jax.vmap(link.view, in_axes=-1, out_axes=-1)
+    return link._replace(w=link.w[..., None], view=view)
+
+
+def selected(own: Array, x: Array, y: Array) -> Array:
+    """Return the rows of ``x`` where ``own``, bool ``[B]``, else those of ``y``.
+
+    Of any dtype, and laid out over the mesh as ``y``.
+    """
+    spec = jax.typeof(y).sharding.spec
+    return jnp.where(per_example(own, y), laid_out(x, y, spec), y)
+
+
+def blend(w: Array, x: Array, partner_x: Array) -> Array:
+    """Return ``w * x + (1 - w) * partner_x``, in float32 if the dtype is narrower.
+
+    Where the weight of one side is exactly 0 the other side comes back bit for bit, and
+    a NaN or an infinity behind the zero stays where it is. The gradient by ``w`` is 0
+    there.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from mixup_jax._core.blend import blend
+      >>> x = jnp.array([[0.0], [8.0]])
+      >>> blend(jnp.array([[0.75], [1.0]]), x, x[::-1])
+      Array([[2.],
+             [8.]], dtype=float32)
+    """
+    if w.dtype == jnp.bool_:
+        return jnp.where(w, x, partner_x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        # A complex weight would multiply 0 by an infinite imaginary part.
+        return jax.lax.complex(
+            blend(w, x.real, partner_x.real), blend(w, x.imag, partner_x.imag)
+        )
+    x, partner_x = widened(x), widened(partner_x)
+    w = w.astype(x.dtype)
+    alone = (w == 0) | (w == 1)
+    # The derivative by w there is 0 and not 0 times what stands behind a weight of 0.
+    w = jnp.where(alone, jax.lax.stop_gradient(w), w)
+    inner = w * x + (1 - w) * partner_x
+    return jnp.where(alone, jnp.where(w == 1, x, partner_x), inner)
+
+
+def summable(x: ArrayLike) -> Array:
+    """Return ``x`` in a dtype that holds sums and shares of it: float32 or wider."""
+    x = widened(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+
+
+def widened(x: ArrayLike) -> Array:
+    """Return ``x`` in float32 if it is floating and narrower, else as it is.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from mixup_jax._core.blend import widened
+      >>> widened(jnp.ones(2, jnp.bfloat16)).dtype, widened(jnp.ones(2, jnp.int8)).dtype
+      (dtype('float32'), dtype('int8'))
+    """
+    x = jnp.asarray(x)
+    narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
+    return x.astype(jnp.float32) if narrow else x

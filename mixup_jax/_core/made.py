@@ -1,0 +1,254 @@
+"""What a factory returns: it pickles, equals its twin, and prints as it was written.
+
+A closure does none of that. `made` keeps, beside the closure, the factory and what it
+was given, and these say everything: `Made` is pickled by making it anew, compared by
+what it was made of, and printed as the call that makes it.
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+from mixup_jax._core import checks
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Made:
+    """The result of a factory, which is called as what the factory returned.
+
+    Attributes:
+      factory: the function that made it.
+      arguments: what it was made of, by name, without what equals the default.
+      run: what the factory returned. Its other attributes are attributes of this.
+    """
+
+    __slots__ = ("__weakref__", "arguments", "factory", "run")
+
+    def __init__(self, factory: Any, arguments: Mapping[str, Any], run: Any):
+        self.factory, self.arguments, self.run = factory, dict(arguments), run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Made.__slots__:
+            raise AttributeError(name)
+        return getattr(self.run, name)
+
+    def __reduce__(self) -> Any:
+        return _again, (self.factory, self.arguments)
+
+    def __deepcopy__(self, memo: Any) -> "Made":
+        del memo  # like a function, it does not change
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Made:
+            return NotImplemented
+        return _compared(self) == _compared(other)
+
+    def __hash__(self) -> int:
+        return hash(_compared(self))
+
+    def __repr__(self) -> str:
+        return _written(self)
+
+    @property
+    def __name__(self) -> str:
+        return self.factory.__name__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.run)
+
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # pyright: ignore
+        function = isinstance(self.run, FunctionType | Made)
+        return typing.get_type_hints(self.run if function else type(self.run).__call__)
+
+
+def made(factory: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a factory, so that what it returns pickles, compares and prints.
+
+    Lists among the arguments become tuples. Arrays and functions are compared by
+    identity, partials by what they bind, all else by value.
+
+    Example:
+      >>> import pickle
+      >>> from functools import partial
+      >>> import mixup_jax as mx
+      >>> mixer = mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
+      >>> mixer
+      mixup_jax.with_probability(0.5, functools.partial(mixup_jax.mixup, alpha=0.2))
+      >>> mixer == mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
+      True
+      >>> pickle.loads(pickle.dumps(mixer)) == mixer
+      True
+    """
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            bound = None
+        if bound is None:
+            return factory(*args, **kwargs)  # for Python to say what is missing
+        bound.arguments.update({n: _fixed(v) for n, v in bound.arguments.items()})
+        run = factory(*bound.args, **bound.kwargs)
+        if any(run is value for value in bound.arguments.values()):
+            return run  # nothing was made
+        given = {
+            name: value
+            for name, value in bound.arguments.items()
+            if _compared(value) != _compared(signature.parameters[name].default)
+        }
+        return typing.cast(R, Made(make, given, run))
+
+    return make
+
+
+def made_by(value: Any, factory: Callable[..., Any]) -> Any:
+    """Return the result of ``factory`` that ``value`` is, or None.
+
+    A factory may return what another one made; then it is the result of both. A partial
+    that binds nothing is what it is a partial of.
+
+    Example:
+      >>> import mixup_jax as mx
+      >>> from mixup_jax._core.made import made_by
+      >>> made_by(mx.with_probability(0.5, mx.mixup), mx.choose)
+      mixup_jax.choose((mixup_jax.mixup, mixup_jax.erm), (0.5, 0.5))
+    """
+    found = (v for v in called(value) if type(v) is Made and v.factory is factory)
+    return next(found, None)
+
+
+def holds(value: Any, factory: Callable[..., Any]) -> bool:
+    """Whether a result of ``factory`` is in ``value``, as far as it can be told."""
+    return any(part.factory is factory for part in parts(value))
+
+
+def called(value: Any) -> Iterator[Any]:
+    """Yield ``value``, and what is called in its place, down to what does the work."""
+    while True:
+        yield value
+        if type(value) is Made:
+            value = value.run
+        elif type(value) is functools.partial and not (value.args or value.keywords):
+            value = value.func
+        else:
+            return
+
+
+def parts(value: Any) -> Iterator[Made]:
+    """Yield each result of a factory in ``value``, as far as it can be told."""
+    if type(value) is Made:
+        yield value
+        inside: Any = value.arguments.values()
+    elif type(value) is functools.partial:
+        inside = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, tuple):
+        inside = value
+    else:  # jax.jit and functools.wraps say what they are around
+        inside = filter(None, [getattr(value, "__wrapped__", None)])
+    for part in inside:
+        yield from parts(part)
+
+
+def _again(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    return factory(**arguments)
+
+
+def _fixed(value: Any) -> Any:
+    """Return ``value``, with tuples in place of lists."""
+    if isinstance(value, list) or type(value) is tuple:
+        return tuple(map(_fixed, value))
+    return value
+
+
+class _Same:
+    """A value that equals itself alone."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _compared(value: Any) -> Any:
+    """Return what stands for ``value`` in comparisons and hashes."""
+    if type(value) is Made:
+        given = ((name, _compared(v)) for name, v in value.arguments.items())
+        return Made, value.factory, frozenset(given)
+    if type(value) is functools.partial:
+        func, args = _compared(value.func), _compared(value.args)
+        return functools.partial, func, args, _compared(value.keywords)
+    if type(value) in (tuple, list):
+        return type(value), *map(_compared, value)
+    if type(value) is dict:
+        return dict, frozenset((name, _compared(v)) for name, v in value.items())
+    if type(value) is set:
+        return set, frozenset(value)
+    if isinstance(value, jax.Array | np.ndarray):
+        return _Same(value)
+    try:
+        hash(value)
+        by_value = bool(value == value)
+    except Exception:  # each type has errors of its own
+        by_value = False
+    return value if by_value else _Same(value)
+
+
+def _written(value: Any) -> str:
+    """Return Python that makes ``value``, with `mixup_jax` and `functools` in scope."""
+    if type(value) is Made:
+        by_place = {
+            name
+            for name, parameter in inspect.signature(value.factory).parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind is not parameter.KEYWORD_ONLY
+        }
+        given = [
+            _written(v) if name in by_place else f"{name}={_written(v)}"
+            for name, v in value.arguments.items()
+        ]
+        return f"{_written(value.factory)}({', '.join(given)})"
+    if type(value) is functools.partial:
+        given = [_written(v) for v in (value.func, *value.args)]
+        given += [f"{name}={_written(v)}" for name, v in value.keywords.items()]
+        return f"functools.partial({', '.join(given)})"
+    if type(value) is tuple:
+        comma = "," if len(value) == 1 else ""
+        return f"({', '.join(map(_written, value))}{comma})"
+    if type(value) is list:
+        return f"[{', '.join(map(_written, value))}]"
+    if type(value) is dict:
+        pairs = (f"{_written(k)}: {_written(v)}" for k, v in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, FunctionType):
+        module = value.__module__
+        if module.startswith("mixup_jax."):
+            # Users find a function in the public module around the private ones.
+            module, _, _ = module.partition("._")
+        return f"{module}.{value.__qualname__}"
+    if isinstance(value, np.generic):
+        return _written(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, jax.Array | np.ndarray):
+        return f"<{checks.describe(value)}>"
+    return repr(value)

@@ -1,0 +1,732 @@
+"""Draw, then apply: what was drawn for a batch, and the deterministic half."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax._core import blend, checks
+from mixup_jax._core.blend import Link
+from mixup_jax._core.moves import Gather, Stay, alike, laid_out, per_example
+from mixup_jax._core.region import (
+    Everywhere,
+    Region,
+    RegionDraw,
+    Untouched,
+    field,
+    gain_of,
+    region_and_lam,
+    region_of,
+    through,
+)
+from mixup_jax._core.types import Batch, Move, Pairing, Partners, Ratio, move_of
+
+Terms = tuple[tuple[Array, Any], ...]
+
+_SHARE = "It is the share of the own content."
+_PATCHES = "Count the patches along each axis: (14, 14)."
+_PLACE = "Partners count from 0, in the batch that they were drawn for."
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Who lies behind the content in front, and how much of that is kept.
+
+    Attributes:
+      partner: int32 ``[B]``, the example that is seen where the front leaves room.
+      lam: float32 ``[B]``, what the content in front keeps: of the first source the
+        weight of the example's own content in the inputs.
+      region: where the content in front stays; its window shows the partner's.
+      move: how partners travel.
+    """
+
+    partner: Array
+    lam: Array
+    region: Region = dataclasses.field(default_factory=Everywhere)
+    move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mix:
+    """What was drawn for a batch; applies the same mix to whatever else must follow.
+
+    For one source::
+
+        x~[i] = w[i] * x[i] + (1 - w[i]) * x[partner[i]]       inputs
+        y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner[i]]   targets
+
+    For several, each next source is seen where those before it leave room: the second
+    side is itself such a mixture of the first partner's content and what lies behind.
+
+    A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
+    scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
+    ``dataclasses.replace(mix, lam=...)`` changes the labels alone, the inputs' weights
+    are those of the sources.
+
+    The gradient by a weight is 0 where it is exactly 0 or 1, since one side then comes
+    back bit for bit; for inputs that a region pastes it is 0 everywhere.
+
+    Attributes:
+      lam: float32 ``[B]``, the weight of the example's own label.
+      sources: who lies behind the own content, from front to back; at least one.
+      mixes_targets: whether targets are mixed. If not, ``lam`` is 1 and targets stay as
+        they are, whatever their dtype.
+
+    Raises:
+      TypeError: (when applied) If partners are not integers.
+      ValueError: (when applied) If ``lam`` and the partners have other shapes, or
+        concrete ones are out of range.
+
+    Example:
+      >>> import jax.numpy as jnp, mixup_jax as mx
+      >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+      >>> mix.targets(jnp.array([[1.0, 0.0], [0.0, 1.0]]))
+      Array([[0.75, 0.25],
+             [0.5 , 0.5 ]], dtype=float32)
+    """
+
+    lam: Array
+    sources: tuple[Source, ...]
+    mixes_targets: bool = dataclasses.field(default=True, metadata={"static": True})
+
+    @classmethod
+    def from_pairs(
+        cls,
+        lam: ArrayLike,
+        partner: ArrayLike,
+        *,
+        region: Region | None = None,
+        move: Move | None = None,
+    ) -> "Mix":
+        """Return the mix of one partner for each example.
+
+        Args:
+          lam: the own weight in inputs and targets, ``[B]`` or one for all, in [0, 1].
+          partner: integer ``[B]``, each in [0, B).
+          region: where the own content stays; None is everywhere alike.
+          move: how partners travel; None picks rows by index.
+
+        Raises:
+          TypeError: If partners are not integers.
+          ValueError: If the shapes differ, or concrete values are out of range.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(0.5, jnp.array([1, 0]))
+          >>> mix.inputs(jnp.array([0.0, 8.0]))
+          Array([4., 4.], dtype=float32)
+        """
+        # While they are concrete, which under jit they are only as they were given.
+        checks.number(lam, "mix: lam", 0, 1, _SHARE)
+        index = checks.array(partner)
+        if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
+            raise TypeError(
+                "mix: partner: expected an array of integers, one for each example; "
+                f"got {checks.describe(partner)}. {_PLACE}"
+            )
+        checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), _PLACE)
+        weight = jnp.asarray(lam, jnp.float32)
+        if not weight.shape:
+            weight = jnp.broadcast_to(weight, index.shape)
+        region = Everywhere() if region is None else region
+        move = Gather() if move is None else move
+        source = Source(index, weight, region, move)
+        return cls(weight, (source,)).drawn()
+
+    @property
+    def partner(self) -> Array:
+        """The first source's partner, int32 ``[B]``."""
+        return self.sources[0].partner
+
+    @property
+    def region(self) -> Region:
+        """The first source's region."""
+        return self.sources[0].region
+
+    @property
+    def move(self) -> Move:
+        """The first source's move."""
+        return self.sources[0].move
+
+    def inputs(self, tree: Any) -> Any:
+        """Return ``tree`` mixed as the inputs were.
+
+        Where all regions paste (CutMix), a leaf needs the spatial sizes of the batch,
+        with or without a channel axis, and may have any dtype.
+
+        Raises:
+          TypeError: If a leaf would be blended and is neither floating nor complex.
+          ValueError: If a leaf has another batch size or other spatial sizes.
+        """
+        sources = self.drawn()._seen()
+        regions = [source.region for source in sources]
+        if not sources:
+            return self._of_batch("inputs", tree)
+
+        def mixed(x: Array, _: str) -> Array:
+            fields = [field(each.region, each.lam, x) for each in sources]
+            if any(not region.pastes or region.gains for region in regions):
+                checks.blendable(
+                    x,
+                    "inputs",
+                    "Cast or scale integer inputs to a float dtype first; one-hot maps "
+                    "of class ids.",
+                )
+            gain = gain_of(regions[0], fields[0])
+            return blend.mixed(x, list(map(_link, fields, sources)), gain)
+
+        return self._map("inputs", mixed, tree)
+
+    def targets(self, tree: Any) -> Any:
+        """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
+
+        Raises:
+          TypeError: If a leaf is neither floating nor complex.
+          ValueError: If a leaf has another batch size.
+        """
+
+        def mixed(y: Array, where: str) -> Array:
+            checks.blendable(y, where, _about_labels)
+            return blend.mixed(
+                y,
+                [
+                    Link(per_example(w, y), source.move, source.partner)
+                    for w, source in zip(weights, sources)
+                ],
+            )
+
+        mix = self.drawn()
+        if not self.mixes_targets:
+            return self._of_batch("targets", tree)
+        sources, weights = mix.sources, mix._label_weights()
+        return self._map("targets", mixed, tree)
+
+    def partners(self, tree: Any) -> Any:
+        """Return values gathered from each example's first partner, any dtype."""
+        first = self.drawn().sources[0]
+        return self._map(
+            "partners", lambda x, _: first.move.take(x, first.partner), tree
+        )
+
+    def terms(self, tree: Any, *, like: ArrayLike | None = None) -> Terms:
+        """Return ``((share, content), ...)``: what of ``tree`` each example is made of.
+
+        The first term is the example's own, then comes one for each source. Shares are
+        those of the labels, float32 ``[B]``, and sum to 1 but for rounding::
+
+            share_0 = lam,  share_k = (1 - lam) * ... * lam_k,  the last without lam_k
+
+        Args:
+          tree: pytree of arrays of any dtype, such as integer labels ``[B]``.
+          like: for dense targets, an array with the examples and the spatial sizes of
+            the inputs, such as integer label maps ``[B, H, W]``. Shares are then those
+            of each position in the inputs, float32, and broadcast with ``like``; what
+            sources have is seen through their windows.
+
+        Raises:
+          ValueError: If a leaf has another batch size, or, with ``like``, other spatial
+            sizes.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
+          >>> for share, label in mix.terms(jnp.array([3, 7])):
+          ...     print(share, label)
+          [0.75 0.5 ] [3 7]
+          [0.25 0.5 ] [7 3]
+        """
+        mix = self.drawn()
+        sources = mix.sources
+        if like is None:
+            weights, dense = mix._label_weights(), False
+        else:
+            x = checks.exact(self._of_batch("like", checks.array(like)), "like")
+            weights, dense = mix._weights_at(x), True
+        shares, left = [], None
+        for w in weights:
+            shares.append(w if left is None else left * w)
+            left = 1 - w if left is None else left * (1 - w)
+        shares.append(left)
+
+        def own(x: Array, _: str) -> Array:
+            for source in sources:
+                if dense and source.region.grid:
+                    source.region.grid.axes_of(x)  # refuses another size
+            return x
+
+        def behind(source: Source, x: Array, _: str) -> Array:
+            taken = source.move.take(x, source.partner)
+            return through(source.region, taken) if dense else taken
+
+        fronts = [own, *(functools.partial(behind, source) for source in sources)]
+        return tuple(
+            (share, self._map("terms", front, tree))
+            for share, front in zip(shares, fronts)
+        )
+
+    def with_label_weight(self, lam: ArrayLike) -> "Mix":
+        """Return the mix of the same inputs in which the own label weighs ``lam``.
+
+        No gradient passes through ``lam``. Examples whose own weight in the inputs is 1
+        keep 1.
+
+        Args:
+          lam: ``[B]`` or one for all, in [0, 1].
+
+        Raises:
+          ValueError: If ``lam`` has another shape, or a concrete one is out of range.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.75, 1.0]), jnp.array([1, 0]))
+          >>> mix.with_label_weight(0.25).lam
+          Array([0.25, 1.  ], dtype=float32)
+        """
+        first = self.drawn().sources[0]
+        advice = "It is the weight of the own label, one for each example."
+        checks.shaped(lam, "lam", [(), first.lam.shape], advice)
+        checks.number(lam, "lam", 0, 1, advice)
+        weight = jax.lax.stop_gradient(jnp.asarray(lam, jnp.float32))
+        weight = jnp.broadcast_to(weight, first.lam.shape)
+        weight, own = alike(weight, first.lam)
+        weight = jnp.where(own == 1, 1.0, weight)
+        return dataclasses.replace(self, lam=weight, mixes_targets=True)
+
+    def coverage(self, sizes: Sequence[int], *, like: ArrayLike | None = None) -> Array:
+        """Return the own share of each cell of a coarser grid, in the inputs.
+
+        The mean weight of the own content over the cell; positions that lie in two
+        cells count in each by their part.
+
+        Args:
+          sizes: cells on each spatial axis, such as ``(14, 14)`` patches.
+          like: any array with the examples, whose layout over an Explicit mesh the
+            result gets; None is that of ``lam``.
+
+        Returns:
+          float32 ``[B, *sizes]``.
+
+        Raises:
+          ValueError: If ``sizes`` are not one number of at least 1 for each spatial
+            axis of what was drawn.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> grid = mx.regions.grid(jnp.zeros((1, 4, 4, 1)))
+          >>> box = mx.regions.Box(jnp.array([[0, 0]]), jnp.array([[2, 3]]), grid)
+          >>> mix = mx.Mix.from_pairs(0.625, jnp.array([0]), region=box)
+          >>> mix.coverage((2, 2))
+          Array([[[0. , 0.5],
+                  [1. , 1. ]]], dtype=float32)
+        """
+        mix = self.drawn()
+        first, batch = mix.sources[0], self.lam.shape[0]
+        grid = first.region.grid
+        cells = checks.counts(sizes, "coverage: sizes", _PATCHES)
+        if grid is not None and len(cells) != len(grid.sizes):
+            raise ValueError(
+                "coverage: expected the number of cells on each spatial axis, "
+                f"{len(grid.sizes)}; got {cells}. {_PATCHES}"
+            )
+        positions = cells if grid is None else grid.sizes
+        layout = (
+            first.lam if like is None else jnp.asarray(self._of_batch("like", like))
+        )
+        spec = jax.P(*jax.typeof(layout).sharding.spec[:1])
+        x = laid_out(jnp.zeros((batch, *positions), jnp.bool_), layout, spec)
+        own = _as_float(field(first.region, first.lam, x))
+        own = jnp.broadcast_to(own, x.shape)
+        if grid is None:
+            return own
+        least, most = (
+            own.reshape(batch, -1).min(axis=1),
+            own.reshape(batch, -1).max(axis=1),
+        )
+        for n, m in zip(positions, cells):
+            # The axis that is averaged goes to the end, so after all they are in order.
+            parts = jnp.asarray(_parts(n, m))
+            own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
+        # A mean lies between the least and the most, but for rounding.
+        return jnp.clip(own, per_example(least, own), per_example(most, own))
+
+    def union(self, masks: Any) -> Any:
+        """Return, per position, whether any content that is seen there has True.
+
+        Seen is a source of a weight other than 0, through its window: for attention
+        masks and events, of which a mixture holds those of all.
+
+        Args:
+          masks: pytree of bool arrays with the spatial sizes of the inputs, with or
+            without a channel axis.
+
+        Raises:
+          TypeError: If a leaf is not bool.
+          ValueError: If a leaf has another batch size or other spatial sizes.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(jnp.array([0.5, 1.0]), jnp.array([1, 0]))
+          >>> mix.union(jnp.array([[True, False], [True, True]]))
+          Array([[ True,  True],
+                 [ True,  True]], dtype=bool)
+        """
+        sources = self.drawn()._seen()
+
+        def joined(mask: Array, where: str) -> Array:
+            if mask.dtype != jnp.bool_:
+                raise TypeError(
+                    f"{where}: expected bool masks; got {checks.describe(mask)}. "
+                    "Compare first: mask > 0."
+                )
+            room, seen = jnp.ones_like(mask), jnp.zeros_like(mask)
+            front = mask
+            for source in sources:
+                w = _as_float(field(source.region, source.lam, mask))
+                seen = seen | (room & (w != 0) & front)
+                room = room & (w != 1)
+                front = source.move.take(mask, source.partner)
+                front = through(source.region, front)
+            return seen | (room & front)
+
+        return self._map("union", joined, masks)
+
+    def at(self, layer: int) -> "Mix":
+        """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
+
+        Layer 0 is the inputs. Unless it was drawn for that layer (``manifold``), it
+        leaves everything as it is.
+
+        Raises:
+          ValueError: If ``layer`` is not an integer of at least 0.
+        """
+        if not isinstance(layer, int | np.integer) or layer < 0:
+            raise ValueError(
+                f"at: expected the number of a layer, 0 for the inputs; got {layer!r}. "
+                "Number hidden layers from 1."
+            )
+        return dataclasses.replace(
+            self,
+            sources=tuple(
+                dataclasses.replace(source, region=source.region.at(layer))
+                for source in self.sources
+            ),
+        )
+
+    def batch(self, batch: Batch) -> Batch:
+        """Return ``(inputs, targets)``, each mixed."""
+        inputs, targets = checks.pair(batch)
+        return self.inputs(inputs), self.targets(targets)
+
+    def drawn(self) -> "Mix":
+        """Return the mix with float32 weights and int32 partners, whoever made it.
+
+        Raises as applying the mix does.
+        """
+        sources = self.sources if isinstance(self.sources, tuple) else ()
+        if not sources or not all(isinstance(each, Source) for each in sources):
+            raise ValueError(
+                "mix: expected a tuple of sources; got "
+                f"{checks.describe(self.sources)}. Make a mix of pairs with "
+                "mixup_jax.Mix.from_pairs(lam, partner)."
+            )
+        for each in (self, *sources):
+            checks.real(each.lam, "mix: lam", _SHARE)
+        weights = [jnp.asarray(each.lam) for each in sources]
+        lam, *_ = own = [jnp.asarray(self.lam), *weights]
+        partners = [checks.array(source.partner) for source in self.sources]
+        shapes = [each.shape for each in (*own, *partners)]
+        if lam.ndim != 1 or len(set(shapes)) > 1:
+            others = {shape: None for shape in shapes[1:] if shape != lam.shape}
+            got = " and ".join(map(str, [lam.shape, *(others or shapes[-1:])]))
+            raise ValueError(
+                f"mix: expected lam [B] and partner [B]; got shapes {got}. Apply a mix "
+                "that came out of vmap or pmap under vmap or pmap."
+            )
+        found = []
+        for k, source in enumerate(sources):
+            weight, partner = weights[k], partners[k]
+            region_of(source.region)
+            if not jnp.issubdtype(partner.dtype, jnp.integer):
+                raise TypeError(
+                    "mix: expected integer partners, indices of examples; got "
+                    f"{checks.describe(partner)}. Cast them with partner.astype(int)."
+                )
+            # Other moves know the partners, and looking at values waits for the device.
+            if move_of(source.move).by_index and not source.move.crosses:
+                kept = source.lam if k else self.lam  # the inputs' may be above 1
+                checks.number(kept, "mix: lam", 0, 1, _SHARE)
+                checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
+            index = jnp.asarray(partner, jnp.int32)
+            weight = weight.astype(jnp.float32)
+            found.append(dataclasses.replace(source, partner=index, lam=weight))
+        return dataclasses.replace(
+            self, lam=lam.astype(jnp.float32), sources=tuple(found)
+        )
+
+    def _seen(self) -> tuple[Source, ...]:
+        """Return the sources up to the first that shows nothing behind its front."""
+        hides = [k for k, each in enumerate(self.sources) if each.region.identity]
+        return self.sources[: hides[0]] if hides else self.sources
+
+    def _label_weights(self) -> list[Array]:
+        """Return what each front keeps of the label."""
+        lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
+        return list(alike(lam, *(source.lam for source in self.sources[1:])))
+
+    def _weights_at(self, x: Array) -> list[Array]:
+        """Return what each front keeps of the positions of dense targets."""
+        first, *others = self.sources
+        own = first.region if self.mixes_targets else Untouched()
+        regions = [own, *(source.region for source in others)]
+        return [
+            _as_float(field(region, source.lam, x))
+            for region, source in zip(regions, self.sources)
+        ]
+
+    def _map(
+        self, name: str, function: Callable[[Array, str], Array], tree: Any
+    ) -> Any:
+        def applied(path: Any, leaf: Any) -> Array:
+            where = name + jax.tree_util.keystr(path)
+            return function(checks.exact(leaf, where), where)
+
+        return jax.tree.map_with_path(applied, self._of_batch(name, tree))
+
+    def _of_batch(self, name: str, tree: Any) -> Any:
+        """Return ``tree``, or raise if it does not hold as many examples."""
+        checks.no_list(tree, name)
+        advice = "Apply a mix to the batch that it was drawn for."
+        checks.sized(tree, len(self.lam), name, advice)
+        return tree
+
+
+def unmixed(key: Array, batch: Batch) -> Mix:
+    """Return the mix of a batch that is not mixed: ``lam = 1``, and no partners.
+
+    Raises as ``compose`` does.
+    """
+    checks.key(key)
+    checks.pair(batch)
+    size = checks.examples(batch)
+    lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
+    alone = Source(partner, lam, Untouched(), Stay())
+    return Mix(lam, (alone,), mixes_targets=False)
+
+
+def _link(w: Array, source: Source) -> Link:
+    view = functools.partial(through, source.region) if source.region.windows else None
+    return Link(w, source.move, source.partner, view)
+
+
+def _as_float(w: Array) -> Array:
+    return w.astype(jnp.float32)
+
+
+def _parts(positions: int, cells: int) -> np.ndarray:
+    """Return the part of each cell that each position is, ``[positions, cells]``."""
+    place = np.arange(positions, dtype=np.float64)[:, None]
+    start = np.arange(cells, dtype=np.float64)[None] * positions / cells
+    stop = start + positions / cells
+    shared = np.minimum(place + 1, stop) - np.maximum(place, start)
+    return (np.clip(shared, 0, None) * cells / positions).astype(np.float32)
+
+
+class Mixer(Protocol):
+    """Mixes a batch, and says what it did: any callable of this shape is one.
+
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
+    """
+
+    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
+
+
+def compose(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Mix:
+    """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
+
+    A method is this with parts of its own, under ``mixer``. Of several sources it is
+    ``mx.Mix`` of what ``draw_source`` returns for each.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Returns:
+      The mix. Examples paired with themselves get ``lam = 1``.
+
+    Raises:
+      TypeError: If ``key`` is not a key; if ``ratio``, ``pairing`` or ``region`` is not
+        a function of its arguments; if the pairing returns anything but ``Partners``
+        with an integer index, or the region's draw anything but a ``Region`` and lam.
+      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on its
+        size; if the pairing or the ratio draws for another number of examples.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> of_boxes = partial(
+      ...     mx.compose,
+      ...     ratio=mx.ratios.beta(1.0),
+      ...     pairing=mx.pairings.roll,
+      ...     region=mx.regions.box,
+      ... )
+      >>> images, labels = jax.numpy.ones((4, 8, 8, 3)), jax.numpy.arange(4)
+      >>> mix = of_boxes(jax.random.key(0), (images, labels))
+      >>> mix.partners(labels)
+      Array([3, 0, 1, 2], dtype=int32)
+    """
+    source = draw_source(key, batch, ratio=ratio, pairing=pairing, region=region)
+    return Mix(source.lam, (source,))
+
+
+def draw_source(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Source:
+    """Draw one source of a mix, as ``compose`` does, of which this is the one source.
+
+    For methods with several::
+
+        Mix(first.lam, (first, second))
+
+    ``second.lam`` is the share that the first partner's content keeps of what the own
+    leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Raises:
+      TypeError, ValueError: As ``compose``.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> @mx.mixer
+      ... def three(key, batch):
+      ...     def behind(key, shift):
+      ...         return mx.draw_source(
+      ...             key,
+      ...             batch,
+      ...             ratio=mx.ratios.uniform(),
+      ...             pairing=partial(mx.pairings.roll, shift=shift),
+      ...             region=mx.regions.everywhere,
+      ...         )
+      ...     keys = jax.random.split(key)
+      ...     first, second = behind(keys[0], 1), behind(keys[1], 2)
+      ...     return mx.Mix(first.lam, (first, second))
+      >>> _, mix = three(jax.random.key(0), (jax.numpy.eye(4), None))
+      >>> [source.partner.tolist() for source in mix.sources]
+      [[3, 0, 1, 2], [2, 3, 0, 1]]
+    """
+    checks.key(key)
+    inputs, _ = checks.pair(batch)
+    size = checks.examples(batch)
+    checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
+    checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
+    _takes(region, "mixup_jax.regions.everywhere")
+    key_pairing, key_ratio, key_region = jax.random.split(key, 3)
+    partners = _for_examples(size, pairing(key_pairing, batch))
+    lam = ratio(key_ratio, partners)
+    shape = getattr(lam, "shape", None)
+    if shape != (size,):
+        raise ValueError(
+            f"ratio: expected lam with shape ({size},), one for each example; got "
+            f"{checks.describe(lam) if shape is None else shape}. Return "
+            "partners.index.shape values, as mixup_jax.ratios do."
+        )
+    checks.real(lam, "ratio: lam", _SHARE)
+    drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
+    where, lam = region_and_lam(size, drawn)
+    alone = partners.index == jnp.arange(size, dtype=jnp.int32)
+    alone, lam = alike(alone, lam)
+    lam = jnp.where(alone, 1.0, lam)
+    return Source(partners.index, lam, where, partners.move)
+
+
+def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
+    """Return ``region`` drawn along the ``spatial`` axes.
+
+    Raises:
+      TypeError: ``region`` is no function, or none of spatial axes.
+    """
+    if spatial is None and "spatial" in getattr(region, "keywords", {}):
+        return region
+    advice = (
+        "Pass one such as mixup_jax.regions.box; one weight for all positions is "
+        "mixup_jax.mixup."
+    )
+    _takes(region, "mixup_jax.regions.box", advice, spatial=spatial)
+    return functools.partial(region, spatial=spatial)
+
+
+def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
+    """Raise TypeError unless ``region`` can be called as a region draw."""
+    checks.function(region, "region", example)
+    try:
+        signature = inspect.signature(region)
+    except ValueError:  # what is not written in Python need not have a signature
+        return
+    try:
+        signature.bind(None, None, None, None, **options)
+    except TypeError as error:
+        names = ", ".join(
+            ["key", "lam", "inputs", "partners", *(["*"] if options else []), *options]
+        )
+        advice = advice or (
+            f"Pass one such as {example}. A draw that does not need the partners takes "
+            "them all the same."
+        )
+        raise TypeError(
+            f"region: expected a function ({names}); got {checks.describe(region)}: "
+            f"{error}. {advice}"
+        ) from None
+
+
+def _for_examples(size: int, drawn: Any) -> Partners:
+    """Return what a pairing drew, its index in int32."""
+    if not isinstance(drawn, Partners):
+        raise TypeError(
+            f"pairing: expected Partners; got {checks.describe(drawn)}. Of indices "
+            "make them with mixup_jax.pairings.given(index)(key, batch)."
+        )
+    advice = "Draw one partner for each example of the batch that is given."
+    checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
+    index = checks.array(drawn.index)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
+        raise TypeError(
+            "pairing: expected integer partners, indices of examples; got "
+            f"{checks.describe(drawn.index)}. Cast them with index.astype(int)."
+        )
+    if index.dtype != jnp.int32:  # else it may be wrapped into the range
+        advice = "Partners count from 0, in the batch that is given."
+        checks.number(index, "pairing: index", 0, size - 1, advice)
+    return Partners(jnp.asarray(index, jnp.int32), drawn.move)
+
+
+def _about_labels(leaf: Any) -> str:
+    """Say what to do with targets that cannot be blended."""
+    cast = "Cast labels of 0 and 1, one for each class, with labels.astype(float)"
+    if leaf.dtype == bool:
+        return f"{cast}."
+    one_hot = (
+        "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); or "
+        "leave them out of the batch and use "
+        "mixup_jax.losses.termwise(loss)(logits, labels, mix)"
+    )
+    return f"{one_hot}." if leaf.ndim == 1 else f"{cast}. {one_hot}."

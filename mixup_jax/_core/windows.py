@@ -1,0 +1,91 @@
+"""The partner's content through a window: positions picked along one axis.
+
+On a TPU a gather of positions costs many times the batch, a product with a one-hot
+matrix little. Elsewhere it is the other way round.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core.moves import laid_like, laid_out
+
+
+def shown(x: Array, axis: int, index: Array) -> Array:
+    """Return ``x`` with the positions ``index[i]`` of example i along ``axis``.
+
+    Args:
+      x: ``[B, ...]``, any dtype.
+      axis: of the positions, at least 1.
+      index: int32 ``[B, n]`` for n positions, each in [0, n).
+    """
+    # Positions are picked from all of them, on whichever device they lie.
+    spec = jax.typeof(x).sharding.spec
+    x = laid_out(x, x, jax.P(*(None if k == axis else s for k, s in enumerate(spec))))
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        words = jax.random.key_data(x)
+        return jax.random.wrap_key_data(
+            _by_index(words, axis, index), impl=jax.random.key_impl(x)
+        )
+    if _product_dtype(x) is None:
+        return _by_index(x, axis, index)
+
+    def by_product(x: Array, index: Array) -> Array:
+        return _by_product(x, axis, index)
+
+    def by_index(x: Array, index: Array) -> Array:
+        return _by_index(x, axis, index)
+
+    return jax.lax.platform_dependent(x, index, tpu=by_product, default=by_index)
+
+
+def divided(a: Array, b: Array, c: Array) -> Array:
+    """Return ``floor(a * b / c)`` for integers of which only that fits 32 bits."""
+    # The quotient to within a few of c, and the rest, which wraps to what it is.
+    wide = a.astype(jnp.float32) * b.astype(jnp.float32) / c.astype(jnp.float32)
+    near = wide.astype(jnp.int32)
+    return near + jnp.floor_divide(a * b - near * c, c)
+
+
+def _by_index(x: Array, axis: int, index: Array) -> Array:
+    shape = [n if k in (0, axis) else 1 for k, n in enumerate(x.shape)]
+    index = laid_like(index.reshape(shape), x)
+    return jnp.take_along_axis(x, index, axis=axis, mode="promise_in_bounds")
+
+
+def _by_product(x: Array, axis: int, index: Array) -> Array:
+    """Exact for finite values; of others what is not finite spreads along the axis."""
+    dtype = _product_dtype(x)
+    assert dtype is not None
+    places = jnp.arange(x.shape[axis], dtype=jnp.int32)
+    one_hot = (index[:, :, None] == places[None, None]).astype(dtype)
+    axes, q = list(range(x.ndim)), x.ndim
+    rows = jnp.einsum(
+        laid_like(one_hot, x),
+        [0, q, axis],
+        x.astype(dtype),
+        axes,
+        [q if k == axis else k for k in axes],
+        precision=_precision(x),
+        preferred_element_type=jnp.float32,
+    )
+    return rows.astype(x.dtype)
+
+
+def _product_dtype(x: Array) -> jnp.dtype | None:
+    """Return the dtype whose products hold what ``x`` holds, None if there is none."""
+    if x.dtype == jnp.bool_ or x.dtype == jnp.bfloat16:
+        return jnp.dtype(jnp.bfloat16)
+    if jnp.issubdtype(x.dtype, jnp.integer) and x.dtype.itemsize < 4:
+        return jnp.dtype(jnp.bfloat16 if x.dtype.itemsize == 1 else jnp.float32)
+    if x.dtype in (jnp.float16, jnp.float32):
+        return jnp.dtype(jnp.float32)
+    return None
+
+
+def _precision(x: Array) -> jax.lax.Precision:
+    """Return the precision that keeps all bits of ``x``."""
+    if x.dtype == jnp.float32:
+        return jax.lax.Precision.HIGHEST
+    high = x.dtype.itemsize == 2 and x.dtype != jnp.bfloat16
+    return jax.lax.Precision.HIGH if high else jax.lax.Precision.DEFAULT

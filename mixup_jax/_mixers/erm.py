@@ -1,0 +1,28 @@
+"""Empirical risk minimisation: the data as they are."""
+
+from jax import Array
+
+from mixup_jax._core.mix import Mix, unmixed
+from mixup_jax._core.mixer import mixer
+from mixup_jax._core.types import Batch
+
+
+@mixer
+def erm(key: Array, batch: Batch) -> Mix:
+    """Return the batch as it is: ``lam = 1`` and everybody its own partner.
+
+    The mixer of the empirical distribution, to be chosen between or switched to. It
+    takes any dtype, integer labels included.
+
+    Args:
+      key: PRNG key, not used.
+      batch: pair ``(inputs, targets)``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.ones((4, 3))
+      >>> (same, _), mix = mx.erm(jax.random.key(0), (x, None))
+      >>> bool((same == x).all()), mix.lam
+      (True, Array([1., 1., 1., 1.], dtype=float32))
+    """
+    return unmixed(key, batch)

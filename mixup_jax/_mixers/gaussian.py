@@ -1,0 +1,66 @@
+"""Gaussian noise: the vicinal distribution that Mixup is measured against."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mixup_jax._core import checks
+from mixup_jax._core.blend import widened
+from mixup_jax._core.mix import Mix, unmixed
+from mixup_jax._core.moves import laid_like, normal_rows
+from mixup_jax._core.types import Batch
+
+
+def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]:
+    """Add normal noise to the inputs; targets stay as they are.
+
+    ::
+
+        x~[i] = x[i] + sigma * eps[i],  eps[i] ~ Normal(0, I)
+
+    The noise is not part of the ``Mix``, which is that of ``erm``, so this mixer is one
+    function and not two halves: ``choose`` makes a pass over the batch for it.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``; inputs any pytree of floating arrays, targets
+        anything.
+      sigma: standard deviation in the units of the inputs, at least 0, may be traced.
+
+    Returns:
+      The noisy batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+
+    Raises:
+      TypeError: ``key`` is no key, or an input leaf is not floating.
+      ValueError: the batch is no pair, is empty, or its leaves disagree on its size;
+        ``sigma`` is negative or NaN, or no scalar.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 1000))
+      >>> (noisy, _), _ = mx.gaussian(jax.random.key(0), (x, None), sigma=0.1)
+      >>> bool(abs(noisy.std() - 0.1) < 0.005)
+      True
+
+    Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
+    """
+    with jax.named_scope("gaussian"):
+        mix = unmixed(key, batch)
+        inputs, targets = batch
+        advice = "It is a standard deviation, in the units of the inputs."
+        checks.number(sigma, "gaussian: sigma", 0, advice=advice)
+        checks.shaped(sigma, "gaussian: sigma", [()], advice)
+        advice = "Cast or scale integers first."
+        checks.floating(inputs, "inputs", "to add noise to", advice)
+        leaves, structure = jax.tree.flatten(inputs)
+        keys = jax.random.split(key, len(leaves))
+        noisy = [_noisy(k, jnp.asarray(leaf), sigma) for k, leaf in zip(keys, leaves)]
+        return (jax.tree.unflatten(structure, noisy), targets), mix
+
+
+def _noisy(key: Array, x: Array, sigma: ArrayLike) -> Array:
+    noise = laid_like(normal_rows(key, x.shape, x), x)
+    wide = widened(x)
+    scale = jnp.asarray(sigma, jnp.float32)
+    return (wide + (scale * noise).astype(wide.dtype)).astype(x.dtype)

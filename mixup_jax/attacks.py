@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
-from mixup_jax._core.moves import per_example
+from mixup_jax._core.mesh import per_example
 
 Bounds = tuple[float, float] | None
 

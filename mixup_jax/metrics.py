@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays
 from mixup_jax._core import labels as _labels
 from mixup_jax._core.labels import Classes, Ignored
 from mixup_jax._core.mix import Mix
@@ -63,7 +63,7 @@ def accuracy(
       Array([0.25, 0.  ], dtype=float32)
     """
     _count(logits, "accuracy")
-    given = checks.array(targets)
+    given = arrays.array(targets)
     dense = jnp.issubdtype(given.dtype, jnp.floating)
     expected = logits.shape if dense else logits.shape[:-1]
     if given.shape != expected:
@@ -80,12 +80,12 @@ def accuracy(
     if mix is not None:
         raise TypeError(
             "accuracy: expected integer targets, to mix by `mix`; got "
-            f"{checks.describe(given)}. Mix soft targets first: mix.targets(targets)."
+            f"{arrays.describe(given)}. Mix soft targets first: mix.targets(targets)."
         )
     if ignored is not None:
         raise TypeError(
             "accuracy: expected integer targets, to ask `ignored` of; got "
-            f"{checks.describe(given)}. Leave ignored out: against a target of zeros "
+            f"{arrays.describe(given)}. Leave ignored out: against a target of zeros "
             "the accuracy is 0."
         )
     return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
@@ -281,7 +281,7 @@ def _classes(
 ) -> tuple[Array, Classes]:
     """Return logits in float32, 0 for ignored labels, and what the labels name."""
     unmixed = "Measure on data that are not mixed."
-    given = checks.array(labels)
+    given = arrays.array(labels)
     if jnp.issubdtype(given.dtype, jnp.integer) and (
         logits.ndim != 2 or given.shape != logits.shape[:1]
     ):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixup_jax as mx
-from mixup_jax import regions
+from mixup_jax.regions import _blob
 
 
 def zeros_and_ones(shape):
@@ -134,7 +134,7 @@ def test_the_mask_is_drawn_and_ranked_without_a_loop():
 @pytest.mark.parametrize("sizes", [(9,), (6, 5), (8, 8), (3, 4, 5)])
 def test_the_field_has_the_power_of_its_frequencies(sizes):
     noise, decay = jax.random.normal(jax.random.key(6), (4000, *sizes)), 1.5
-    field = np.asarray(regions._low_pass(noise, decay))
+    field = np.asarray(_blob._low_pass(noise, decay))
     axes = tuple(range(1, 1 + len(sizes)))
     power = np.abs(np.fft.fftn(field, axes=axes)) ** 2 / np.prod(sizes) ** 2
     each = np.meshgrid(*map(np.fft.fftfreq, sizes), indexing="ij")
@@ -152,9 +152,9 @@ def test_the_field_has_the_power_of_its_frequencies(sizes):
 
 def test_long_axes_are_transformed_alike(monkeypatch):
     x = jax.random.normal(jax.random.key(7), (3, 12, 7))
-    product = regions._hartley(x)
-    monkeypatch.setattr(regions, "_LONGEST_PRODUCT", 8)
-    np.testing.assert_allclose(regions._hartley(x), product, atol=1e-5)
+    product = _blob._hartley(x)
+    monkeypatch.setattr(_blob, "_LONGEST_PRODUCT", 8)
+    np.testing.assert_allclose(_blob._hartley(x), product, atol=1e-5)
     images = zeros_and_ones((4, 20, 1))
     mixed, mix = fmix(jax.random.key(8), (images, None))
     np.testing.assert_array_equal(own_share(mixed[0], images), mix.lam)
@@ -168,7 +168,7 @@ def test_the_lowest_values_are_found(data, total):
     rows = st.lists(numbers, min_size=total, max_size=total, unique=True)
     x = np.array([data.draw(rows), data.draw(rows)], np.float32)
     count = np.array([data.draw(st.integers(0, total)) for _ in x], np.int32)
-    own = regions._above_lowest(jnp.asarray(x), jnp.asarray(count))
+    own = _blob._above_lowest(jnp.asarray(x), jnp.asarray(count))
     rank = x.argsort(axis=1).argsort(axis=1)
     np.testing.assert_array_equal(own, rank >= count[:, None])
 

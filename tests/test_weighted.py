@@ -9,6 +9,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import mixup_jax as mx
+from mixup_jax.pairings import _distances
 
 weighted, nearest = mx.pairings.weighted, mx.pairings.nearest
 label_kernel, of_same_class = mx.pairings.label_kernel, mx.pairings.of_same_class
@@ -21,7 +22,7 @@ LABELS = np.random.default_rng(1).integers(0, 3, 40)
 def distances(request, monkeypatch):
     """Distances taken in either of the two ways, whatever the size."""
     if not request.param:
-        monkeypatch.setattr(mx.pairings, "_MOST_DIFFERENCES", 0)
+        monkeypatch.setattr(_distances, "_MOST_DIFFERENCES", 0)
 
 
 def drawn(pairing, batch, count=1):
@@ -373,7 +374,7 @@ def test_distances_are_rounded_once(dtype, near, wide):
             return label_kernel(bandwidth=1.0)((None, own), (None, others))
 
         # Of a product the error is that of the distances from the mean.
-        product = features > 1 and not mx.pairings._MOST_DIFFERENCES
+        product = features > 1 and not _distances._MOST_DIFFERENCES
         rtol, atol = (0, 1e-5 * want.max()) if product else (1e-6, 0)
         with jax.enable_x64(wide):
             ways = [scores]
@@ -397,7 +398,7 @@ def test_neighbours_of_whole_numbers_far_from_0(wide):
     with jax.enable_x64(wide):
         found = np.asarray(nearest(2)((x, None))) == 0
     others = np.arange(12) != 4
-    if mx.pairings._MOST_DIFFERENCES:
+    if _distances._MOST_DIFFERENCES:
         kth = np.sort(want, axis=1)[:, 1:2]
         np.testing.assert_array_equal(found[others], (want <= kth)[others])
     assert not found[others, 4].any()

@@ -1,6 +1,7 @@
 """One draw for the whole batch, as most other libraries mix."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, overload
 
@@ -12,9 +13,9 @@ from jax.typing import ArrayLike
 from mixup_jax._core import checks
 from mixup_jax._core import mixer as _mixer
 from mixup_jax._core.made import made
-from mixup_jax._core.mix import Mix, Mixer, Source
-from mixup_jax._core.mixer import Scheduled
-from mixup_jax._core.moves import laid_like, laid_out
+from mixup_jax._core.mesh import laid_like, laid_out
+from mixup_jax._core.mix import Mix, Source
+from mixup_jax._core.mixer import Mixer, Scheduled
 from mixup_jax._core.types import Batch
 
 
@@ -72,6 +73,12 @@ def once_per_batch(mixer: Any) -> Any:
         return _first_for_all(draw(key, batch))
 
     return once
+
+
+@made
+def each_once(mixer_of: Callable[[Any], Mixer]) -> Callable[[Any], Mixer]:
+    """Return ``mixer_of`` with a mixer that draws once a batch."""
+    return lambda value: once_per_batch(mixer_of(value))
 
 
 def _first_for_all(mix: Mix) -> Mix:

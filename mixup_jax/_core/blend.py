@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core.moves import brought, laid_like, laid_out, per_example
+from mixup_jax._core.mesh import laid_like, laid_out, per_example
+from mixup_jax._core.moves import brought
 from mixup_jax._core.types import Move
 
 

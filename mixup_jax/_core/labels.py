@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays, checks
 
 Ignored: TypeAlias = Callable[[Array], Array]
 
@@ -48,7 +48,7 @@ def classes_of(
     Raises TypeError unless the labels are integers (``advice`` is for those who have
     none), ValueError for a concrete one that is not in [0, count).
     """
-    given = checks.array(labels)
+    given = arrays.array(labels)
     if ignored is None and jnp.issubdtype(given.dtype, jnp.integer):
         # Before a label is refused for its width.
         _refuse_unknown(given, np.False_, count, name)
@@ -57,7 +57,7 @@ def classes_of(
     told = None
     if ignored is not None:
         told = ignored_among(ids, ignored)
-        if checks.is_concrete(told):
+        if arrays.is_concrete(told):
             _refuse_unknown(ids, told, count, name)
         unknown = unknown & ~told
         ids = jnp.where(told, 0, ids)
@@ -76,14 +76,14 @@ def ignored_among(ids: Array, ignored: Ignored) -> Array:
     if getattr(told, "dtype", None) != np.bool_:
         raise TypeError(
             "ignored: expected a function from labels to bools; got one that returns "
-            f"{checks.describe(told)}. Pass one such as {example}."
+            f"{arrays.describe(told)}. Pass one such as {example}."
         )
     checks.shaped(told, "ignored", [ids.shape], "Tell it of each label.")
     return told
 
 
 def _refuse_unknown(labels: Any, ignored: Any, count: int, name: str) -> None:
-    if not checks.is_concrete(labels):
+    if not arrays.is_concrete(labels):
         return
     values = np.asarray(labels)
     if values.dtype.itemsize < 4:  # such as int4, which NumPy does not know

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -250,5 +250,5 @@ def _written(value: Any) -> str:
     if isinstance(value, float) and not np.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, jax.Array | np.ndarray):
-        return f"<{checks.describe(value)}>"
+        return f"<{arrays.describe(value)}>"
     return repr(value)

@@ -1,10 +1,9 @@
-"""Draw, then apply: what was drawn for a batch, and the deterministic half."""
+"""What was drawn for a batch, and the deterministic half: to apply it."""
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +11,23 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import blend, checks
+from mixup_jax._core import arrays, blend, checks
 from mixup_jax._core.blend import Link
-from mixup_jax._core.moves import Gather, Stay, alike, laid_out, per_example
+from mixup_jax._core.mesh import alike, laid_out, per_example
+from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import (
     Everywhere,
     Region,
-    RegionDraw,
     Untouched,
     field,
     gain_of,
-    region_and_lam,
     region_of,
     through,
 )
-from mixup_jax._core.types import Batch, Move, Pairing, Partners, Ratio, move_of
+from mixup_jax._core.types import Batch, Move, move_of
 
 Terms = tuple[tuple[Array, Any], ...]
-
-_SHARE = "It is the share of the own content."
+SHARE = "It is the share of the own content."
 _PATCHES = "Count the patches along each axis: (14, 14)."
 _PLACE = "Partners count from 0, in the batch that they were drawn for."
 
@@ -126,12 +123,12 @@ class Mix:
           Array([4., 4.], dtype=float32)
         """
         # While they are concrete, which under jit they are only as they were given.
-        checks.number(lam, "mix: lam", 0, 1, _SHARE)
-        index = checks.array(partner)
+        checks.number(lam, "mix: lam", 0, 1, SHARE)
+        index = arrays.array(partner)
         if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
             raise TypeError(
                 "mix: partner: expected an array of integers, one for each example; "
-                f"got {checks.describe(partner)}. {_PLACE}"
+                f"got {arrays.describe(partner)}. {_PLACE}"
             )
         checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), _PLACE)
         weight = jnp.asarray(lam, jnp.float32)
@@ -249,7 +246,7 @@ class Mix:
         if like is None:
             weights, dense = mix._label_weights(), False
         else:
-            x = checks.exact(self._of_batch("like", checks.array(like)), "like")
+            x = arrays.exact(self._of_batch("like", arrays.array(like)), "like")
             weights, dense = mix._weights_at(x), True
         shares, left = [], None
         for w in weights:
@@ -384,7 +381,7 @@ class Mix:
         def joined(mask: Array, where: str) -> Array:
             if mask.dtype != jnp.bool_:
                 raise TypeError(
-                    f"{where}: expected bool masks; got {checks.describe(mask)}. "
+                    f"{where}: expected bool masks; got {arrays.describe(mask)}. "
                     "Compare first: mask > 0."
                 )
             room, seen = jnp.ones_like(mask), jnp.zeros_like(mask)
@@ -435,14 +432,14 @@ class Mix:
         if not sources or not all(isinstance(each, Source) for each in sources):
             raise ValueError(
                 "mix: expected a tuple of sources; got "
-                f"{checks.describe(self.sources)}. Make a mix of pairs with "
+                f"{arrays.describe(self.sources)}. Make a mix of pairs with "
                 "mixup_jax.Mix.from_pairs(lam, partner)."
             )
         for each in (self, *sources):
-            checks.real(each.lam, "mix: lam", _SHARE)
+            checks.real(each.lam, "mix: lam", SHARE)
         weights = [jnp.asarray(each.lam) for each in sources]
         lam, *_ = own = [jnp.asarray(self.lam), *weights]
-        partners = [checks.array(source.partner) for source in self.sources]
+        partners = [arrays.array(source.partner) for source in self.sources]
         shapes = [each.shape for each in (*own, *partners)]
         if lam.ndim != 1 or len(set(shapes)) > 1:
             others = {shape: None for shape in shapes[1:] if shape != lam.shape}
@@ -458,12 +455,12 @@ class Mix:
             if not jnp.issubdtype(partner.dtype, jnp.integer):
                 raise TypeError(
                     "mix: expected integer partners, indices of examples; got "
-                    f"{checks.describe(partner)}. Cast them with partner.astype(int)."
+                    f"{arrays.describe(partner)}. Cast them with partner.astype(int)."
                 )
             # Other moves know the partners, and looking at values waits for the device.
             if move_of(source.move).by_index and not source.move.crosses:
                 kept = source.lam if k else self.lam  # the inputs' may be above 1
-                checks.number(kept, "mix: lam", 0, 1, _SHARE)
+                checks.number(kept, "mix: lam", 0, 1, SHARE)
                 checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
             index = jnp.asarray(partner, jnp.int32)
             weight = weight.astype(jnp.float32)
@@ -497,7 +494,7 @@ class Mix:
     ) -> Any:
         def applied(path: Any, leaf: Any) -> Array:
             where = name + jax.tree_util.keystr(path)
-            return function(checks.exact(leaf, where), where)
+            return function(arrays.exact(leaf, where), where)
 
         return jax.tree.map_with_path(applied, self._of_batch(name, tree))
 
@@ -538,185 +535,6 @@ def _parts(positions: int, cells: int) -> np.ndarray:
     stop = start + positions / cells
     shared = np.minimum(place + 1, stop) - np.maximum(place, start)
     return (np.clip(shared, 0, None) * cells / positions).astype(np.float32)
-
-
-class Mixer(Protocol):
-    """Mixes a batch, and says what it did: any callable of this shape is one.
-
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
-    """
-
-    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
-
-
-def compose(
-    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
-) -> Mix:
-    """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
-
-    A method is this with parts of its own, under ``mixer``. Of several sources it is
-    ``mx.Mix`` of what ``draw_source`` returns for each.
-
-    Args:
-      key: PRNG key.
-      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
-      ratio: draws ``lam``, float32 ``[B]``.
-      pairing: draws the partners.
-      region: turns ``lam`` into a weight field.
-
-    Returns:
-      The mix. Examples paired with themselves get ``lam = 1``.
-
-    Raises:
-      TypeError: If ``key`` is not a key; if ``ratio``, ``pairing`` or ``region`` is not
-        a function of its arguments; if the pairing returns anything but ``Partners``
-        with an integer index, or the region's draw anything but a ``Region`` and lam.
-      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on its
-        size; if the pairing or the ratio draws for another number of examples.
-
-    Example:
-      >>> from functools import partial
-      >>> import jax, mixup_jax as mx
-      >>> of_boxes = partial(
-      ...     mx.compose,
-      ...     ratio=mx.ratios.beta(1.0),
-      ...     pairing=mx.pairings.roll,
-      ...     region=mx.regions.box,
-      ... )
-      >>> images, labels = jax.numpy.ones((4, 8, 8, 3)), jax.numpy.arange(4)
-      >>> mix = of_boxes(jax.random.key(0), (images, labels))
-      >>> mix.partners(labels)
-      Array([3, 0, 1, 2], dtype=int32)
-    """
-    source = draw_source(key, batch, ratio=ratio, pairing=pairing, region=region)
-    return Mix(source.lam, (source,))
-
-
-def draw_source(
-    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
-) -> Source:
-    """Draw one source of a mix, as ``compose`` does, of which this is the one source.
-
-    For methods with several::
-
-        Mix(first.lam, (first, second))
-
-    ``second.lam`` is the share that the first partner's content keeps of what the own
-    leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
-
-    Args:
-      key: PRNG key.
-      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
-      ratio: draws ``lam``, float32 ``[B]``.
-      pairing: draws the partners.
-      region: turns ``lam`` into a weight field.
-
-    Raises:
-      TypeError, ValueError: As ``compose``.
-
-    Example:
-      >>> from functools import partial
-      >>> import jax, mixup_jax as mx
-      >>> @mx.mixer
-      ... def three(key, batch):
-      ...     def behind(key, shift):
-      ...         return mx.draw_source(
-      ...             key,
-      ...             batch,
-      ...             ratio=mx.ratios.uniform(),
-      ...             pairing=partial(mx.pairings.roll, shift=shift),
-      ...             region=mx.regions.everywhere,
-      ...         )
-      ...     keys = jax.random.split(key)
-      ...     first, second = behind(keys[0], 1), behind(keys[1], 2)
-      ...     return mx.Mix(first.lam, (first, second))
-      >>> _, mix = three(jax.random.key(0), (jax.numpy.eye(4), None))
-      >>> [source.partner.tolist() for source in mix.sources]
-      [[3, 0, 1, 2], [2, 3, 0, 1]]
-    """
-    checks.key(key)
-    inputs, _ = checks.pair(batch)
-    size = checks.examples(batch)
-    checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
-    checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
-    _takes(region, "mixup_jax.regions.everywhere")
-    key_pairing, key_ratio, key_region = jax.random.split(key, 3)
-    partners = _for_examples(size, pairing(key_pairing, batch))
-    lam = ratio(key_ratio, partners)
-    shape = getattr(lam, "shape", None)
-    if shape != (size,):
-        raise ValueError(
-            f"ratio: expected lam with shape ({size},), one for each example; got "
-            f"{checks.describe(lam) if shape is None else shape}. Return "
-            "partners.index.shape values, as mixup_jax.ratios do."
-        )
-    checks.real(lam, "ratio: lam", _SHARE)
-    drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
-    where, lam = region_and_lam(size, drawn)
-    alone = partners.index == jnp.arange(size, dtype=jnp.int32)
-    alone, lam = alike(alone, lam)
-    lam = jnp.where(alone, 1.0, lam)
-    return Source(partners.index, lam, where, partners.move)
-
-
-def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
-    """Return ``region`` drawn along the ``spatial`` axes.
-
-    Raises:
-      TypeError: ``region`` is no function, or none of spatial axes.
-    """
-    if spatial is None and "spatial" in getattr(region, "keywords", {}):
-        return region
-    advice = (
-        "Pass one such as mixup_jax.regions.box; one weight for all positions is "
-        "mixup_jax.mixup."
-    )
-    _takes(region, "mixup_jax.regions.box", advice, spatial=spatial)
-    return functools.partial(region, spatial=spatial)
-
-
-def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
-    """Raise TypeError unless ``region`` can be called as a region draw."""
-    checks.function(region, "region", example)
-    try:
-        signature = inspect.signature(region)
-    except ValueError:  # what is not written in Python need not have a signature
-        return
-    try:
-        signature.bind(None, None, None, None, **options)
-    except TypeError as error:
-        names = ", ".join(
-            ["key", "lam", "inputs", "partners", *(["*"] if options else []), *options]
-        )
-        advice = advice or (
-            f"Pass one such as {example}. A draw that does not need the partners takes "
-            "them all the same."
-        )
-        raise TypeError(
-            f"region: expected a function ({names}); got {checks.describe(region)}: "
-            f"{error}. {advice}"
-        ) from None
-
-
-def _for_examples(size: int, drawn: Any) -> Partners:
-    """Return what a pairing drew, its index in int32."""
-    if not isinstance(drawn, Partners):
-        raise TypeError(
-            f"pairing: expected Partners; got {checks.describe(drawn)}. Of indices "
-            "make them with mixup_jax.pairings.given(index)(key, batch)."
-        )
-    advice = "Draw one partner for each example of the batch that is given."
-    checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
-    index = checks.array(drawn.index)
-    if not jnp.issubdtype(index.dtype, jnp.integer):
-        raise TypeError(
-            "pairing: expected integer partners, indices of examples; got "
-            f"{checks.describe(drawn.index)}. Cast them with index.astype(int)."
-        )
-    if index.dtype != jnp.int32:  # else it may be wrapped into the range
-        advice = "Partners count from 0, in the batch that is given."
-        checks.number(index, "pairing: index", 0, size - 1, advice)
-    return Partners(jnp.asarray(index, jnp.int32), drawn.move)
 
 
 def _about_labels(leaf: Any) -> str:

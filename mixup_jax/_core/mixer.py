@@ -15,15 +15,15 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import called, made
-from mixup_jax._core.mix import Mix, Mixer
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.types import Batch
 
 P = ParamSpec("P")
@@ -31,6 +31,15 @@ P = ParamSpec("P")
 Draw = Callable[[Array, Any], Mix]
 
 _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
+
+
+class Mixer(Protocol):
+    """Mixes a batch, and says what it did: any callable of this shape is one.
+
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
+    """
+
+    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
 
 
 class Halves(NamedTuple):
@@ -121,7 +130,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
     if names is None:
         raise TypeError(
             "mixer: expected a function (key, batch, ...) that returns a Mix; got "
-            f"{checks.describe(draw)}. Write it with def, outside of a class, and "
+            f"{arrays.describe(draw)}. Write it with def, outside of a class, and "
             "return what mixup_jax.compose(key, batch, ...) returns."
         )
     name = draw.__name__
@@ -133,7 +142,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
         if not isinstance(mix, Mix):
             raise TypeError(
                 f"mixer: expected {name} to return a Mix; got "
-                f"{checks.describe(mix)}. Return what was drawn and not the batch; a "
+                f"{arrays.describe(mix)}. Return what was drawn and not the batch; a "
                 "function that mixes by itself is a mixer without the decorator."
             )
         return mix
@@ -223,7 +232,7 @@ def _no_halves(mixer: Any) -> TypeError:
         )
     return TypeError(
         "mixer: expected one of two halves, a draw and its application; got "
-        f"{checks.describe(mixer)}, which is one function. Decorate its draw, "
+        f"{arrays.describe(mixer)}, which is one function. Decorate its draw, "
         "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
         "functools.partial, and jit what contains the mixer."
     )
@@ -240,11 +249,11 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
         mixed, mix = result
         if isinstance(mix, Mix):
             return mixed, mix
-        got = f"a pair whose second is {checks.describe(mix)}"
+        got = f"a pair whose second is {arrays.describe(mix)}"
     else:
-        got = checks.describe(result)
+        got = arrays.describe(result)
     raise TypeError(
-        f"mixer: expected (batch, mix) from {checks.describe(mixer)}; got {got}. "
+        f"mixer: expected (batch, mix) from {arrays.describe(mixer)}; got {got}. "
         "Return the Mix that says what was mixed, that of "
         "mixup_jax.erm(key, batch) for nothing."
     )

@@ -1,4 +1,4 @@
-"""How rows lie on a mesh, and how partners travel to each other.
+"""How partners travel to each other.
 
 A move describes a movement that is carried out on one leaf at a time. It is static
 data that can be compared and hashed, so it passes through jit in the structure of a
@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.core import Tracer
 
+from mixup_jax._core.mesh import blocks_fit, blocks_split, laid_like, rows_together
 from mixup_jax._core.types import Move, RowFunction
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
@@ -51,7 +51,7 @@ class Gather(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
         narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2
-        if narrow and _together(x) == x.shape[0] <= _LARGEST_PRODUCT:
+        if narrow and rows_together(x) == x.shape[0] <= _LARGEST_PRODUCT:
             rows = jax.lax.platform_dependent(
                 x, partner, tpu=rows_by_product, default=_rows_by_index
             )
@@ -73,7 +73,7 @@ class Flip(Move):
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
-        if not _splits(x, self.block):
+        if not blocks_split(x, self.block):
             return Gather().bring(function, x, partner, w)
 
         def flipped(x: Array, w: Any) -> Array:
@@ -83,9 +83,9 @@ class Flip(Move):
             return _in_blocks(self.block, function, reverse, x, w)
 
         def shifted(x: Array, w: Any) -> Array:
-            return _in_blocks(_together(x), function, _swapped, x, w)
+            return _in_blocks(rows_together(x), function, _swapped, x, w)
 
-        if self.block != 2 or _together(x) % 2:
+        if self.block != 2 or rows_together(x) % 2:
             return flipped(x, w)
         return jax.lax.platform_dependent(x, w, tpu=shifted, default=flipped)
 
@@ -105,7 +105,7 @@ class Roll(Move):
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
-        if not _splits(x, self.block):
+        if not blocks_split(x, self.block):
             return Gather().bring(function, x, partner, w)
         cut = self.block - self.shift
 
@@ -138,7 +138,7 @@ class Swap(Move):
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
-        if not _splits(x, len(self.places())):
+        if not blocks_split(x, len(self.places())):
             return Gather().bring(function, x, partner, w)
         return _in_one_view(function, x, [self.places()], w)
 
@@ -160,7 +160,7 @@ def brought(
     blocks = [places for move in moves if (places := move.places()) is not None]
     steps = sum(len(_steps(places)) for places in blocks)
     fits = len(blocks) == len(moves) and steps <= _MOST_SHIFTS
-    if not fits or not _splits(x, math.lcm(*map(len, blocks))):
+    if not fits or not blocks_split(x, math.lcm(*map(len, blocks))):
         return function(w, x, *map(Move.take, moves, [x] * len(moves), partners))
     return _in_one_view(function, x, blocks, w)
 
@@ -180,7 +180,7 @@ def _in_one_view(
     def apart(x: Array, w: Any) -> Array:
         return _in_blocks(block, function, rows_of, x, w)
 
-    share = _together(x)
+    share = rows_together(x)
     if share % block or x.shape[0] % share:
         return apart(x, w)
     return jax.lax.platform_dependent(x, w, tpu=together, default=apart)
@@ -234,56 +234,6 @@ def _rows_by_index(x: Array, index: Array) -> Array:
     )
 
 
-def per_example(w: Array, x: Array) -> Array:
-    """Return ``w``, ``[B]``, with an axis of size 1 for each further axis of ``x``."""
-    return laid_like(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)), x)
-
-
-def normal_rows(key: Array, shape: tuple[int, ...], x: Array) -> Array:
-    """Draw standard normals, float32 ``shape``, each device the rows it has of ``x``.
-
-    On an Explicit mesh every device would draw those of all others as well.
-    """
-    sharding = jax.typeof(x).sharding
-    rows = None
-    if sharding.mesh.explicit_axes and shape[0] == x.shape[0]:
-        rows = jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
-    return jax.random.normal(key, shape, jnp.float32, out_sharding=rows)
-
-
-def laid_like(w: Array, x: Array) -> Array:
-    """Return ``w`` laid out over the mesh as ``x`` is, which costs a slice at most.
-
-    Only axes of an Explicit mesh are in the types; elsewhere nothing is to be done.
-    """
-    axes = jax.typeof(x).sharding.spec
-    spec = (axis if n > 1 else None for axis, n in zip(axes, w.shape))
-    return laid_out(w, x, jax.P(*spec))
-
-
-def alike(*arrays: Array) -> tuple[Array, ...]:
-    """Return arrays with the examples on axis 0, laid out as the most divided of them.
-
-    Draws from the batch are divided as the batch is, draws from a key are whole on each
-    device, and an Explicit mesh selects from arrays that are laid out alike.
-    """
-    most = max(arrays, key=shards)
-    spec = jax.P(*jax.typeof(most).sharding.spec[:1])
-    return tuple(x if x is most else laid_out(x, most, spec) for x in arrays)
-
-
-def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
-    """Return ``w`` laid out by ``spec`` over the mesh of ``x``, if that is Explicit."""
-    mesh = jax.typeof(x).sharding.mesh
-    if not mesh.explicit_axes:
-        return w
-    if not isinstance(x, Tracer):  # outside jit there need be no mesh in the context
-        there = x.sharding
-        assert isinstance(there, jax.NamedSharding)
-        return jax.device_put(w, jax.NamedSharding(there.mesh, spec))
-    return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
-
-
 def _in_blocks(
     block: int,
     function: RowFunction,
@@ -297,7 +247,7 @@ def _in_blocks(
     if x.shape[0] == block:
         w, x = jax.tree.map(lambda leaf: leaf[None], (w, x))
         return function(w, x, *move(x))[0]
-    if _fits(x, block):
+    if blocks_fit(x, block):
         # XLA fuses the movement into the arithmetic if the reshape comes after both.
         seen = jax.tree.map(view, w)
         return function(seen, view(x), *move(view(x))).reshape(x.shape)
@@ -326,37 +276,3 @@ def _shift(rows: Array, by: int) -> Array:
     """Return ``rows[:, i + by]``, zeros behind the ends."""
     padding = [(-by, by, 0) if axis == 1 else (0, 0, 0) for axis in range(rows.ndim)]
     return jax.lax.pad(rows, jnp.zeros((), rows.dtype), padding)
-
-
-def _together(x: Array) -> int:
-    """Return how many examples surely lie on one device, in order."""
-    mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
-        return x.shape[0]
-    if mesh.empty:
-        # Shardings that only jit's in_shardings knows are not in the types.
-        return x.shape[0] if jax.device_count() == 1 else 2
-    return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
-
-
-def _fits(x: Array, block: int) -> bool:
-    """Whether blocks surely end where the shares of the devices end."""
-    mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
-        return True
-    devices = jax.device_count() if mesh.empty else mesh.size
-    return x.shape[0] % (devices * block) == 0
-
-
-def _splits(x: Array, block: int) -> bool:
-    """Whether blocks of ``block`` end where the shares of an Explicit mesh end."""
-    share = x.shape[0] // shards(x)
-    return share == block == x.shape[0] or share % block == 0
-
-
-def shards(x: Any) -> int:
-    """Return into how many shares an Explicit mesh divides the examples of ``x``."""
-    sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
-        return 1
-    return x.shape[0] // sharding.shard_shape(x.shape)[0]

@@ -1,4 +1,4 @@
-"""What a region is asked, and the regions that others are made of.
+"""What a region is asked.
 
 Whoever needs to know something of a region asks it by a fact or a method of `Region`,
 whoever wrote it: nothing looks into its class.
@@ -6,89 +6,16 @@ whoever wrote it: nothing looks into its class.
 
 import abc
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core import checks
-from mixup_jax._core.moves import alike, laid_like, per_example
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.grid import Grid
+from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.types import Partners
-
-
-class Grid(NamedTuple):
-    """The positions of an example: which axes are spatial, and their sizes."""
-
-    axes: tuple[int, ...]
-    sizes: tuple[int, ...]
-    ndim: int
-
-    def axes_of(self, x: Array) -> tuple[int, ...]:
-        """Return the spatial axes of ``x``, which may have lost its channel axes.
-
-        Raises:
-          ValueError: ``x`` does not have the sizes of the grid on these axes.
-        """
-        axes = self.axes if x.ndim == self.ndim else range(1, 1 + len(self.axes))
-        fits = x.ndim in (self.ndim, 1 + len(self.axes))
-        if not fits or tuple(x.shape[axis] for axis in axes) != self.sizes:
-            raise ValueError(
-                f"inputs: expected a leaf with the spatial sizes {self.sizes}, as the "
-                f"one that the region was drawn for (axes {self.axes} of {self.ndim}, "
-                f"or without a channel axis); got shape {tuple(x.shape)}. Resize it, "
-                "or leave it out."
-            )
-        return tuple(axes)
-
-
-def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
-    """Return the grid that the leaves of ``inputs`` share.
-
-    Args:
-      inputs: any pytree of arrays; the leaf with most axes decides, the others fit it
-        with or without a channel axis.
-      spatial: the spatial axes of that leaf; None takes all between the first and the
-        last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
-
-    Raises:
-      ValueError: there are no spatial axes, or leaves that disagree on their sizes.
-
-    Example:
-      >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> images, masks = jnp.ones((2, 8, 6, 3)), jnp.ones((2, 8, 6))
-      >>> mx.regions.grid((images, masks))
-      Grid(axes=(1, 2), sizes=(8, 6), ndim=4)
-    """
-    leaves = jax.tree.leaves(inputs)
-    if not leaves:
-        raise ValueError(
-            "inputs: expected an array to cut from; got none. Put what is to be mixed "
-            "into the first half of the batch."
-        )
-    leaf = max(leaves, key=lambda x: x.ndim)
-    axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
-    if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
-        raise ValueError(
-            f"spatial: expected a tuple of rising axis numbers; got {spatial!r}. "
-            "Pass (1,) for [B, T], (2, 3) for NCHW."
-        )
-    if not axes or not all(0 < axis < leaf.ndim for axis in axes):
-        raise ValueError(
-            "inputs: expected spatial axes between the first (examples) and the last "
-            f"(channels); got shape {tuple(leaf.shape)} and spatial={spatial}. Name "
-            "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
-        )
-    shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
-    if 0 in shared.sizes:
-        raise ValueError(
-            "inputs: expected at least one position on each spatial axis; got shape "
-            f"{tuple(leaf.shape)}. Drop empty examples in the loader."
-        )
-    for other in jax.tree.leaves(inputs):
-        shared.axes_of(other)
-    return shared
 
 
 class Region(abc.ABC):
@@ -206,84 +133,6 @@ class Untouched(Region):
         return self
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Chosen(Region):
-    """For each example the region that was chosen for it.
-
-    Attributes:
-      index: int32 ``[B]``, which of the regions holds.
-      regions: the regions to choose from.
-    """
-
-    index: Array
-    regions: tuple[Region, ...]
-
-    @property
-    def pastes(self) -> bool:  # type: ignore[override]
-        """Whether all of them do."""
-        return all(region.pastes for region in self.regions)
-
-    @property
-    def windows(self) -> bool:  # type: ignore[override]
-        """Whether one of them does."""
-        return any(region.windows for region in self.regions)
-
-    @property
-    def gains(self) -> bool:  # type: ignore[override]
-        """Whether one of them does."""
-        return any(region.gains for region in self.regions)
-
-    @property
-    def of_example(self) -> bool:  # type: ignore[override]
-        """Whether one of them is."""
-        return any(region.of_example for region in self.regions)
-
-    @property
-    def grid(self) -> "Grid | None":  # type: ignore[override]
-        """The positions of the first that tells them apart."""
-        return next((each.grid for each in self.regions if each.grid), None)
-
-    @property
-    def layers(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The layers of all of them."""
-        return tuple(sorted({k for each in self.regions for k in each.layers}))
-
-    def weights(self, lam: Array, x: Array) -> Array:
-        """Return the field of the chosen region: bool if all of them paste."""
-        fields = [field(region, lam, x) for region in self.regions]
-        if not self.pastes:
-            fields = [field.astype(jnp.float32) for field in fields]
-        return self._selected(fields, x)
-
-    def view(self, rows: Array) -> Array:
-        """Return the partners' content through the window of the chosen region."""
-        views = [through(region, rows) for region in self.regions]
-        return self._selected(views, rows)
-
-    def gain(self, w: Array) -> Array:
-        """Return the gain of the chosen region."""
-        gains = [
-            jnp.ones_like(w) if (gain := gain_of(region, w)) is None else gain
-            for region in self.regions
-        ]
-        return self._selected(gains, w)
-
-    def at(self, layer: int) -> Region:
-        """Return the choice among what the regions do to that layer."""
-        there = tuple(region.at(layer) for region in self.regions)
-        if all(region.identity for region in there):
-            return Untouched()
-        return dataclasses.replace(self, regions=there)
-
-    def _selected(self, values: Sequence[Array], x: Array) -> Array:
-        index, selected = per_example(self.index, x), values[0]
-        for k, value in enumerate(values[1:], start=1):
-            if value is not selected:
-                selected = jnp.where(index == k, value, selected)
-        return selected
-
-
 def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
     """Return what a region draw returned.
 
@@ -293,7 +142,7 @@ def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
     """
     pair = isinstance(drawn, tuple | list) and len(drawn) == 2
     if not pair or not isinstance(drawn[0], Region):
-        got = checks.describe(drawn[0] if pair else drawn)
+        got = arrays.describe(drawn[0] if pair else drawn)
         raise TypeError(
             f"region: expected (region, lam), of a subclass of mixup_jax.Region; got "
             f"{got}. Return what it left of lam too."
@@ -301,7 +150,7 @@ def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
     where, lam = drawn
     if any(leaf is where for leaf in jax.tree.leaves(where)):
         raise TypeError(
-            f"region: expected a pytree; got {checks.describe(where)}. Register its "
+            f"region: expected a pytree; got {arrays.describe(where)}. Register its "
             "class: jax.tree_util.register_dataclass."
         )
     advice = "Return the share that each example keeps."
@@ -324,13 +173,13 @@ def field(region: Region, lam: Array, x: Array) -> Array:
         if not region.pastes:
             kind = "float32 weights from a region that does not paste"
         raise TypeError(
-            f"region: expected {kind}; got {checks.describe(w)} from "
+            f"region: expected {kind}; got {arrays.describe(w)} from "
             f"{type(region).__name__}. Set its fact `pastes`, or cast the weights."
         )
     if not _broadcasts(w, x):
         raise ValueError(
             f"region: expected weights that broadcast with a leaf of shape "
-            f"{tuple(x.shape)}; got {checks.describe(w)} from "
+            f"{tuple(x.shape)}; got {arrays.describe(w)} from "
             f"{type(region).__name__}. Give them as many axes, with 1 or the leaf's "
             "size in each."
         )
@@ -349,8 +198,8 @@ def through(region: Region, rows: Array) -> Array:
     like = getattr(seen, "dtype", None), getattr(seen, "shape", None)
     if like != (rows.dtype, rows.shape):
         raise ValueError(
-            f"region: expected a view like the rows, {checks.describe(rows)}; got "
-            f"{checks.describe(seen)} from {type(region).__name__}. A window shows "
+            f"region: expected a view like the rows, {arrays.describe(rows)}; got "
+            f"{arrays.describe(seen)} from {type(region).__name__}. A window shows "
             "positions; it does not change their number or dtype."
         )
     return laid_like(seen, rows)
@@ -369,13 +218,13 @@ def gain_of(region: Region, w: Array) -> Array | None:
     gain: Any = region.gain(w)
     if getattr(gain, "dtype", None) != jnp.float32:
         raise TypeError(
-            f"region: expected a float32 gain; got {checks.describe(gain)} from "
+            f"region: expected a float32 gain; got {arrays.describe(gain)} from "
             f"{type(region).__name__}. Work it out from the weights that are given."
         )
     if not _broadcasts(gain, w):
         raise ValueError(
             f"region: expected a gain that broadcasts with weights of shape "
-            f"{tuple(w.shape)}; got {checks.describe(gain)} from "
+            f"{tuple(w.shape)}; got {arrays.describe(gain)} from "
             f"{type(region).__name__}. Work it out from the weights that are given."
         )
     return jnp.where(w == 1, 1.0, laid_like(gain, w))
@@ -392,37 +241,6 @@ def region_of(value: Any) -> Region:
     if not isinstance(value, Region):
         raise TypeError(
             f"region: expected a subclass of mixup_jax.Region; got "
-            f"{checks.describe(value)}. A function draws one: mixup_jax.compose."
+            f"{arrays.describe(value)}. A function draws one: mixup_jax.compose."
         )
     return value
-
-
-def chosen(index: Array, regions: Sequence[Region]) -> Region:
-    """Return the region that is, for each example, the one that ``index`` names.
-
-    Regions that leave everything as it is count as any other at ``lam = 1``. Those of
-    one kind become one of that kind.
-    """
-    mixing = {k: each for k, each in enumerate(regions) if not each.identity}
-    if not mixing:
-        return Untouched()
-    first, *others = mixing.values()
-    if not others:
-        return first
-    kinds = {_kind(region) for region in mixing.values()}
-    if len(kinds) > 1:
-        return Chosen(index, tuple(regions))
-
-    def of_one_kind(*leaves: Array) -> Array:
-        at, selected, *values = alike(index, *leaves)
-        for k, value in zip(list(mixing)[1:], values):
-            selected = jnp.where(per_example(at == k, value), value, selected)
-        return selected
-
-    return jax.tree.map(of_one_kind, first, *others)
-
-
-def _kind(region: Region) -> Any:
-    """Return what two regions share whose arrays can be exchanged row by row."""
-    leaves, structure = jax.tree.flatten(region)
-    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

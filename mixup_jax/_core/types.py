@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, final
 import jax
 from jax import Array
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays, checks
 
 Batch: TypeAlias = tuple[Any, Any]
 
@@ -108,7 +108,7 @@ def move_of(value: Any) -> Move:
     if not isinstance(value, Move):
         raise TypeError(
             f"move: expected a subclass of mixup_jax.Move; got "
-            f"{checks.describe(value)}. Take that of what a pairing draws: "
+            f"{arrays.describe(value)}. Take that of what a pairing draws: "
             "pairing(key, batch).move."
         )
     return value
@@ -149,20 +149,20 @@ class Partners:
         """
         checks.no_list(tree, "partners.bring")
         advice = "Bring what the examples of the batch have."
-        size = len(checks.array(self.index))
+        size = len(arrays.array(self.index))
         checks.sized(tree, size, "partners.bring", advice)
 
-        given, move = checks.array(self.index), move_of(self.move)
+        given, move = arrays.array(self.index), move_of(self.move)
         if not jax.numpy.issubdtype(given.dtype, jax.numpy.integer):
             raise TypeError(
                 "partners: expected an integer index; got "
-                f"{checks.describe(self.index)}. Cast it with index.astype(int)."
+                f"{arrays.describe(self.index)}. Cast it with index.astype(int)."
             )
         index = jax.numpy.asarray(given, jax.numpy.int32)
 
         def brought(path: Any, leaf: Any) -> Array:
             where = "partners.bring" + jax.tree_util.keystr(path)
-            return move.take(checks.exact(leaf, where), index)
+            return move.take(arrays.exact(leaf, where), index)
 
         return jax.tree.map_with_path(brought, tree)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core.moves import laid_like, laid_out
+from mixup_jax._core.mesh import laid_like, laid_out
 
 
 def shown(x: Array, axis: int, index: Array) -> Array:

@@ -8,8 +8,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._core import checks
-from mixup_jax._core.mix import Mix, Source, draw_source
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.compose import draw_source
+from mixup_jax._core.mix import Mix, Source
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch
 from mixup_jax.pairings import nth
@@ -63,7 +64,7 @@ def dirichlet(
     """
     advice = "Use 0 for no mixing at all."
     checks.number(alpha, "dirichlet: alpha", 0, advice=advice)
-    if checks.is_concrete(alpha):
+    if arrays.is_concrete(alpha):
         alpha = np.asarray(alpha, np.float32)  # in which it can be multiplied
     partners = checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
     partners = min(partners, max(checks.examples(batch) - 1, 1))

@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 
 from mixup_jax import ratios
 from mixup_jax._core import checks
-from mixup_jax._core.mix import Mix, draw_source
+from mixup_jax._core.compose import draw_source
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing
 from mixup_jax.pairings import same_class

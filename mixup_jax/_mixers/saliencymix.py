@@ -6,7 +6,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._core.mix import Mix, along, compose
+from mixup_jax._core.compose import along, compose
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour

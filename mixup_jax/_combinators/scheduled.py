@@ -1,0 +1,43 @@
+"""Mixers that depend on the step."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax.typing import ArrayLike
+
+from mixup_jax._combinators.once import each_once
+from mixup_jax._core import checks
+from mixup_jax._core.made import made, made_by
+from mixup_jax._core.mixer import Mixer, Scheduled
+
+
+@made
+def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
+    """Mark ``mixer_at: step -> mixer``, for mixing that warms up or switches off.
+
+    ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as
+    ``f(step)(key, batch)``. The step is traced, and so is what depends on it.
+
+    Args:
+      mixer_at: returns the mixer for a step, an int32 scalar.
+
+    Raises:
+      TypeError: ``mixer_at`` is no function.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, optax, mixup_jax as mx
+      >>> alpha = optax.linear_schedule(0.0, 0.4, transition_steps=1000)
+      >>> mixer = mx.scheduled(lambda step: partial(mx.mixup, alpha=alpha(step)))
+      >>> x = jax.numpy.ones((4, 3))
+      >>> _, mix = mixer(0)(jax.random.key(0), (x, None))
+      >>> mix.lam
+      Array([1., 1., 1., 1.], dtype=float32)
+    """
+    checks.function(mixer_at, "scheduled: mixer_at", "lambda step: mixup_jax.mixup")
+    return Scheduled(mixer_at, lambda: scheduled(each_once(mixer_at)))
+
+
+def at_step(mixer: Any, step: ArrayLike) -> Mixer:
+    """Return the mixer for this step: ``mixer`` itself, unless it is scheduled."""
+    return mixer(step) if made_by(mixer, scheduled) else mixer

@@ -1,0 +1,186 @@
+"""A mix drawn from its parts: with whom, how much, and where."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.mesh import alike
+from mixup_jax._core.mix import SHARE, Mix, Source
+from mixup_jax._core.region import RegionDraw, region_and_lam
+from mixup_jax._core.types import Batch, Pairing, Partners, Ratio
+
+
+def compose(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Mix:
+    """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
+
+    A method is this with parts of its own, under ``mixer``. Of several sources it is
+    ``mx.Mix`` of what ``draw_source`` returns for each.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Returns:
+      The mix. Examples paired with themselves get ``lam = 1``.
+
+    Raises:
+      TypeError: If ``key`` is not a key; if ``ratio``, ``pairing`` or ``region`` is not
+        a function of its arguments; if the pairing returns anything but ``Partners``
+        with an integer index, or the region's draw anything but a ``Region`` and lam.
+      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on its
+        size; if the pairing or the ratio draws for another number of examples.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> of_boxes = partial(
+      ...     mx.compose,
+      ...     ratio=mx.ratios.beta(1.0),
+      ...     pairing=mx.pairings.roll,
+      ...     region=mx.regions.box,
+      ... )
+      >>> images, labels = jax.numpy.ones((4, 8, 8, 3)), jax.numpy.arange(4)
+      >>> mix = of_boxes(jax.random.key(0), (images, labels))
+      >>> mix.partners(labels)
+      Array([3, 0, 1, 2], dtype=int32)
+    """
+    source = draw_source(key, batch, ratio=ratio, pairing=pairing, region=region)
+    return Mix(source.lam, (source,))
+
+
+def draw_source(
+    key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
+) -> Source:
+    """Draw one source of a mix, as ``compose`` does, of which this is the one source.
+
+    For methods with several::
+
+        Mix(first.lam, (first, second))
+
+    ``second.lam`` is the share that the first partner's content keeps of what the own
+    leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
+      ratio: draws ``lam``, float32 ``[B]``.
+      pairing: draws the partners.
+      region: turns ``lam`` into a weight field.
+
+    Raises:
+      TypeError, ValueError: As ``compose``.
+
+    Example:
+      >>> from functools import partial
+      >>> import jax, mixup_jax as mx
+      >>> @mx.mixer
+      ... def three(key, batch):
+      ...     def behind(key, shift):
+      ...         return mx.draw_source(
+      ...             key,
+      ...             batch,
+      ...             ratio=mx.ratios.uniform(),
+      ...             pairing=partial(mx.pairings.roll, shift=shift),
+      ...             region=mx.regions.everywhere,
+      ...         )
+      ...     keys = jax.random.split(key)
+      ...     first, second = behind(keys[0], 1), behind(keys[1], 2)
+      ...     return mx.Mix(first.lam, (first, second))
+      >>> _, mix = three(jax.random.key(0), (jax.numpy.eye(4), None))
+      >>> [source.partner.tolist() for source in mix.sources]
+      [[3, 0, 1, 2], [2, 3, 0, 1]]
+    """
+    checks.key(key)
+    inputs, _ = checks.pair(batch)
+    size = checks.examples(batch)
+    checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
+    checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
+    _takes(region, "mixup_jax.regions.everywhere")
+    key_pairing, key_ratio, key_region = jax.random.split(key, 3)
+    partners = _for_examples(size, pairing(key_pairing, batch))
+    lam = ratio(key_ratio, partners)
+    shape = getattr(lam, "shape", None)
+    if shape != (size,):
+        raise ValueError(
+            f"ratio: expected lam with shape ({size},), one for each example; got "
+            f"{arrays.describe(lam) if shape is None else shape}. Return "
+            "partners.index.shape values, as mixup_jax.ratios do."
+        )
+    checks.real(lam, "ratio: lam", SHARE)
+    drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
+    where, lam = region_and_lam(size, drawn)
+    alone = partners.index == jnp.arange(size, dtype=jnp.int32)
+    alone, lam = alike(alone, lam)
+    lam = jnp.where(alone, 1.0, lam)
+    return Source(partners.index, lam, where, partners.move)
+
+
+def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
+    """Return ``region`` drawn along the ``spatial`` axes.
+
+    Raises:
+      TypeError: ``region`` is no function, or none of spatial axes.
+    """
+    if spatial is None and "spatial" in getattr(region, "keywords", {}):
+        return region
+    advice = (
+        "Pass one such as mixup_jax.regions.box; one weight for all positions is "
+        "mixup_jax.mixup."
+    )
+    _takes(region, "mixup_jax.regions.box", advice, spatial=spatial)
+    return functools.partial(region, spatial=spatial)
+
+
+def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
+    """Raise TypeError unless ``region`` can be called as a region draw."""
+    checks.function(region, "region", example)
+    try:
+        signature = inspect.signature(region)
+    except ValueError:  # what is not written in Python need not have a signature
+        return
+    try:
+        signature.bind(None, None, None, None, **options)
+    except TypeError as error:
+        names = ", ".join(
+            ["key", "lam", "inputs", "partners", *(["*"] if options else []), *options]
+        )
+        advice = advice or (
+            f"Pass one such as {example}. A draw that does not need the partners takes "
+            "them all the same."
+        )
+        raise TypeError(
+            f"region: expected a function ({names}); got {arrays.describe(region)}: "
+            f"{error}. {advice}"
+        ) from None
+
+
+def _for_examples(size: int, drawn: Any) -> Partners:
+    """Return what a pairing drew, its index in int32."""
+    if not isinstance(drawn, Partners):
+        raise TypeError(
+            f"pairing: expected Partners; got {arrays.describe(drawn)}. Of indices "
+            "make them with mixup_jax.pairings.given(index)(key, batch)."
+        )
+    advice = "Draw one partner for each example of the batch that is given."
+    checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
+    index = arrays.array(drawn.index)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
+        raise TypeError(
+            "pairing: expected integer partners, indices of examples; got "
+            f"{arrays.describe(drawn.index)}. Cast them with index.astype(int)."
+        )
+    if index.dtype != jnp.int32:  # else it may be wrapped into the range
+        advice = "Partners count from 0, in the batch that is given."
+        checks.number(index, "pairing: index", 0, size - 1, advice)
+    return Partners(jnp.asarray(index, jnp.int32), drawn.move)

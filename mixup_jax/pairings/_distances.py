@@ -1,0 +1,124 @@
+"""Distances between examples, as exact as float32 is."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.mesh import laid_out
+from mixup_jax.pairings._positions import positions
+
+_MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
+
+
+def squared_distances(own: Any, others: Any, name: str) -> Array:
+    """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``.
+
+    Infinite from and to who holds what is not finite, itself included.
+    """
+    size, count = checks.examples(own, name), checks.examples(others, name)
+
+    def between(a: Any, b: Any) -> Array:
+        a, b = aligned(parts(a), parts(b))
+        features = a[0].shape[1]
+        few = features == 1 or size * count * features <= _MOST_DIFFERENCES
+        squares = _by_differences(a, b) if few else _by_product(a, b)
+        return jnp.where(jnp.isnan(squares), jnp.inf, squares)
+
+    return jax.tree.reduce(jnp.add, jax.tree.map(between, own, others))
+
+
+def _by_differences(a: list[Array], b: list[Array]) -> Array:
+    """Return ``|a[i] - b[j]|^2``, as exact as the numbers are."""
+    return jnp.sum(differences(a, b) ** 2, axis=2)
+
+
+def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
+    """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``, whose work a matrix unit does."""
+    a, b = _near_zero(a_parts, b_parts)
+    # Of numbers far from 0 the products would cancel badly.
+    finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
+    total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
+    centre = total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1)
+    a, b = a - centre, b - centre
+    both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
+    squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
+    return jnp.maximum(squares - 2 * both, 0)
+
+
+def _near_zero(a: list[Array], b: list[Array]) -> tuple[Array, Array]:
+    """Return both less one of the rows of ``b``, float32, as exact as they are."""
+    if len(b) == 1 and b[0].dtype == jnp.float32:
+        return a[0], b[0]
+    finite = jnp.all(jnp.isfinite(functools.reduce(jnp.add, b)), axis=1)
+    chosen = positions(finite.shape[0]) == jnp.argmax(finite).astype(jnp.int32)
+    row = [jnp.sum(jnp.where(chosen[:, None], x, 0), axis=0, keepdims=True) for x in b]
+    return _difference(a, row), _difference(b, row)
+
+
+def parts(leaf: Any) -> list[Array]:
+    """Return arrays ``[B, F]``, the largest numbers first, that add up to the leaf.
+
+    Together they are exact. In float32, but for a float64 where JAX has those.
+    """
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        raise TypeError(
+            f"affinity: expected numbers to compare; got {arrays.describe(leaf)}. "
+            "Keep keys out of what the affinity compares."
+        )
+    native = arrays.is_native(leaf)
+    flat: Any = laid_out(leaf, leaf, jax.P()) if native else np.asarray(leaf)
+    flat = flat.reshape(leaf.shape[0], -1)
+    if jnp.issubdtype(flat.dtype, jnp.complexfloating):
+        along = jnp.concatenate if native else np.concatenate
+        flat = along([flat.real, flat.imag], axis=1)
+    if jnp.issubdtype(flat.dtype, jnp.integer):
+        bits = jnp.iinfo(flat.dtype).bits
+        # Digits of 16 bits, whose differences are exact too; the first has the sign.
+        digits = (
+            (flat >> at if at + 16 >= bits else (flat >> at) & 0xFFFF, at)
+            for at in reversed(range(0, bits, 16))
+        )
+        return [jnp.asarray(d.astype(np.float32)) * 2.0**at for d, at in digits]
+    if flat.dtype != np.float64:
+        return [jnp.asarray(flat).astype(jnp.float32)]
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        return [jnp.asarray(flat)]
+    parts = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(3):
+            parts.append(flat.astype(np.float32))
+            flat = flat - parts[-1]
+    return [jnp.asarray(part) for part in parts]
+
+
+def aligned(a: list[Array], b: list[Array]) -> tuple[list[Array], list[Array]]:
+    """Return both with as many parts, and those in one dtype."""
+    count = max(len(a), len(b))
+    wide = any(part.dtype == jnp.float64 for part in a + b)
+    dtype = jnp.float64 if wide else jnp.float32
+
+    def padded(parts: list[Array]) -> list[Array]:
+        zeros = [jnp.zeros_like(parts[0])] * (count - len(parts))
+        return [part.astype(dtype) for part in zeros + parts]
+
+    return padded(a), padded(b)
+
+
+def differences(a: list[Array], b: list[Array]) -> Array:
+    """Return ``a[i] - b[j]``, float32 ``[A, B, F]``."""
+    return _difference([part[:, None] for part in a], [part[None] for part in b])
+
+
+def _difference(a: list[Array], b: list[Array]) -> Array:
+    """Return ``a - b``, float32, as precise as float32 is.
+
+    But for 2^-47 of a float64 in three parts, whose differences may be rounded.
+    """
+    # In this order a sum that had to be rounded outweighs all that is to come.
+    parts = [x - y for x, y in zip(a, b)]
+    return functools.reduce(jnp.add, parts).astype(jnp.float32)

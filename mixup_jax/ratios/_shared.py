@@ -1,0 +1,73 @@
+"""Ratios that several examples share."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core import checks
+from mixup_jax._core.made import made
+from mixup_jax._core.mesh import alike
+from mixup_jax._core.types import Partners, Ratio
+from mixup_jax.ratios._known import RATIO, Known, is_symmetric
+from mixup_jax.ratios._ranges import truncated
+
+
+@made
+def per_pair(ratio: Ratio) -> Ratio:
+    """Return ``ratio`` drawn once a pair: both partners keep the same share.
+
+    Raises:
+      ValueError: the pairing does not pair off (a roll, a permutation, odd batches).
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.per_pair(mx.ratios.uniform())
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool((mix.lam[::2] == mix.lam[1::2]).all())
+      True
+    """
+    checks.function(ratio, "per_pair: ratio", RATIO)
+
+    def draw(key: Array, partners: Partners) -> Array:
+        if not partners.move.pairs_off:
+            raise ValueError(
+                "per_pair: expected a pairing in which the partner of everybody's "
+                f"partner is that example; got {partners.move}. Use "
+                "pairings.neighbour or pairings.reverse on an even batch, or one lam "
+                "per example."
+            )
+        lam = ratio(key, partners)
+        first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
+        first, lam = alike(first, lam)
+        return jnp.where(first, lam, partners.move.take(lam, partners.index))
+
+    def within(low: float, high: float) -> Ratio:
+        return per_pair(truncated(ratio, low, high))
+
+    return Known(draw, within, is_symmetric(ratio))
+
+
+@made
+def per_batch(ratio: Ratio) -> Ratio:
+    """Return ``ratio`` drawn once a batch: every example keeps the same share.
+
+    For a box or a choice that is drawn once as well, see ``once_per_batch``.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> x = jax.numpy.zeros((4, 3))
+      >>> ratio = mx.ratios.per_batch(mx.ratios.uniform())
+      >>> _, mix = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
+      >>> bool((mix.lam == mix.lam[0]).all())
+      True
+    """
+    checks.function(ratio, "per_batch: ratio", RATIO)
+
+    def draw(key: Array, partners: Partners) -> Array:
+        lam = ratio(key, Partners(partners.index[:1], partners.move))
+        return jnp.broadcast_to(lam, partners.index.shape)
+
+    def within(low: float, high: float) -> Ratio:
+        return per_batch(truncated(ratio, low, high))
+
+    return Known(draw, within, is_symmetric(ratio))

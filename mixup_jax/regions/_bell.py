@@ -1,0 +1,119 @@
+"""A soft bell of the partner."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.mesh import laid_out
+from mixup_jax._core.region import Region
+from mixup_jax._core.types import Partners
+from mixup_jax.regions._share import uniform_below
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bell(Region):
+    """The partner's content strongest at a centre, the own content far from it.
+
+    ::
+
+        w[q] = 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
+
+    at position q of sides n.
+
+    Attributes:
+      centre: int32 ``[B, S]``, a position on each of S spatial axes.
+      width: float32 ``[B]``, as a share of each side.
+      grid: the positions that the bell was drawn for.
+    """
+
+    centre: Array
+    width: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return float32 ``[B, ..., 1]``."""
+
+        # Broadcast to all of the leaf at once: with axes of size 1, a TPU lays factors
+        # out in memory that is mostly padding.
+        def over(factor: Array, *axes: int) -> Array:
+            factor = laid_out(factor, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
+            return jax.lax.broadcast_in_dim(factor, x.shape, axes)
+
+        theirs = over(jnp.where(lam == 1, 0.0, 1.0), 0)
+        for s, axis in enumerate(self.grid.axes_of(x)):
+            at = jnp.arange(x.shape[axis], dtype=jnp.int32)[None]
+            theirs *= over(self.along(s, at), 0, axis)
+        return 1 - theirs
+
+    def along(self, s: int, place: Array) -> Array:
+        """Return the factor of spatial axis s at ``place`` ``[1, n]``: ``[B, n]``."""
+        away = (place - self.centre[:, s][:, None]).astype(jnp.float32)
+        return jnp.exp(-0.5 * (away / self.grid.sizes[s] / self.width[:, None]) ** 2)
+
+
+def bell(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    min_width: float = 0.25,
+    max_width: float = 0.5,
+) -> tuple[Bell, Array]:
+    """Draw a bell in which the partner's content shows (SmoothMix).
+
+    ::
+
+        centre ~ Uniform{0, ..., n - 1} on each spatial axis of size n
+        width  ~ Uniform(min_width, max_width)
+        lam    = mean over positions of 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it; only where it is 1 does it count, and
+        nothing is mixed.
+      inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      min_width: the smallest width, as a share of each side, above 0.
+      max_width: the largest width, as a share of each side.
+
+    Raises:
+      ValueError: If ``0 < min_width <= max_width`` does not hold, or inputs have no
+        spatial axes.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images, lam = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.zeros(2)
+      >>> bell, lam = mx.regions.bell(jax.random.key(0), lam, images, None)
+      >>> field = bell.weights(lam, images)
+      >>> bool((abs(field.mean(axis=(1, 2, 3)) - lam) < 1e-6).all())
+      True
+
+    References:
+      Lee et al., "SmoothMix: A Simple Yet Effective Data Augmentation to Train Robust
+      Classifiers", CVPR Workshops 2020.
+    """
+    del partners
+    if not 0 < min_width <= max_width:
+        raise ValueError(
+            "bell: expected 0 < min_width <= max_width; got min_width="
+            f"{min_width}, max_width={max_width}. Give widths as shares of a side."
+        )
+    positions = grid(inputs, spatial=spatial)
+    key_centre, key_width = jax.random.split(key)
+    count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
+    centre = uniform_below(key_centre, count)
+    u = jax.random.uniform(key_width, lam.shape, jnp.float32)
+    region = Bell(centre, min_width + (max_width - min_width) * u, positions)
+    theirs = jnp.ones_like(lam)
+    for s, n in enumerate(positions.sizes):
+        at = jnp.arange(n, dtype=jnp.int32)[None]
+        theirs *= region.along(s, at).mean(axis=1)
+    return region, jnp.where(lam == 1, 1.0, 1 - theirs)

@@ -1,0 +1,122 @@
+"""A region of its own for each example, one of several."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core.grid import Grid
+from mixup_jax._core.mesh import alike, per_example
+from mixup_jax._core.region import Region, Untouched, field, gain_of, through
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chosen(Region):
+    """For each example the region that was chosen for it.
+
+    Attributes:
+      index: int32 ``[B]``, which of the regions holds.
+      regions: the regions to choose from.
+    """
+
+    index: Array
+    regions: tuple[Region, ...]
+
+    @property
+    def pastes(self) -> bool:  # type: ignore[override]
+        """Whether all of them do."""
+        return all(region.pastes for region in self.regions)
+
+    @property
+    def windows(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(region.windows for region in self.regions)
+
+    @property
+    def gains(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(region.gains for region in self.regions)
+
+    @property
+    def of_example(self) -> bool:  # type: ignore[override]
+        """Whether one of them is."""
+        return any(region.of_example for region in self.regions)
+
+    @property
+    def grid(self) -> "Grid | None":  # type: ignore[override]
+        """The positions of the first that tells them apart."""
+        return next((each.grid for each in self.regions if each.grid), None)
+
+    @property
+    def layers(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The layers of all of them."""
+        return tuple(sorted({k for each in self.regions for k in each.layers}))
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return the field of the chosen region: bool if all of them paste."""
+        fields = [field(region, lam, x) for region in self.regions]
+        if not self.pastes:
+            fields = [field.astype(jnp.float32) for field in fields]
+        return self._selected(fields, x)
+
+    def view(self, rows: Array) -> Array:
+        """Return the partners' content through the window of the chosen region."""
+        views = [through(region, rows) for region in self.regions]
+        return self._selected(views, rows)
+
+    def gain(self, w: Array) -> Array:
+        """Return the gain of the chosen region."""
+        gains = [
+            jnp.ones_like(w) if (gain := gain_of(region, w)) is None else gain
+            for region in self.regions
+        ]
+        return self._selected(gains, w)
+
+    def at(self, layer: int) -> Region:
+        """Return the choice among what the regions do to that layer."""
+        there = tuple(region.at(layer) for region in self.regions)
+        if all(region.identity for region in there):
+            return Untouched()
+        return dataclasses.replace(self, regions=there)
+
+    def _selected(self, values: Sequence[Array], x: Array) -> Array:
+        index, selected = per_example(self.index, x), values[0]
+        for k, value in enumerate(values[1:], start=1):
+            if value is not selected:
+                selected = jnp.where(index == k, value, selected)
+        return selected
+
+
+def chosen(index: Array, regions: Sequence[Region]) -> Region:
+    """Return the region that is, for each example, the one that ``index`` names.
+
+    Regions that leave everything as it is count as any other at ``lam = 1``. Those of
+    one kind become one of that kind.
+    """
+    mixing = {k: each for k, each in enumerate(regions) if not each.identity}
+    if not mixing:
+        return Untouched()
+    first, *others = mixing.values()
+    if not others:
+        return first
+    kinds = {_kind(region) for region in mixing.values()}
+    if len(kinds) > 1:
+        return Chosen(index, tuple(regions))
+
+    def of_one_kind(*leaves: Array) -> Array:
+        at, selected, *values = alike(index, *leaves)
+        for k, value in zip(list(mixing)[1:], values):
+            selected = jnp.where(per_example(at == k, value), value, selected)
+        return selected
+
+    return jax.tree.map(of_one_kind, first, *others)
+
+
+def _kind(region: Region) -> Any:
+    """Return what two regions share whose arrays can be exchanged row by row."""
+    leaves, structure = jax.tree.flatten(region)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

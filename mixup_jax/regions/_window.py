@@ -1,0 +1,117 @@
+"""A box of the partner, shown in a box of the own place."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mixup_jax._core import windows
+from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.mesh import laid_like
+from mixup_jax._core.region import Region
+from mixup_jax._core.types import Partners
+from mixup_jax.regions._box import Box
+from mixup_jax.regions._share import from_pixels, outside, side_of, uniform_below
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Window(Region):
+    """A box of the partner shown in a box of the own place, resized to fit.
+
+    A position q of a side from ``start`` to ``stop`` shows the partner's nearest::
+
+        first + floor((q - start + 1/2) * extent / (stop - start))
+
+    in whole positions, so any dtype goes and masks follow.
+
+    Attributes:
+      start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
+      stop: int32 ``[B, S]``, the first position behind the box.
+      first: int32 ``[B, S]``, the first position of the partner's that is shown.
+      extent: int32 ``[B, S]``, how many of the partner's positions are shown.
+      grid: the positions that the boxes were drawn for.
+    """
+
+    start: Array
+    stop: Array
+    first: Array
+    extent: Array
+    grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    pastes = True
+    windows = True
+
+    def weights(self, lam: Array, x: Array) -> Array:
+        """Return bool ``[B, ..., 1]``, True outside the box."""
+        return Box(self.start, self.stop, self.grid).weights(lam, x)
+
+    def view(self, rows: Array) -> Array:
+        """Return the partners' content, resized into the boxes; elsewhere anything."""
+        for s, axis in enumerate(self.grid.axes_of(rows)):
+            rows = windows.shown(rows, axis, self._shown_at(s, rows.shape[axis]))
+        return rows
+
+    def _shown_at(self, s: int, size: int) -> Array:
+        """Return the position that each one of ``size`` shows, int32 ``[B, size]``."""
+        start, stop, first, extent = (
+            corner[:, s][:, None]
+            for corner in (self.start, self.stop, self.first, self.extent)
+        )
+        place = laid_like(jnp.arange(size, dtype=jnp.int32)[None], start)
+        inside = jnp.clip(place - start, 0, jnp.maximum(stop - start - 1, 0))
+        side = jnp.maximum(stop - start, 1)
+        shown = first + windows.divided(2 * inside + 1, extent, 2 * side)
+        return jnp.clip(shown, 0, size - 1)
+
+
+def resized(
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    share: Callable[[Array, Array], Array] = from_pixels,
+) -> tuple[Window, Array]:
+    """Draw a box, wholly inside, that shows the whole partner (ResizeMix).
+
+    On each of S spatial axes of size n::
+
+        side  = round(n * (1 - lam)^(1/S))
+        start ~ Uniform{0, ..., n - side}
+        lam   = 1 - (positions in the box) / (all positions)
+
+    Args:
+      key: PRNG key.
+      lam: float32 ``[B]``, as the ratio drew it.
+      inputs: pytree of arrays with the same spatial sizes.
+      partners: not used.
+      spatial: the axis numbers of the spatial axes, as in ``grid``.
+      share: as in ``box``.
+
+    Raises:
+      ValueError: If inputs have no spatial axes.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images = jax.numpy.ones((2, 8, 8, 3))
+      >>> lam = jax.numpy.full(2, 0.75)
+      >>> window, lam = mx.regions.resized(jax.random.key(0), lam, images, None)
+      >>> (window.stop - window.start).tolist(), lam
+      ([[4, 4], [4, 4]], Array([0.75, 0.75], dtype=float32))
+
+    References:
+      Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
+      Labels", 2020, arXiv:2012.11101.
+    """
+    del partners
+    positions = grid(inputs, spatial=spatial)
+    n = jnp.asarray([positions.sizes], jnp.int32)
+    side = side_of(lam, positions)
+    start = uniform_below(key, n - side + 1)
+    stop, whole = start + side, jnp.broadcast_to(n, side.shape)
+    region = Window(start, stop, jnp.zeros_like(start), whole, positions)
+    return region, share(lam, outside(start, stop, positions))

@@ -1,0 +1,185 @@
+"""What a train step asks of a loss."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.made import made, made_by
+
+Metrics = Mapping[str, Any]
+_STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stateful:
+    """A loss that reads the whole state and a key, and may change the state."""
+
+    loss: Callable[..., tuple[Array, tuple[Metrics, Mapping[str, Any]]]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss(*args, **kwargs)
+
+
+@made
+def stateful(loss: Callable[..., Any]) -> Stateful:
+    """Mark a loss that needs more than the parameters: batch statistics, a dropout key.
+
+    Args:
+      loss: ``(params, batch, mix, state, key) -> (value, (metrics, changes))``, where
+        ``state`` is the train state, ``key`` is this step's (and device's) own, and
+        ``changes`` names the fields of the state to be replaced, such as
+        ``{"batch_stats": ...}``. Under ``pmapped`` floating changes are averaged over
+        devices; others (counts, keys) have to be the same on each.
+        An NNX model that changes itself is merged with ``nnx.merge(..., copy=True)``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
+      >>> def loss(params, batch, mix, state, key):
+      ...     x, _ = batch
+      ...     mean = 0.9 * state.model_state + 0.1 * x.mean(axis=0)
+      ...     return jnp.mean((x - mean) @ params), ({}, {"model_state": mean})
+      >>> step = mx.training.train_step(mx.training.stateful(loss), mx.mixup)
+      >>> state = mx.training.TrainState.create(
+      ...     jnp.ones(3), optax.sgd(0.1), model_state=jnp.zeros(3)
+      ... )
+      >>> batch = (jnp.ones((4, 3)), None)
+      >>> state, _ = jax.jit(step)(state, jax.random.key(0), batch)
+      >>> state.model_state
+      Array([0.1, 0.1, 0.1], dtype=float32)
+    """
+    checks.function(loss, "stateful: loss", _STATEFUL_EXAMPLE)
+    if made_by(loss, stateful):
+        raise TypeError(
+            f"stateful: loss: expected a function; got {loss!r}, which is marked. "
+            "Mark it once."
+        )
+    if not takes(loss, 5):
+        raise TypeError(
+            "stateful: expected a loss of five arguments, (params, batch, mix, state, "
+            f"key); got {called_as(loss)}. Take all five, or leave out stateful where "
+            "the loss needs neither the state nor a key."
+        )
+    return Stateful(loss)
+
+
+def plain_value(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any]:
+    def run(params, batch, mix, state, key):
+        del state, key
+        found = loss(params, batch, mix)
+        value, metrics = _pair(found, "(value, metrics)", "Return (value, {}) for none")
+        return _value(value), (_metrics(metrics), {})
+
+    return run
+
+
+def stateful_value(loss: Callable[..., Any]) -> Callable[..., Any]:
+    def run(params, batch, mix, state, key):
+        wanted = "(value, (metrics, changes))"
+        advice = "Return (value, ({}, {})) for none"
+        value, rest = _pair(loss(params, batch, mix, state, key), wanted, advice)
+        metrics, changes = _pair(rest, f"{wanted}, and so a pair in it", advice)
+        if not isinstance(changes, Mapping):
+            raise ValueError(
+                f"changes: expected a dict; got {arrays.describe(changes)}. Name the "
+                'fields of the state that change: {"model_state": ...}.'
+            )
+        return _value(value), (_metrics(metrics), changes)
+
+    return run
+
+
+def _pair(found: Any, wanted: str, advice: str) -> tuple[Any, Any]:
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise ValueError(
+            f"loss: expected {wanted}; got {arrays.describe(found)}. {advice}."
+        )
+    first, second = found
+    return first, second
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, nnx.Variable):
+        value = value[...]
+    if isinstance(value, Array | np.ndarray | np.generic | int | float | complex):
+        found = arrays.array(value)
+    else:
+        found = None
+    if found is None or found.shape != ():
+        raise ValueError(
+            "loss: expected one value, a mean over the examples; got "
+            f"{arrays.describe(value)}. Return jnp.mean of it."
+        )
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise TypeError(
+            "loss: expected a floating value, which has a gradient; got "
+            f"{arrays.describe(value)}. Return what is to be minimised."
+        )
+    return value
+
+
+def _metrics(metrics: Any) -> Metrics:
+    if not isinstance(metrics, Mapping):
+        raise ValueError(
+            f"metrics: expected a dict; got {arrays.describe(metrics)}. Give each one "
+            "a name; a loss that returns (value, (metrics, changes)) is marked "
+            "mixup_jax.training.stateful."
+        )
+    metrics = dict(metrics)  # of a type that JAX knows
+    if "loss" in metrics:
+        raise ValueError(
+            'metrics: expected names other than "loss", which the value has; got '
+            f"{sorted(map(str, metrics))}. Leave it out, or name it otherwise."
+        )
+    return metrics
+
+
+def takes(function: Callable[..., Any], count: int, **keywords: Any) -> bool:
+    """Whether ``function`` can be called so, as far as can be told without a call."""
+    for signature in _signatures(function):
+        try:
+            signature.bind(*[None] * count, **keywords)
+        except TypeError:
+            continue
+        return True
+    return not _signatures(function)
+
+
+def _signatures(function: Callable[..., Any]) -> list[inspect.Signature]:
+    """Return the signature that is called, and that of what it wraps if it says so."""
+    found = []
+    for follow in (False, True):
+        try:
+            found.append(inspect.signature(function, follow_wrapped=follow))
+        except (TypeError, ValueError):  # not all that is not Python has one
+            continue
+    return found
+
+
+def called_as(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return f"{name}{_signatures(function)[-1]}"
+
+
+def checked_loss(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``loss``, a function of three arguments.
+
+    Raises:
+      TypeError: If it is anything else.
+    """
+    checks.function(loss, "loss", "lambda params, batch, mix: (value, {})")
+    if takes(loss, 3):
+        return loss
+    advice = "Take the mix as the third argument, even where it is not used"
+    if takes(loss, 5):
+        advice = "One that takes the state and a key is marked: stateful(loss)"
+    raise TypeError(
+        "loss: expected a function of three arguments, (params, batch, mix); got "
+        f"{called_as(loss)}. {advice}."
+    )

@@ -1,0 +1,42 @@
+"""What changes in a train step with the place where it runs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+
+from mixup_jax._combinators.devices import own_key, per_device
+from mixup_jax._core.blend import summable
+from mixup_jax._core.mixer import Mixer
+
+
+class Place(NamedTuple):
+    """What changes in a train step with the place where it runs.
+
+    Attributes:
+      mixer: turns a mixer into one for this place.
+      key: turns a key into one of this device's own.
+      average: the mean of a tree over the devices, in float32 or wider.
+    """
+
+    mixer: Callable[[Mixer], Mixer]
+    key: Callable[[Array], Array]
+    average: Callable[[Any], Any]
+
+
+def _as_it_is(value):
+    return value
+
+
+TOGETHER = Place(_as_it_is, _as_it_is, _as_it_is)
+"""One program over the whole batch: one device, or plain jit over a mesh."""
+
+
+def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) -> Place:
+    """Return the place of a program that sees one device's share of the batch."""
+    return Place(
+        lambda mixer: mixing(mixer, axis_name),
+        lambda key: own_key(key, axis_name),
+        lambda tree: jax.lax.pmean(jax.tree.map(summable, tree), axis_name),
+    )

@@ -9,12 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._combinators.once import once_per_batch
-from mixup_jax._core import checks
+from mixup_jax._core import checks, mesh
 from mixup_jax._core.made import holds, made
 from mixup_jax._core.mix import Mix, Source
 from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
@@ -35,10 +34,7 @@ def own_key(key: Array, axis_name: str) -> Array:
       >>> bool(first == second)
       False
     """
-    # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
-    # if that was folded in before, could trade places.
-    keys = jax.random.split(key, jax.lax.axis_size(axis_name))
-    return keys[jax.lax.axis_index(axis_name)]
+    return mesh.own_key(key, axis_name)
 
 
 def common_key(key: Array, axis_name: str) -> Array:
@@ -97,7 +93,7 @@ def per_device(
     _not_within(mixer, "per_device", whole_batch)
 
     def placed(mix: Mix) -> Mix:
-        offset = jax.lax.axis_index(axis_name) * mix.lam.shape[0]
+        offset = mesh.first_row(axis_name, mix.lam.shape[0])
 
         def of_whole(source: Source) -> Source:
             partner = jnp.asarray(source.partner, jnp.int32)  # of any, if a user's
@@ -162,12 +158,6 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
     _not_within(mixer, "whole_batch", per_device)
 
-    def own_part(tree: Any, share: int) -> Any:
-        start = jax.lax.axis_index(axis_name) * share
-        return jax.tree.map(
-            lambda x: jax.lax.dynamic_slice_in_dim(x, start, share), tree
-        )
-
     def cut(mix: Mix, share: int) -> Mix:
         across = _Across(axis_name, mix.lam.shape[0])
 
@@ -176,7 +166,7 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
                 return source
             return dataclasses.replace(source, move=across)
 
-        return _each_source(here, own_part(mix, share))
+        return _each_source(here, mesh.own_rows(mix, axis_name, share))
 
     def of_share(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
@@ -184,7 +174,7 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
             return None
 
         def draw(key: Array, batch: Any) -> Mix:
-            whole = _gathered(batch, axis_name)
+            whole = mesh.gathered(batch, axis_name)
             of_whole = halves(mixer, whole)
             assert of_whole is not None
             return cut(of_whole.draw(key, whole), checks.examples(batch))
@@ -192,10 +182,10 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
         return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        share, gathered = checks.examples(batch), _gathered(batch, axis_name)
+        share, gathered = checks.examples(batch), mesh.gathered(batch, axis_name)
         mixed, mix = run(mixer, key, gathered)
         _of_as_many(mixed, mix, checks.examples(gathered))
-        return own_part(mixed, share), cut(mix, share)
+        return mesh.own_rows(mixed, axis_name, share), cut(mix, share)
 
     def once() -> Mixer:
         return whole_batch(once_per_batch(mixer), axis_name)
@@ -239,11 +229,5 @@ class _Across(Move):
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().bring(function, x, partner, w)
-        rows = _gathered(x, self.axis_name)
+        rows = mesh.gathered(x, self.axis_name)
         return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
-
-
-def _gathered(tree: Any, axis_name: str) -> Any:
-    return jax.tree.map(
-        lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
-    )

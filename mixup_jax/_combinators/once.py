@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import checks
 from mixup_jax._core import mixer as _mixer
 from mixup_jax._core.made import made
-from mixup_jax._core.mesh import laid_like, laid_out
+from mixup_jax._core.mesh import laid_like, rows_for_all, whole
 from mixup_jax._core.mix import Mix, Source
 from mixup_jax._core.mixer import Mixer, Scheduled
 from mixup_jax._core.types import Batch
@@ -95,9 +95,7 @@ def _first_for_all(mix: Mix) -> Mix:
 
     def for_all(chosen: Array, leaf: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
-        mesh = jax.typeof(leaf).sharding.mesh  # without a context too
-        out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
-        row = leaf.at[first].get(mode="promise_in_bounds", out_sharding=out)
+        row = rows_for_all(leaf, first)
         chosen = chosen.reshape(-1, *[1] * (leaf.ndim - 1))
         row = jnp.broadcast_to(row, leaf.shape)
         return jnp.where(laid_like(chosen, leaf), laid_like(row, leaf), leaf)
@@ -118,5 +116,5 @@ def _first_for_all(mix: Mix) -> Mix:
 def _has_partner(source: Source) -> Array:
     """Return which examples have a partner other than themselves, on every device."""
     partner = jnp.asarray(source.partner, jnp.int32)  # a user's draw may be of NumPy
-    partner = laid_out(partner, partner, jax.P())
+    partner = whole(partner)
     return partner != jnp.arange(partner.shape[0], dtype=jnp.int32)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core.mesh import laid_like, laid_out, per_example
+from mixup_jax._core.mesh import laid_as, laid_like, per_example
 from mixup_jax._core.moves import brought
 from mixup_jax._core.types import Move
 
@@ -112,8 +112,7 @@ def selected(own: Array, x: Array, y: Array) -> Array:
 
     Of any dtype, and laid out over the mesh as ``y``.
     """
-    spec = jax.typeof(y).sharding.spec
-    return jnp.where(per_example(own, y), laid_out(x, y, spec), y)
+    return jnp.where(per_example(own, y), laid_as(x, y), y)
 
 
 def blend(w: Array, x: Array, partner_x: Array) -> Array:

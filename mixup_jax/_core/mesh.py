@@ -1,9 +1,15 @@
-"""What is known of a mesh: how the rows of an array lie on it."""
+"""What is known of a mesh: how the rows of an array lie on it.
+
+Axes of an Explicit mesh are in the types, and arrays that meet have to be laid out
+alike. Axes of an Auto mesh are not, nor shardings that only ``jit`` knows: there the
+compiler decides, and all that can be told is what surely lies on one device. Bound axes
+(``jax.shard_map``, ``jax.pmap``, ``jax.vmap``) have a name, and the program sees the
+rows of one device.
+"""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 
@@ -13,16 +19,12 @@ def per_example(w: Array, x: Array) -> Array:
     return laid_like(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)), x)
 
 
-def normal_rows(key: Array, shape: tuple[int, ...], x: Array) -> Array:
-    """Draw standard normals, float32 ``shape``, each device the rows it has of ``x``.
-
-    On an Explicit mesh every device would draw those of all others as well.
-    """
+def sharding_of_rows(x: Array, size: int) -> jax.NamedSharding | None:
+    """Return how ``size`` rows lie as those of ``x``, None if no type says so."""
     sharding = jax.typeof(x).sharding
-    rows = None
-    if sharding.mesh.explicit_axes and shape[0] == x.shape[0]:
-        rows = jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
-    return jax.random.normal(key, shape, jnp.float32, out_sharding=rows)
+    if not sharding.mesh.explicit_axes or size != x.shape[0]:
+        return None
+    return jax.NamedSharding(sharding.mesh, jax.P(sharding.spec[0]))
 
 
 def laid_like(w: Array, x: Array) -> Array:
@@ -32,7 +34,29 @@ def laid_like(w: Array, x: Array) -> Array:
     """
     axes = jax.typeof(x).sharding.spec
     spec = (axis if n > 1 else None for axis, n in zip(axes, w.shape))
-    return laid_out(w, x, jax.P(*spec))
+    return _laid_out(w, x, jax.P(*spec))
+
+
+def laid_as(x: Array, y: Array) -> Array:
+    """Return ``x``, of the shape of ``y``, laid out as ``y`` is."""
+    return _laid_out(x, y, jax.typeof(y).sharding.spec)
+
+
+def divided_as(w: Array, x: Array) -> Array:
+    """Return ``w`` divided along axis 0 as ``x`` is, and whole along the others."""
+    return _laid_out(w, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
+
+
+def whole(x: Array) -> Array:
+    """Return ``x`` with all of it on each device."""
+    return _laid_out(x, x, jax.P())
+
+
+def whole_along(x: Array, axis: int) -> Array:
+    """Return ``x`` with all that lies along ``axis`` on one device."""
+    spec = list(jax.typeof(x).sharding.spec)
+    spec[axis] = None
+    return _laid_out(x, x, jax.P(*spec))
 
 
 def alike(*arrays: Array) -> tuple[Array, ...]:
@@ -42,11 +66,10 @@ def alike(*arrays: Array) -> tuple[Array, ...]:
     device, and an Explicit mesh selects from arrays that are laid out alike.
     """
     most = max(arrays, key=shards)
-    spec = jax.P(*jax.typeof(most).sharding.spec[:1])
-    return tuple(x if x is most else laid_out(x, most, spec) for x in arrays)
+    return tuple(x if x is most else divided_as(x, most) for x in arrays)
 
 
-def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
+def _laid_out(w: Array, x: Array, spec: jax.P) -> Array:
     """Return ``w`` laid out by ``spec`` over the mesh of ``x``, if that is Explicit."""
     mesh = jax.typeof(x).sharding.mesh
     if not mesh.explicit_axes:
@@ -56,6 +79,27 @@ def laid_out(w: Array, x: Array, spec: jax.P) -> Array:
         assert isinstance(there, jax.NamedSharding)
         return jax.device_put(w, jax.NamedSharding(there.mesh, spec))
     return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
+
+
+def rows_at(x: Array, index: Array) -> Array:
+    """Return ``x[index]``, laid out as ``x``."""
+    sharding = jax.typeof(x).sharding
+    return x.at[index].get(
+        mode="promise_in_bounds",
+        out_sharding=sharding if sharding.mesh.explicit_axes else None,
+    )
+
+
+def rows_for_all(x: Array, index: Array) -> Array:
+    """Return ``x[index]``, whole on each device."""
+    mesh = jax.typeof(x).sharding.mesh  # which there need not be in the context
+    out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
+    return x.at[index].get(mode="promise_in_bounds", out_sharding=out)
+
+
+def is_auto(x: Array) -> bool:
+    """Whether the compiler divides ``x`` over axes of a mesh."""
+    return bool(jax.typeof(x).sharding.mesh.auto_axes)
 
 
 def rows_together(x: Array) -> int:
@@ -90,3 +134,34 @@ def shards(x: Any) -> int:
     if not sharding.mesh.explicit_axes:
         return 1
     return x.shape[0] // sharding.shard_shape(x.shape)[0]
+
+
+def own_key(key: Array, axis_name: str) -> Array:
+    """Return this device's own key, of one for each device of a bound axis."""
+    # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
+    # if that was folded in before, could trade places.
+    keys = jax.random.split(key, jax.lax.axis_size(axis_name))
+    return keys[jax.lax.axis_index(axis_name)]
+
+
+def first_row(axis_name: str, rows: int) -> Array:
+    """Return where the rows of this device start, of so many on each."""
+    return jax.lax.axis_index(axis_name) * rows
+
+
+def own_rows(tree: Any, axis_name: str, rows: int) -> Any:
+    """Return the rows of this device, of a tree that holds those of all."""
+    start = first_row(axis_name, rows)
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
+
+
+def gathered(tree: Any, axis_name: str) -> Any:
+    """Return the rows of all devices of a bound axis: one all-gather a leaf."""
+    return jax.tree.map(
+        lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
+    )
+
+
+def averaged(tree: Any, axis_name: str) -> Any:
+    """Return the mean over the devices of a bound axis."""
+    return jax.lax.pmean(tree, axis_name)

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, blend, checks
 from mixup_jax._core.blend import Link
-from mixup_jax._core.mesh import alike, laid_out, per_example
+from mixup_jax._core.mesh import alike, divided_as, per_example
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import (
     Everywhere,
@@ -338,8 +338,7 @@ class Mix:
         layout = (
             first.lam if like is None else jnp.asarray(self._of_batch("like", like))
         )
-        spec = jax.P(*jax.typeof(layout).sharding.spec[:1])
-        x = laid_out(jnp.zeros((batch, *positions), jnp.bool_), layout, spec)
+        x = divided_as(jnp.zeros((batch, *positions), jnp.bool_), layout)
         own = _as_float(field(first.region, first.lam, x))
         own = jnp.broadcast_to(own, x.shape)
         if grid is None:

@@ -19,7 +19,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core.mesh import blocks_fit, blocks_split, laid_like, rows_together
+from mixup_jax._core.mesh import (
+    blocks_fit,
+    blocks_split,
+    is_auto,
+    laid_like,
+    rows_at,
+    rows_together,
+)
 from mixup_jax._core.types import Move, RowFunction
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
@@ -53,10 +60,10 @@ class Gather(Move):
         narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2
         if narrow and rows_together(x) == x.shape[0] <= _LARGEST_PRODUCT:
             rows = jax.lax.platform_dependent(
-                x, partner, tpu=rows_by_product, default=_rows_by_index
+                x, partner, tpu=rows_by_product, default=rows_at
             )
         else:
-            rows = _rows_by_index(x, partner)
+            rows = rows_at(x, partner)
         return function(w, x, rows)
 
 
@@ -117,8 +124,7 @@ class Roll(Move):
             return [_where(first, _shift(rows, cut), _shift(rows, -self.shift))]
 
         # Two slices are one collective between devices, two shifts fuse on one.
-        mesh = jax.typeof(x).sharding.mesh
-        roll = sliced if mesh.auto_axes else shifted
+        roll = sliced if is_auto(x) else shifted
         return _in_blocks(self.block, function, roll, x, w)
 
 
@@ -224,14 +230,6 @@ def rows_by_product(x: Array, index: Array) -> Array:
     )
     rows = jnp.where(jnp.abs(rows) == _INFINITY_CODE, jnp.sign(rows) * jnp.inf, rows)
     return jnp.where(rows == _NAN_CODE, jnp.nan, rows).astype(x.dtype)
-
-
-def _rows_by_index(x: Array, index: Array) -> Array:
-    sharding = jax.typeof(x).sharding
-    return x.at[index].get(
-        mode="promise_in_bounds",
-        out_sharding=sharding if sharding.mesh.explicit_axes else None,
-    )
 
 
 def _in_blocks(

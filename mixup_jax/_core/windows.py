@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core.mesh import laid_like, laid_out
+from mixup_jax._core.mesh import laid_like, whole_along
 
 
 def shown(x: Array, axis: int, index: Array) -> Array:
@@ -20,8 +20,7 @@ def shown(x: Array, axis: int, index: Array) -> Array:
       index: int32 ``[B, n]`` for n positions, each in [0, n).
     """
     # Positions are picked from all of them, on whichever device they lie.
-    spec = jax.typeof(x).sharding.spec
-    x = laid_out(x, x, jax.P(*(None if k == axis else s for k, s in enumerate(spec))))
+    x = whole_along(x, axis)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = jax.random.key_data(x)
         return jax.random.wrap_key_data(

@@ -7,8 +7,9 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.blend import widened
-from mixup_jax._core.mesh import laid_like, normal_rows
+from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.mix import Mix, unmixed
+from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Batch
 
 

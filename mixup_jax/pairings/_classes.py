@@ -9,8 +9,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.mesh import laid_like, laid_out
+from mixup_jax._core.mesh import laid_like, whole
 from mixup_jax._core.moves import Gather
+from mixup_jax._core.random import uniform_below
 from mixup_jax._core.types import Batch, Partners
 from mixup_jax.pairings._positions import positions
 
@@ -45,7 +46,7 @@ def same_class(
     """
     start, stop, order, rank = _classes(_ordered(class_ids(batch, labels)))
     others = stop - start - 1
-    step = 1 + _pick(key, others)
+    step = 1 + uniform_below(key, others)
     position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
     return Partners(order[jnp.where(others > 0, position, rank)], Gather())
 
@@ -71,7 +72,7 @@ def other_class(
     start, stop, order, rank = _classes(_ordered(class_ids(batch, labels)))
     size = order.shape[0]
     others = size - (stop - start)
-    position = (stop + _pick(key, others)) % size
+    position = (stop + uniform_below(key, others)) % size
     return Partners(order[jnp.where(others > 0, position, rank)], Gather())
 
 
@@ -114,7 +115,7 @@ def _ordered(ids: Any) -> Array:
         ids = np.unique(np.asarray(ids), return_inverse=True)[1]
     ids = checks.class_ids(ids, "labels", "Number the classes.")
     # Sorting needs to see all of them.
-    return laid_out(ids, ids, jax.P())
+    return whole(ids)
 
 
 def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:
@@ -130,10 +131,3 @@ def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:
         for side in ("left", "right")
     )
     return start, stop, order, rank
-
-
-def _pick(key: Array, count: Array) -> Array:
-    """Draw one of ``count`` integers from 0 for each example (0 where count is 0)."""
-    u = jax.random.uniform(key, count.shape, jnp.float32)
-    drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
-    return jnp.clip(drawn, 0, jnp.maximum(count - 1, 0))

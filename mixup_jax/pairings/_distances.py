@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.mesh import laid_out
+from mixup_jax._core.mesh import whole
 from mixup_jax.pairings._positions import positions
 
 _MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
@@ -71,7 +71,7 @@ def parts(leaf: Any) -> list[Array]:
             "Keep keys out of what the affinity compares."
         )
     native = arrays.is_native(leaf)
-    flat: Any = laid_out(leaf, leaf, jax.P()) if native else np.asarray(leaf)
+    flat: Any = whole(leaf) if native else np.asarray(leaf)
     flat = flat.reshape(leaf.shape[0], -1)
     if jnp.issubdtype(flat.dtype, jnp.complexfloating):
         along = jnp.concatenate if native else np.concatenate

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import made
-from mixup_jax._core.mesh import laid_out
+from mixup_jax._core.mesh import whole
 from mixup_jax._core.types import Partners, Ratio
 from mixup_jax.ratios import _beta, _hat
 
@@ -216,7 +216,7 @@ def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
 def _everywhere(value: ArrayLike) -> Array:
     """Return ``value`` in float32 and whole on every device, as what is drawn is."""
     x = jnp.asarray(value, jnp.float32)
-    return laid_out(x, x, jax.P())
+    return whole(x)
 
 
 def _positive(a: Array) -> Array:

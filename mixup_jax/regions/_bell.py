@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core.grid import Grid, grid
-from mixup_jax._core.mesh import laid_out
+from mixup_jax._core.mesh import divided_as
+from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
 from mixup_jax._core.types import Partners
-from mixup_jax.regions._share import uniform_below
 
 
 @jax.tree_util.register_dataclass
@@ -41,8 +41,7 @@ class Bell(Region):
         # Broadcast to all of the leaf at once: with axes of size 1, a TPU lays factors
         # out in memory that is mostly padding.
         def over(factor: Array, *axes: int) -> Array:
-            factor = laid_out(factor, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
-            return jax.lax.broadcast_in_dim(factor, x.shape, axes)
+            return jax.lax.broadcast_in_dim(divided_as(factor, x), x.shape, axes)
 
         theirs = over(jnp.where(lam == 1, 0.0, 1.0), 0)
         for s, axis in enumerate(self.grid.axes_of(x)):

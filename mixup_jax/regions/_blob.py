@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.grid import grid
-from mixup_jax._core.mesh import laid_like, normal_rows
+from mixup_jax._core.mesh import laid_like
+from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._field import Field
 from mixup_jax.regions._share import from_pixels, own_share

@@ -13,9 +13,10 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.grid import Grid, grid
 from mixup_jax._core.mesh import laid_like, per_example
+from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
 from mixup_jax._core.types import Partners
-from mixup_jax.regions._share import from_pixels, outside, side_of, uniform_below
+from mixup_jax.regions._share import from_pixels, outside, side_of
 
 
 @jax.tree_util.register_dataclass

@@ -38,13 +38,6 @@ def side_of(
     return jnp.where(lam[:, None] < 1, side, 0)
 
 
-def uniform_below(key: Array, count: Array) -> Array:
-    """Draw one of ``count`` integers from 0, each alike, in the shape of ``count``."""
-    u = jax.random.uniform(key, count.shape, jnp.float32)
-    drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
-    return jnp.minimum(drawn, count - 1)
-
-
 def outside(start: Array, stop: Array, positions: Grid) -> Array:
     """Return the share of the positions outside a box, float32 ``[B]``."""
     total = math.prod(positions.sizes)

@@ -8,6 +8,7 @@ from jax import Array
 
 from mixup_jax._combinators.devices import own_key, per_device
 from mixup_jax._core.blend import summable
+from mixup_jax._core.mesh import averaged
 from mixup_jax._core.mixer import Mixer
 
 
@@ -38,5 +39,5 @@ def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) ->
     return Place(
         lambda mixer: mixing(mixer, axis_name),
         lambda key: own_key(key, axis_name),
-        lambda tree: jax.lax.pmean(jax.tree.map(summable, tree), axis_name),
+        lambda tree: averaged(jax.tree.map(summable, tree), axis_name),
     )

@@ -95,13 +95,13 @@ def iterated_fgsm(
     if steps < 1:
         raise ValueError(f"iterated_fgsm: expected at least 1 step; got {steps}.")
 
-    def once(moved: Any, _: None) -> tuple[Any, None]:
-        further = _step(loss, moved, step, bounds)
+    def once(adversary: Any, _: None) -> tuple[Any, None]:
+        further = _step(loss, adversary, step, bounds)
         return jax.tree.map(within, further, x), None
 
-    def within(moved: Array, start: Array) -> Array:
-        most = _distance(epsilon, moved)
-        return jnp.clip(moved, start - most, start + most)
+    def within(adversary: Array, start: Array) -> Array:
+        most = _distance(epsilon, adversary)
+        return jnp.clip(adversary, start - most, start + most)
 
     return jax.lax.scan(once, x, length=steps)[0]
 
@@ -109,11 +109,11 @@ def iterated_fgsm(
 def _step(loss: Callable[[Any], Array], x: Any, size: ArrayLike, bounds: Bounds) -> Any:
     gradient = jax.grad(lambda x: jnp.sum(loss(x)))(x)
 
-    def moved(x: Array, g: Array) -> Array:
-        moved = x + _distance(size, x) * jnp.sign(g)
-        return jnp.clip(moved, *bounds) if bounds else moved
+    def along_gradient(x: Array, g: Array) -> Array:
+        stepped = x + _distance(size, x) * jnp.sign(g)
+        return jnp.clip(stepped, *bounds) if bounds else stepped
 
-    return jax.tree.map(moved, x, gradient)
+    return jax.tree.map(along_gradient, x, gradient)
 
 
 def _distance(size: ArrayLike, x: Array) -> Array:

@@ -54,7 +54,9 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
     """
     layer_of, seen = _numbered(mix, after), set()
 
-    def mixed(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    def intercepted(
+        call: Callable[..., Any], args: Any, kwargs: Any, context: Any
+    ) -> Any:
         out = call(*args, **kwargs)
         path = "/".join(context.module.path)
         if context.method_name != "__call__":
@@ -62,7 +64,7 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         seen.add(path)
         return mix.at(layer_of[path]).inputs(out) if path in layer_of else out
 
-    with flax.linen.intercept_methods(mixed):
+    with flax.linen.intercept_methods(intercepted):
         yield
     missed = [name for name in after if name not in seen]
     if missed:
@@ -107,7 +109,7 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     """
     seen = set()
 
-    def mixed(name: str, layer: int, out: Any) -> Any:
+    def mix_output(name: str, layer: int, out: Any) -> Any:
         seen.add(name)
         return mix.at(layer).inputs(out)
 
@@ -122,7 +124,7 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
                     f"after: expected paths of submodules; got {name!r}. There are "
                     f"{sorted(filter(None, modules))}."
                 )
-            change = functools.partial(mixed, name, layer)
+            change = functools.partial(mix_output, name, layer)
             stack.enter_context(_calling(modules[name], change))
         yield
     missed = [name for name in after if name not in seen]

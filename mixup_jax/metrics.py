@@ -63,13 +63,13 @@ def accuracy(
       Array([0.25, 0.  ], dtype=float32)
     """
     _count(logits, "accuracy")
-    given = arrays.array(targets)
-    dense = jnp.issubdtype(given.dtype, jnp.floating)
+    values = arrays.array(targets)
+    dense = jnp.issubdtype(values.dtype, jnp.floating)
     expected = logits.shape if dense else logits.shape[:-1]
-    if given.shape != expected:
+    if values.shape != expected:
         raise ValueError(
-            f"accuracy: expected {given.dtype} targets of shape {expected} for "
-            f"logits {logits.shape}; got {given.shape}. Give floating targets one "
+            f"accuracy: expected {values.dtype} targets of shape {expected} for "
+            f"logits {logits.shape}; got {values.shape}. Give floating targets one "
             "value a class, and integer labels none."
         )
     if not dense and mix is None:
@@ -80,12 +80,12 @@ def accuracy(
     if mix is not None:
         raise TypeError(
             "accuracy: expected integer targets, to mix by `mix`; got "
-            f"{arrays.describe(given)}. Mix soft targets first: mix.targets(targets)."
+            f"{arrays.describe(values)}. Mix soft targets first: mix.targets(targets)."
         )
     if ignored is not None:
         raise TypeError(
             "accuracy: expected integer targets, to ask `ignored` of; got "
-            f"{arrays.describe(given)}. Leave ignored out: against a target of zeros "
+            f"{arrays.describe(values)}. Leave ignored out: against a target of zeros "
             "the accuracy is 0."
         )
     return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
@@ -281,13 +281,13 @@ def _classes(
 ) -> tuple[Array, Classes]:
     """Return logits in float32, 0 for ignored labels, and what the labels name."""
     unmixed = "Measure on data that are not mixed."
-    given = arrays.array(labels)
-    if jnp.issubdtype(given.dtype, jnp.integer) and (
-        logits.ndim != 2 or given.shape != logits.shape[:1]
+    values = arrays.array(labels)
+    if jnp.issubdtype(values.dtype, jnp.integer) and (
+        logits.ndim != 2 or values.shape != logits.shape[:1]
     ):
         raise ValueError(
             f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "
-            f"and {tuple(given.shape)}. Put all but the classes on axis 0."
+            f"and {tuple(values.shape)}. Put all but the classes on axis 0."
         )
     count = _count(logits, name)
     classes = _labels.classes_of(labels, count, f"{name}: labels", unmixed, ignored)

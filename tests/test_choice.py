@@ -303,13 +303,13 @@ def with_key_handed_on(mixer):
 def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
     from mixup_jax._core import blend
 
-    passes, mixed = [], blend.mixed
+    passes, mixed = [], blend.chain
 
     def counted(*args):
         passes.append(args)
         return mixed(*args)
 
-    monkeypatch.setattr(blend, "mixed", counted)
+    monkeypatch.setattr(blend, "chain", counted)
     inputs, targets = batch_for(False, False)
     batch = ({"a": inputs["x"], "b": inputs["x"][..., 0]}, targets["label"])
     mixers = [mx.mixup, mx.cutmix, mx.fmix, partial(mx.mixup, alpha=0.2), mx.erm]

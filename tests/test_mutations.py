@@ -306,7 +306,7 @@ def test_half_precision_that_is_rounded_twice_is_seen(monkeypatch, dtype):
 
     x = jnp.asarray(BATCH[0], dtype)
     assert not arithmetic_breaks(x)
-    monkeypatch.setattr(arithmetic, "_chained", rounded_at_each)
+    monkeypatch.setattr(arithmetic, "_back_to_front", rounded_at_each)
     assert arithmetic_breaks(x)
 
 

@@ -83,7 +83,7 @@ def choose(
             "Put it outermost: per_device(choose(mixers, probs), axis_name)."
         )
     turned = _turned_out(found, lambda inside: choose(inside, probs, by=by))
-    return turned or _chosen_from(found, shares, by)
+    return turned or _choice(found, shares, by)
 
 
 def _turned_out(
@@ -118,10 +118,10 @@ def _turned_out(
     return whole_batch(choice(inside), axes.pop())
 
 
-def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
+def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
     def drawn(key: Array, batch: Batch) -> tuple[list[Mix], dict[int, Any], Array]:
         """Return what each mixer drew, what those of one function made, the choice."""
-        checks.key(key)
+        checks.prng_key(key)
         checks.pair(batch)
         key_choice, key_mix = jax.random.split(key)
         mixes, results = [], {}
@@ -155,7 +155,7 @@ def _chosen_from(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mi
         ]
         mixed = merged(passed, index).batch(batch)
         for k, result in results.items():
-            mixed = _selected(index == k, result, mixed, mixers[k])
+            mixed = _rows_from(index == k, result, mixed, mixers[k])
         return mixed, merged(mixes, index)
 
     def once() -> Mixer:
@@ -234,7 +234,7 @@ def _drawn_index(
     return index
 
 
-def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
+def _rows_from(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
     """Return ``mixed`` with the rows ``own`` from what ``mixer`` returned."""
     result = checks.pair(result)
     found, expected = jax.tree.structure(result), jax.tree.structure(mixed)
@@ -245,7 +245,7 @@ def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
             "given."
         )
 
-    def selected(path: Any, row: Any, other: Any) -> Array:
+    def of_leaf(path: Any, row: Any, other: Any) -> Array:
         where = "batch" + jax.tree_util.keystr(path)
         arrays.array_of_numbers(row, where)
         row, other = (arrays.exact(x, where) for x in (row, other))
@@ -260,6 +260,6 @@ def _selected(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
                     f"other mixers; got {arrays.describe(row)}. Let all mixers return "
                     "the same dtypes and shapes."
                 )
-        return blend.selected(own, row, other)
+        return blend.rows_from(own, row, other)
 
-    return jax.tree.map_with_path(selected, result, mixed)
+    return jax.tree.map_with_path(of_leaf, result, mixed)

@@ -102,7 +102,7 @@ def per_device(
         return _each_source(of_whole, mix)
 
     def own(key: Array) -> Array:
-        checks.key(key)
+        checks.prng_key(key)
         return key_of(key, axis_name)
 
     def of_device(batch: Any) -> Halves | None:
@@ -158,15 +158,15 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
     checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
     _not_within(mixer, "whole_batch", per_device)
 
-    def cut(mix: Mix, share: int) -> Mix:
+    def cut(mix: Mix, size: int) -> Mix:
         across = _Across(axis_name, mix.lam.shape[0])
 
         def here(source: Source) -> Source:
-            if source.move.within(share):
+            if source.move.within(size):
                 return source
             return dataclasses.replace(source, move=across)
 
-        return _each_source(here, mesh.own_rows(mix, axis_name, share))
+        return _each_source(here, mesh.own_rows(mix, axis_name, size))
 
     def of_share(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
@@ -182,10 +182,10 @@ def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
         return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        share, gathered = checks.examples(batch), mesh.gathered(batch, axis_name)
+        size, gathered = checks.examples(batch), mesh.gathered(batch, axis_name)
         mixed, mix = run(mixer, key, gathered)
         _of_as_many(mixed, mix, checks.examples(gathered))
-        return mesh.own_rows(mixed, axis_name, share), cut(mix, share)
+        return mesh.own_rows(mixed, axis_name, size), cut(mix, size)
 
     def once() -> Mixer:
         return whole_batch(once_per_batch(mixer), axis_name)

@@ -12,7 +12,7 @@ from mixup_jax._core.mix import Mix, Source
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import Untouched
 from mixup_jax._core.types import Move, Partners
-from mixup_jax.regions._chosen import chosen
+from mixup_jax.regions._chosen import select_region
 
 
 def of_one_dtype(mix: Mix, size: int) -> Mix:
@@ -60,7 +60,7 @@ def merged(mixes: Sequence[Mix], index: Array) -> Mix:
     slots = [[_slot(mix, k) for mix in mixes] for k in range(depth)]
     sources = tuple(_merged_source(slot, index) for slot in slots)
     mixes_targets = any(mix.mixes_targets for mix in mixes)
-    return Mix(_select(index, weights), sources, mixes_targets)
+    return Mix(select(index, weights), sources, mixes_targets)
 
 
 def _slot(mix: Mix, k: int) -> Source:
@@ -76,15 +76,15 @@ def _merged_source(sources: Sequence[Source], index: Array) -> Source:
     move, first = _move(sources), _moving(sources)[0].partner
     partners = [first if each.move.stays else each.partner for each in sources]
     return Source(
-        first if move.structural else _select(index, partners),
-        _select(index, [source.lam for source in sources]),
-        chosen(index, [source.region for source in sources]),
+        first if move.structural else select(index, partners),
+        select(index, [source.lam for source in sources]),
+        select_region(index, [source.region for source in sources]),
         move,
     )
 
 
-def _select(index: Array, values: Sequence[Array]) -> Array:
-    index, selected, *others = alike(index, *values)
+def select(index: Array, values: Sequence[Array]) -> Array:
+    index, found, *others = alike(index, *values)
     for k, value in enumerate(others, start=1):
-        selected = jnp.where(index == k, value, selected)
-    return selected
+        found = jnp.where(index == k, value, found)
+    return found

@@ -93,17 +93,15 @@ def _first_for_all(mix: Mix) -> Mix:
     has_partner = [_has_partner(source) for source in mix.sources]
     first = jnp.argmax(has_partner[0]).astype(jnp.int32)[None]
 
-    def for_all(chosen: Array, leaf: ArrayLike) -> Array:
+    def for_all(mixes: Array, leaf: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
         row = rows_for_all(leaf, first)
-        chosen = chosen.reshape(-1, *[1] * (leaf.ndim - 1))
+        mixes = mixes.reshape(-1, *[1] * (leaf.ndim - 1))
         row = jnp.broadcast_to(row, leaf.shape)
-        return jnp.where(laid_like(chosen, leaf), laid_like(row, leaf), leaf)
+        return jnp.where(laid_like(mixes, leaf), laid_like(row, leaf), leaf)
 
-    def of_first(chosen: Array, source: Source) -> Source:
-        lam, region = jax.tree.map(
-            partial(for_all, chosen), (source.lam, source.region)
-        )
+    def of_first(mixes: Array, source: Source) -> Source:
+        lam, region = jax.tree.map(partial(for_all, mixes), (source.lam, source.region))
         return dataclasses.replace(source, lam=lam, region=region)
 
     return dataclasses.replace(

@@ -120,7 +120,9 @@ def holding(values: Any) -> Any:
         return dtype
     least, most = int(host.min()), int(host.max())
     limits = ((t, jnp.iinfo(t)) for t in (dtype, np.dtype(np.uint32)))
-    return next((t for t, at in limits if at.min <= least and most <= at.max), None)
+    return next(
+        (t for t, info in limits if info.min <= least and most <= info.max), None
+    )
 
 
 def is_native(values: Any) -> bool:

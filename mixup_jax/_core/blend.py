@@ -38,7 +38,7 @@ class Link(NamedTuple):
     view: Callable[[Array], Array] | None = None
 
 
-def mixed(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
+def chain(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
     """Return ``x`` in front of the sources in ``links``, in the dtype of ``x``.
 
     bfloat16 and float16 are blended in float32, inside the fused pass, and rounded
@@ -52,11 +52,11 @@ def mixed(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
     """
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = [_of_words(link) for link in links]
-        data = mixed(jax.random.key_data(x), words)
+        data = chain(jax.random.key_data(x), words)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
     weights = [laid_like(link.w, x) for link in links]
     moves, partners = [link.move for link in links], [link.partner for link in links]
-    function, w = _chained, (weights, gain)
+    function, w = _back_to_front, (weights, gain)
     if len(links) == 1 and gain is None:
         function, w = blend, weights[0]
 
@@ -85,7 +85,9 @@ def mixed(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
     return blended.astype(x.dtype)
 
 
-def _chained(w: tuple[Sequence[Array], Array | None], x: Array, *rows: Array) -> Array:
+def _back_to_front(
+    w: tuple[Sequence[Array], Array | None], x: Array, *rows: Array
+) -> Array:
     """Return the mixture of ``x`` and the rows behind it, the last one first."""
     (weights, gain), fronts = w, (x, *rows)
     behind = fronts[-1]
@@ -107,7 +109,7 @@ def _of_words(link: Link) -> Link:
     return link._replace(w=link.w[..., None], view=view)
 
 
-def selected(own: Array, x: Array, y: Array) -> Array:
+def rows_from(own: Array, x: Array, y: Array) -> Array:
     """Return the rows of ``x`` where ``own``, bool ``[B]``, else those of ``y``.
 
     Of any dtype, and laid out over the mesh as ``y``.

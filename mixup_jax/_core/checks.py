@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core.arrays import array, array_of_numbers, describe, exact, is_concrete
 
 
-def key(key: Any) -> None:
+def prng_key(key: Any) -> None:
     """Raise TypeError unless ``key`` is one PRNG key, typed or raw uint32."""
     dtype = getattr(key, "dtype", None)
     shape = getattr(key, "shape", None)

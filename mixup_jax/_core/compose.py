@@ -101,7 +101,7 @@ def draw_source(
       >>> [source.partner.tolist() for source in mix.sources]
       [[3, 0, 1, 2], [2, 3, 0, 1]]
     """
-    checks.key(key)
+    checks.prng_key(key)
     inputs, _ = checks.pair(batch)
     size = checks.examples(batch)
     checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")

@@ -48,10 +48,10 @@ def classes_of(
     Raises TypeError unless the labels are integers (``advice`` is for those who have
     none), ValueError for a concrete one that is not in [0, count).
     """
-    given = arrays.array(labels)
-    if ignored is None and jnp.issubdtype(given.dtype, jnp.integer):
+    values = arrays.array(labels)
+    if ignored is None and jnp.issubdtype(values.dtype, jnp.integer):
         # Before a label is refused for its width.
-        _refuse_unknown(given, np.False_, count, name)
+        _refuse_unknown(values, np.False_, count, name)
     ids = checks.class_ids(labels, name, advice)
     unknown = (ids < 0) | (ids >= count)
     told = None

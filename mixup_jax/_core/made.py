@@ -107,12 +107,12 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
         run = factory(*bound.args, **bound.kwargs)
         if any(run is value for value in bound.arguments.values()):
             return run  # nothing was made
-        given = {
+        arguments = {
             name: value
             for name, value in bound.arguments.items()
             if _compared(value) != _compared(signature.parameters[name].default)
         }
-        return typing.cast(R, Made(make, given, run))
+        return typing.cast(R, Made(make, arguments, run))
 
     return make
 
@@ -192,8 +192,8 @@ class _Same:
 def _compared(value: Any) -> Any:
     """Return what stands for ``value`` in comparisons and hashes."""
     if type(value) is Made:
-        given = ((name, _compared(v)) for name, v in value.arguments.items())
-        return Made, value.factory, frozenset(given)
+        pairs = ((name, _compared(v)) for name, v in value.arguments.items())
+        return Made, value.factory, frozenset(pairs)
     if type(value) is functools.partial:
         func, args = _compared(value.func), _compared(value.args)
         return functools.partial, func, args, _compared(value.keywords)
@@ -222,15 +222,15 @@ def _written(value: Any) -> str:
             if parameter.default is parameter.empty
             and parameter.kind is not parameter.KEYWORD_ONLY
         }
-        given = [
+        words = [
             _written(v) if name in by_place else f"{name}={_written(v)}"
             for name, v in value.arguments.items()
         ]
-        return f"{_written(value.factory)}({', '.join(given)})"
+        return f"{_written(value.factory)}({', '.join(words)})"
     if type(value) is functools.partial:
-        given = [_written(v) for v in (value.func, *value.args)]
-        given += [f"{name}={_written(v)}" for name, v in value.keywords.items()]
-        return f"functools.partial({', '.join(given)})"
+        words = [_written(v) for v in (value.func, *value.args)]
+        words += [f"{name}={_written(v)}" for name, v in value.keywords.items()]
+        return f"functools.partial({', '.join(words)})"
     if type(value) is tuple:
         comma = "," if len(value) == 1 else ""
         return f"({', '.join(map(_written, value))}{comma})"

@@ -124,8 +124,8 @@ def blocks_fit(x: Array, block: int) -> bool:
 
 def blocks_split(x: Array, block: int) -> bool:
     """Whether blocks of ``block`` end where the shares of an Explicit mesh end."""
-    share = x.shape[0] // shards(x)
-    return share == block == x.shape[0] or share % block == 0
+    size = x.shape[0] // shards(x)
+    return size == block == x.shape[0] or size % block == 0
 
 
 def shards(x: Any) -> int:

@@ -169,7 +169,7 @@ class Mix:
         if not sources:
             return self._of_batch("inputs", tree)
 
-        def mixed(x: Array, _: str) -> Array:
+        def of_leaf(x: Array, _: str) -> Array:
             fields = [field(each.region, each.lam, x) for each in sources]
             if any(not region.pastes or region.gains for region in regions):
                 checks.blendable(
@@ -179,9 +179,9 @@ class Mix:
                     "of class ids.",
                 )
             gain = gain_of(regions[0], fields[0])
-            return blend.mixed(x, list(map(_link, fields, sources)), gain)
+            return blend.chain(x, list(map(_link, fields, sources)), gain)
 
-        return self._map("inputs", mixed, tree)
+        return self._map("inputs", of_leaf, tree)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
@@ -191,9 +191,9 @@ class Mix:
           ValueError: If a leaf has another batch size.
         """
 
-        def mixed(y: Array, where: str) -> Array:
+        def of_leaf(y: Array, where: str) -> Array:
             checks.blendable(y, where, _about_labels)
-            return blend.mixed(
+            return blend.chain(
                 y,
                 [
                     Link(per_example(w, y), source.move, source.partner)
@@ -205,7 +205,7 @@ class Mix:
         if not self.mixes_targets:
             return self._of_batch("targets", tree)
         sources, weights = mix.sources, mix._label_weights()
-        return self._map("targets", mixed, tree)
+        return self._map("targets", of_leaf, tree)
 
     def partners(self, tree: Any) -> Any:
         """Return values gathered from each example's first partner, any dtype."""
@@ -510,7 +510,7 @@ def unmixed(key: Array, batch: Batch) -> Mix:
 
     Raises as ``compose`` does.
     """
-    checks.key(key)
+    checks.prng_key(key)
     checks.pair(batch)
     size = checks.examples(batch)
     lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)

@@ -120,7 +120,7 @@ class Roll(Move):
             return [jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)]
 
         def shifted(rows: Array) -> list[Array]:
-            first = _places(rows) < self.shift
+            first = _row_numbers(rows) < self.shift
             return [_where(first, _shift(rows, cut), _shift(rows, -self.shift))]
 
         # Two slices are one collective between devices, two shifts fuse on one.
@@ -181,13 +181,13 @@ def _in_one_view(
         return [_stepped(rows, places) for places in blocks]
 
     def together(x: Array, w: Any) -> Array:
-        return _in_blocks(share, function, rows_of, x, w)
+        return _in_blocks(size, function, rows_of, x, w)
 
     def apart(x: Array, w: Any) -> Array:
         return _in_blocks(block, function, rows_of, x, w)
 
-    share = rows_together(x)
-    if share % block or x.shape[0] % share:
+    size = rows_together(x)
+    if size % block or x.shape[0] % size:
         return apart(x, w)
     return jax.lax.platform_dependent(x, w, tpu=together, default=apart)
 
@@ -199,14 +199,14 @@ def _steps(places: Sequence[int]) -> list[int]:
 
 def _stepped(rows: Array, places: Sequence[int]) -> Array:
     """Return the partners of ``rows`` along axis 1, by shifts, which fuse."""
-    at = jax.lax.rem(_places(rows), jnp.int32(len(places)))
+    place = jax.lax.rem(_row_numbers(rows), jnp.int32(len(places)))
     first, *others = _steps(places)
-    moved = _shift(rows, first)
+    found = _shift(rows, first)
     for step in others:
-        here = [k for k, place in enumerate(places) if place - k == step]
-        chosen = functools.reduce(jnp.logical_or, (at == k for k in here))
-        moved = _where(chosen, _shift(rows, step), moved)
-    return moved
+        these = [k for k, there in enumerate(places) if there - k == step]
+        travels = functools.reduce(jnp.logical_or, (place == k for k in these))
+        found = _where(travels, _shift(rows, step), found)
+    return found
 
 
 def rows_by_product(x: Array, index: Array) -> Array:
@@ -255,16 +255,16 @@ def _in_blocks(
 
 def _swapped(rows: Array) -> list[Array]:
     """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
-    even = jax.lax.rem(_places(rows), jnp.int32(2)) == 0
+    even = jax.lax.rem(_row_numbers(rows), jnp.int32(2)) == 0
     return [_where(even, _shift(rows, 1), _shift(rows, -1))]
 
 
-def _where(chosen: Array, these: Array, others: Array) -> Array:
+def _where(condition: Array, these: Array, others: Array) -> Array:
     # An Explicit mesh wants all of them laid out alike.
-    return jnp.where(laid_like(chosen, these), these, others)
+    return jnp.where(laid_like(condition, these), these, others)
 
 
-def _places(rows: Array) -> Array:
+def _row_numbers(rows: Array) -> Array:
     """Count along axis 1, one number a row."""
     shape = (1, rows.shape[1]) + (1,) * (rows.ndim - 2)
     return jax.lax.broadcasted_iota(jnp.int32, shape, 1)

@@ -97,10 +97,10 @@ class Move(abc.ABC):
         )
 
     @final
-    def within(self, share: int) -> bool:
-        """Whether partners lie within shares of so many examples, alike in each."""
+    def within(self, size: int) -> bool:
+        """Whether partners lie within each run of ``size`` examples, alike in all."""
         places = self.places()
-        return places is not None and share % len(places) == 0
+        return places is not None and size % len(places) == 0
 
 
 def move_of(value: Any) -> Move:
@@ -152,13 +152,13 @@ class Partners:
         size = len(arrays.array(self.index))
         checks.sized(tree, size, "partners.bring", advice)
 
-        given, move = arrays.array(self.index), move_of(self.move)
-        if not jax.numpy.issubdtype(given.dtype, jax.numpy.integer):
+        own_index, move = arrays.array(self.index), move_of(self.move)
+        if not jax.numpy.issubdtype(own_index.dtype, jax.numpy.integer):
             raise TypeError(
                 "partners: expected an integer index; got "
                 f"{arrays.describe(self.index)}. Cast it with index.astype(int)."
             )
-        index = jax.numpy.asarray(given, jax.numpy.int32)
+        index = jax.numpy.asarray(own_index, jax.numpy.int32)
 
         def brought(path: Any, leaf: Any) -> Array:
             where = "partners.bring" + jax.tree_util.keystr(path)

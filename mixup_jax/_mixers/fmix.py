@@ -11,6 +11,7 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
+from mixup_jax.ratios._known import ratio_of
 from mixup_jax.regions import blob
 
 
@@ -77,7 +78,7 @@ def fmix(
     return compose(
         key,
         batch,
-        ratio=ratios.of(alpha, ratio),
+        ratio=ratio_of(alpha, ratio),
         pairing=pairing,
         region=along(spatial, region),
     )

@@ -74,20 +74,20 @@ def by_attention(
     checks.floating(attention, "attention", "to weigh patches by", advice)
     checks.number(attention, "attention", 0, advice=advice)
     checks.function(combine, "combine", "mixup_jax.losses.mean")
-    given = jnp.asarray(attention)
+    weights = jnp.asarray(attention)
     advice = "Count the patches along each axis: (14, 14)."
     sizes = checks.counts(sizes, "by_attention: sizes", advice)
     batch, patches = mix.lam.shape[0], math.prod(sizes)
-    if given.ndim not in (2, 3) or (given.shape[0], given.shape[-1]) != (
+    if weights.ndim not in (2, 3) or (weights.shape[0], weights.shape[-1]) != (
         batch,
         patches,
     ):
         raise ValueError(
             f"attention: expected shape [{batch}, {patches}] or [{batch}, heads, "
-            f"{patches}], for patches {sizes}; got {arrays.describe(given)}. "
+            f"{patches}], for patches {sizes}; got {arrays.describe(weights)}. "
             "Drop the class token's own place, and take one block."
         )
-    a = widened(given)
+    a = widened(weights)
     if a.ndim == 3:
         a = jnp.mean(a, axis=1)
     own = mix.coverage(sizes, like=a).reshape(a.shape).astype(a.dtype)

@@ -69,14 +69,14 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
       Array([2.3025851, 2.3025851], dtype=float32)
     """
 
-    def mixed(logits: Array, labels: ArrayLike, mix: Mix | None = None) -> Array:
+    def summed(logits: Array, labels: ArrayLike, mix: Mix | None = None) -> Array:
         y = checks.class_ids(labels, "labels", _SOFT)
         if ignored is None:
-            return _summed(loss, logits, _terms(mix, y))
+            return _sum_of(loss, logits, _terms(mix, y))
         each, left = _of_kept(loss, logits, y, mix, _kept(y, ignored))
         return left * each
 
-    return mixed
+    return summed
 
 
 @made
@@ -149,7 +149,7 @@ def _terms(mix: Mix | None, tree: Array) -> Sequence[tuple[Array, Array]]:
     return [(jnp.ones(tree.shape[0], jnp.float32), tree)]
 
 
-def _summed(
+def _sum_of(
     loss: ExampleLoss, logits: Array, terms: Sequence[tuple[Array, Array]]
 ) -> Array:
     """Return ``sum_k share_k * loss(logits, label_k)``, float32 or wider."""
@@ -209,7 +209,7 @@ def _of_kept(
         for w, label in zip(weights, labels)
     ]
     counts = jnp.any(some, axis=tuple(range(1, y.ndim)))
-    each = _summed(loss, _felt(logits, counts), terms)
+    each = _sum_of(loss, _felt(logits, counts), terms)
     left = left.astype(each.dtype)
     return jnp.where(left > 0, each, 0), left
 

@@ -80,10 +80,10 @@ def parts(leaf: Any) -> list[Array]:
         bits = jnp.iinfo(flat.dtype).bits
         # Digits of 16 bits, whose differences are exact too; the first has the sign.
         digits = (
-            (flat >> at if at + 16 >= bits else (flat >> at) & 0xFFFF, at)
-            for at in reversed(range(0, bits, 16))
+            (flat >> shift if shift + 16 >= bits else (flat >> shift) & 0xFFFF, shift)
+            for shift in reversed(range(0, bits, 16))
         )
-        return [jnp.asarray(d.astype(np.float32)) * 2.0**at for d, at in digits]
+        return [jnp.asarray(d.astype(np.float32)) * 2.0**shift for d, shift in digits]
     if flat.dtype != np.float64:
         return [jnp.asarray(flat).astype(jnp.float32)]
     if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:

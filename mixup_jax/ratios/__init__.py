@@ -10,7 +10,6 @@ not the numbers drawn for a key.
 from mixup_jax.ratios._known import DEFAULT_ALPHA as DEFAULT_ALPHA
 from mixup_jax.ratios._known import beta as beta
 from mixup_jax.ratios._known import constant as constant
-from mixup_jax.ratios._known import of as of
 from mixup_jax.ratios._known import uniform as uniform
 from mixup_jax.ratios._ranges import folded as folded
 from mixup_jax.ratios._ranges import truncated as truncated

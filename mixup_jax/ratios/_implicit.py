@@ -138,6 +138,6 @@ def _in_place_slopes(
     below = [part[0] + jnp.where(is_above, 0.0, part[1]) for part in integrals]
     above = [part[2] + jnp.where(is_above, part[1], 0.0) for part in integrals]
     share = below[0] / jnp.maximum(below[0] + above[0], jnp.finfo(jnp.float32).tiny)
-    at = jax.nn.sigmoid(y) * jax.nn.sigmoid(-y)
-    by_a, by_b = (at * (share * above[k] - (1 - share) * below[k]) for k in (1, 2))
+    spread = jax.nn.sigmoid(y) * jax.nn.sigmoid(-y)
+    by_a, by_b = (spread * (share * above[k] - (1 - share) * below[k]) for k in (1, 2))
     return by_a, by_b

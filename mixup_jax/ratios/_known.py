@@ -26,17 +26,17 @@ class Known:
     """A ratio that knows its distribution.
 
     Attributes:
-      draw: the ratio itself.
+      sample: the ratio itself.
       within: returns the ratio conditioned on ``low <= lam <= high``, two numbers.
       symmetric: whether ``1 - lam`` is distributed as ``lam``, but for no mixing.
     """
 
-    draw: Ratio
+    sample: Ratio
     within: Callable[[float, float], Ratio]
     symmetric: bool = False
 
     def __call__(self, key: Array, partners: Partners) -> Array:
-        return self.draw(key, partners)
+        return self.sample(key, partners)
 
 
 @made
@@ -85,16 +85,16 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
             "beta: expected alpha, a number; got a key and partners. It returns a "
             "ratio: pass ratio=mixup_jax.ratios.beta(0.2)."
         )
-    given = {"alpha": a} if b is None else {"alpha": a, "b": b}
-    for name, value in given.items():
+    named = {"alpha": a} if b is None else {"alpha": a, "b": b}
+    for name, value in named.items():
         checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
 
     def parameters(size: int) -> tuple[Array, ...]:
-        for name, value in given.items():
+        for name, value in named.items():
             checks.shaped(value, name, [(), (size,)], ONE_OR_EACH)
-        return tuple(_everywhere(value) for value in given.values())
+        return tuple(_everywhere(value) for value in named.values())
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         size = partners.index.shape[0]
         own, *rest = (jnp.broadcast_to(x, (size,)) for x in parameters(size))
         if not rest:
@@ -105,7 +105,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
         return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
     def within(low: float, high: float) -> Ratio:
-        def draw(key: Array, partners: Partners) -> Array:
+        def sample(key: Array, partners: Partners) -> Array:
             size = partners.index.shape[0]
             own, *rest = parameters(size)
             other = rest[0] if rest else own
@@ -113,9 +113,9 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
             lam = _hat.truncated(key, _positive(own), _positive(other), size, bounds)
             return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
-        return draw
+        return sample
 
-    return Known(draw, within, symmetric=b is None)
+    return Known(sample, within, symmetric=b is None)
 
 
 @made
@@ -151,11 +151,11 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
         u = jax.random.uniform(key, partners.index.shape, jnp.float32)
         return first + (last - first) * u
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         return between(*bounds(), key, partners)
 
     def within(least: float, most: float) -> Ratio:
-        def draw(key: Array, partners: Partners) -> Array:
+        def sample(key: Array, partners: Partners) -> Array:
             first, last = bounds()
             edges = _hat.inner_bounds(least, most)
             lam = between(
@@ -163,10 +163,10 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
             )
             return jnp.where(first == 1, 1.0, lam)
 
-        return draw
+        return sample
 
     concrete = arrays.is_concrete(low) and arrays.is_concrete(high)
-    return Known(draw, within, symmetric=concrete and bool(low + high == 1))
+    return Known(sample, within, symmetric=concrete and bool(low + high == 1))
 
 
 @made
@@ -189,19 +189,19 @@ def constant(lam: ArrayLike) -> Ratio:
     """
     checks.number(lam, "lam", 0, 1, advice="It is the share of the own content.")
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         del key
         checks.shaped(lam, "lam", [(), partners.index.shape], ONE_OR_EACH)
         return jnp.broadcast_to(jnp.asarray(lam, jnp.float32), partners.index.shape)
 
-    return Known(draw, lambda low, high: clipped(draw, low, high))
+    return Known(sample, lambda low, high: clipped(sample, low, high))
 
 
-def of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
+def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
     """Return the ratio that a mixer's ``alpha`` and ``ratio`` ask for.
 
     Raises:
-      ValueError: both were given.
+      ValueError: If both are given.
     """
     if ratio is None:
         return beta(alpha)
@@ -231,8 +231,8 @@ def is_symmetric(ratio: Ratio) -> bool:
 def clipped(ratio: Ratio, low: float, high: float) -> Ratio:
     least, most = _hat.inner_bounds(low, high)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         lam = ratio(key, partners)
         return jnp.where(lam == 1, 1.0, jnp.clip(lam, least, most))
 
-    return draw
+    return sample

@@ -101,23 +101,23 @@ def folded(ratio: Ratio) -> Ratio:
     """
     checks.function(ratio, "folded: ratio", RATIO)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         lam = ratio(key, partners)
         return jnp.maximum(lam, 1 - lam)
 
     def within(low: float, high: float) -> Ratio:
         if high > 0.5:
             return truncated(ratio, max(low, 0.5), high)
-        return clipped(draw, low, high)
+        return clipped(sample, low, high)
 
     # Otherwise the two halves that are folded together differ.
-    return Known(draw, within) if is_symmetric(ratio) else draw
+    return Known(sample, within) if is_symmetric(ratio) else sample
 
 
 def _redrawn(ratio: Ratio, low: float, high: float) -> Ratio:
     least, most = _hat.inner_bounds(low, high)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         def drawn(k: ArrayLike) -> Array:
             lam = ratio(jax.random.fold_in(key, k), partners)
             return jax.lax.stop_gradient(lam.astype(jnp.float32))
@@ -135,4 +135,4 @@ def _redrawn(ratio: Ratio, low: float, high: float) -> Ratio:
         clipped = jnp.clip(lam, least, most)
         return jnp.where(mixes, clipped, lam)
 
-    return draw
+    return sample

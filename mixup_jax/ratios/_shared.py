@@ -28,7 +28,7 @@ def per_pair(ratio: Ratio) -> Ratio:
     """
     checks.function(ratio, "per_pair: ratio", RATIO)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         if not partners.move.pairs_off:
             raise ValueError(
                 "per_pair: expected a pairing in which the partner of everybody's "
@@ -44,7 +44,7 @@ def per_pair(ratio: Ratio) -> Ratio:
     def within(low: float, high: float) -> Ratio:
         return per_pair(truncated(ratio, low, high))
 
-    return Known(draw, within, is_symmetric(ratio))
+    return Known(sample, within, is_symmetric(ratio))
 
 
 @made
@@ -63,11 +63,11 @@ def per_batch(ratio: Ratio) -> Ratio:
     """
     checks.function(ratio, "per_batch: ratio", RATIO)
 
-    def draw(key: Array, partners: Partners) -> Array:
+    def sample(key: Array, partners: Partners) -> Array:
         lam = ratio(key, Partners(partners.index[:1], partners.move))
         return jnp.broadcast_to(lam, partners.index.shape)
 
     def within(low: float, high: float) -> Ratio:
         return per_batch(truncated(ratio, low, high))
 
-    return Known(draw, within, is_symmetric(ratio))
+    return Known(sample, within, is_symmetric(ratio))

@@ -45,13 +45,13 @@ class Bell(Region):
 
         theirs = over(jnp.where(lam == 1, 0.0, 1.0), 0)
         for s, axis in enumerate(self.grid.axes_of(x)):
-            at = jnp.arange(x.shape[axis], dtype=jnp.int32)[None]
-            theirs *= over(self.along(s, at), 0, axis)
+            position = jnp.arange(x.shape[axis], dtype=jnp.int32)[None]
+            theirs *= over(self.along(s, position), 0, axis)
         return 1 - theirs
 
-    def along(self, s: int, place: Array) -> Array:
-        """Return the factor of spatial axis s at ``place`` ``[1, n]``: ``[B, n]``."""
-        away = (place - self.centre[:, s][:, None]).astype(jnp.float32)
+    def along(self, s: int, position: Array) -> Array:
+        """Return the factor ``[B, n]`` of spatial axis s at ``position`` ``[1, n]``."""
+        away = (position - self.centre[:, s][:, None]).astype(jnp.float32)
         return jnp.exp(-0.5 * (away / self.grid.sizes[s] / self.width[:, None]) ** 2)
 
 
@@ -113,6 +113,6 @@ def bell(
     region = Bell(centre, min_width + (max_width - min_width) * u, positions)
     theirs = jnp.ones_like(lam)
     for s, n in enumerate(positions.sizes):
-        at = jnp.arange(n, dtype=jnp.int32)[None]
-        theirs *= region.along(s, at).mean(axis=1)
+        position = jnp.arange(n, dtype=jnp.int32)[None]
+        theirs *= region.along(s, position).mean(axis=1)
     return region, jnp.where(lam == 1, 1.0, 1 - theirs)

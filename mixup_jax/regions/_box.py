@@ -47,16 +47,18 @@ class Box(Region):
             advice = "Give a corner of each example's box, on each spatial axis."
             checks.shaped(corner, "box: corners", [(x.shape[0], len(axes))], advice)
         for s, axis in enumerate(axes):
-            at, unit = _places(x, axis, x.ndim if axis == axes[-1] else axis + 1)
+            position, unit = _positions_along(
+                x, axis, x.ndim if axis == axes[-1] else axis + 1
+            )
             start, stop = (
                 per_example(corner[:, s] * unit, x)
                 for corner in (self.start, self.stop)
             )
-            inside = inside & (start <= at) & (at < stop)
+            inside = inside & (start <= position) & (position < stop)
         return ~inside
 
 
-def _places(x: Array, axis: int, end: int) -> tuple[Array, int]:
+def _positions_along(x: Array, axis: int, end: int) -> tuple[Array, int]:
     """Count the positions along ``axis`` in elements of the axes from it to ``end``.
 
     A mask that differs from one channel to the next, if only formally, is a vector

@@ -91,7 +91,7 @@ class Chosen(Region):
         return selected
 
 
-def chosen(index: Array, regions: Sequence[Region]) -> Region:
+def select_region(index: Array, regions: Sequence[Region]) -> Region:
     """Return the region that is, for each example, the one that ``index`` names.
 
     Regions that leave everything as it is count as any other at ``lam = 1``. Those of
@@ -108,9 +108,9 @@ def chosen(index: Array, regions: Sequence[Region]) -> Region:
         return Chosen(index, tuple(regions))
 
     def of_one_kind(*leaves: Array) -> Array:
-        at, selected, *values = alike(index, *leaves)
+        own_index, selected, *values = alike(index, *leaves)
         for k, value in zip(list(mixing)[1:], values):
-            selected = jnp.where(per_example(at == k, value), value, selected)
+            selected = jnp.where(per_example(own_index == k, value), value, selected)
         return selected
 
     return jax.tree.map(of_one_kind, first, *others)

@@ -67,7 +67,7 @@ def pmapped(
 
     def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
         devices = jax.local_devices()
-        batch = _placement.in_shares(batch, len(devices))
+        batch = _placement.stacked(batch, len(devices))
         # Where the step leaves the state; from elsewhere it would be compiled twice.
         mesh = jax.sharding.Mesh(devices, (axis_name,))
         state = returned.or_placed(state, mesh, beside=(key, batch))

@@ -12,15 +12,15 @@ from jax.core import Tracer
 from mixup_jax._core import arrays, checks
 
 
-def in_shares(batch: Any, shares: int) -> Any:
-    """Return ``batch`` with axis 0 split into ``[shares, B / shares]``.
+def stacked(batch: Any, devices: int) -> Any:
+    """Return ``batch`` with axis 0 split into ``[devices, B / devices]``.
 
     Raises:
       ValueError: If the batch does not divide, or holds integers that JAX would wrap.
     """
-    share = _divided(checks.examples(batch), shares)
+    size = _divided(checks.examples(batch), devices)
     batch = fitting(batch)
-    return jax.tree.map(lambda x: x.reshape(shares, share, *x.shape[1:]), batch)
+    return jax.tree.map(lambda x: x.reshape(devices, size, *x.shape[1:]), batch)
 
 
 def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
@@ -114,8 +114,8 @@ class Returned:
         # One buffer has one size, and few leaves are of that of a key.
         new = [leaf for leaf, each in zip(leaves, fresh) if each]
         sizes = {_bytes(leaf) for leaf in [*others, *new]}
-        alike = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
-        for k, leaf in zip(alike, _each_once([leaves[k] for k in alike], others)):
+        suspects = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
+        for k, leaf in zip(suspects, _each_once([leaves[k] for k in suspects], others)):
             leaves[k] = leaf
         return jax.tree.unflatten(structure, leaves)
 
@@ -167,11 +167,11 @@ def _buffers(leaf: Any) -> list[Any]:
         return [id(leaf)]
 
 
-def _divided(size: int, shares: int) -> int:
-    if size % shares:
+def _divided(size: int, devices: int) -> int:
+    if size % devices:
         raise ValueError(
-            f"batch: expected a number of examples that {shares} devices divide; got "
+            f"batch: expected a number of examples that {devices} devices divide; got "
             f"{size}. Drop or pad the last batch in the loader, or use a mesh that "
             "divides it."
         )
-    return size // shares
+    return size // devices

@@ -108,7 +108,7 @@ def train_step(
         *,
         place: _place.Place = _place.TOGETHER,
     ) -> tuple[Any, Metrics]:
-        checks.key(key)
+        checks.prng_key(key)
         missing = [name for name in STATE if not hasattr(state, name)]
         if missing:
             raise TypeError(
@@ -186,10 +186,10 @@ def _strided(batch: Any, parts: int) -> Any:
     size = checks.examples(batch)
     batch = _placement.fitting(batch)
     for leaf in jax.tree.leaves(batch):
-        share = size // shards(leaf)
-        if share % parts:
+        own = size // shards(leaf)
+        if own % parts:
             raise ValueError(
-                f"micro_batches: expected a number that divides the {share} examples "
+                f"micro_batches: expected a number that divides the {own} examples "
                 f"of the batch on each device; got {parts}. Use one that does, or "
                 "batches of another size."
             )

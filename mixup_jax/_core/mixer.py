@@ -162,6 +162,36 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
     return mixing
 
 
+def derived(
+    mixing: Callable[P, tuple[Batch, Mix]], **defaults: Any
+) -> Callable[[Callable[..., Any]], Callable[P, tuple[Batch, Mix]]]:
+    """Decorate a name and a docstring: the mixer of that name has other defaults.
+
+    Args:
+      mixing: what ``mixer`` made.
+      **defaults: by the names of its options.
+    """
+    draw = inspect.unwrap(mixing)
+    signature = inspect.signature(draw)
+    options = [
+        option.replace(default=defaults.get(name, option.default))
+        for name, option in signature.parameters.items()
+    ]
+
+    def decorate(named: Callable[..., Any]) -> Callable[P, tuple[Batch, Mix]]:
+        @functools.wraps(named)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
+            return draw(*args, **{**defaults, **kwargs})
+
+        function = typing.cast(Any, drawn)
+        function.__annotations__ = draw.__annotations__
+        function.__signature__ = signature.replace(parameters=options)
+        del function.__wrapped__
+        return mixer(drawn)
+
+    return decorate
+
+
 @made
 def draw_of(mixer: Mixer) -> Draw:
     """Return the random half of a mixer, ``(key, batch) -> Mix``.

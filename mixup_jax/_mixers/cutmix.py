@@ -5,7 +5,6 @@ from collections.abc import Callable
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import ratios
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
@@ -20,7 +19,7 @@ def cutmix(
     key: Array,
     batch: Batch,
     *,
-    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
+    alpha: ArrayLike | None = None,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
     region: Callable = box,
@@ -43,7 +42,8 @@ def cutmix(
       key: PRNG key.
       batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
         with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
+        1.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       region: draws the boxes, ``(key, lam, inputs, partners, *, spatial)``. Sizes and

@@ -1,31 +1,12 @@
 """FMix: a blob of the partner, pasted."""
 
-from collections.abc import Callable
-
-from jax import Array
-from jax.typing import ArrayLike
-
-from mixup_jax import ratios
-from mixup_jax._core.compose import along, compose
-from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
-from mixup_jax._core.types import Batch, Pairing, Ratio
-from mixup_jax.pairings import neighbour
-from mixup_jax.ratios._known import ratio_of
+from mixup_jax._core.mixer import derived
+from mixup_jax._mixers.cutmix import cutmix
 from mixup_jax.regions import blob
 
 
-@mixer
-def fmix(
-    key: Array,
-    batch: Batch,
-    *,
-    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
-    ratio: Ratio | None = None,
-    pairing: Pairing = neighbour,
-    region: Callable = blob,
-    spatial: tuple[int, ...] | None = None,
-) -> Mix:
+@derived(cutmix, region=blob)
+def fmix():
     """Paste blobs of the partner into every example; mix targets by what is left.
 
     ::
@@ -44,7 +25,8 @@ def fmix(
       key: PRNG key.
       batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
         with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
+        1.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       region: draws the blobs, ``(key, lam, inputs, partners, *, spatial)``. Coarser
@@ -75,10 +57,3 @@ def fmix(
     Source: Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
     arXiv:2002.12047.
     """
-    return compose(
-        key,
-        batch,
-        ratio=ratio_of(alpha, ratio),
-        pairing=pairing,
-        region=along(spatial, region),
-    )

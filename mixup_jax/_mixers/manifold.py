@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import ratios
 from mixup_jax._core.compose import compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
@@ -22,7 +21,7 @@ def manifold(
     batch: Batch,
     *,
     layers: Sequence[int],
-    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
+    alpha: ArrayLike | None = None,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
@@ -44,8 +43,8 @@ def manifold(
       batch: pair ``(inputs, targets)`` as for ``mixup``; inputs of any dtype where 0 is
         not among the ``layers``.
       layers: the numbers of the layers to draw from, 0 for the inputs.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing. The
-        paper uses 2.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
+        1. The paper uses 2.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
 

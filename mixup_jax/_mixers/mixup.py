@@ -3,7 +3,6 @@
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import ratios
 from mixup_jax._core.compose import compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
@@ -18,7 +17,7 @@ def mixup(
     key: Array,
     batch: Batch,
     *,
-    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
+    alpha: ArrayLike | None = None,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
@@ -35,7 +34,8 @@ def mixup(
       key: PRNG key.
       batch: pair ``(inputs, targets)``; each any pytree of floating or complex arrays
         with the examples on axis 0. ``targets`` may be None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
+        1.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
 

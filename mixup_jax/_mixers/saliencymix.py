@@ -5,7 +5,6 @@ from functools import partial
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax import ratios
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
@@ -21,7 +20,7 @@ def saliencymix(
     batch: Batch,
     *,
     saliency: ArrayLike,
-    alpha: ArrayLike = ratios.DEFAULT_ALPHA,
+    alpha: ArrayLike | None = None,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
     spatial: tuple[int, ...] | None = None,
@@ -46,7 +45,8 @@ def saliencymix(
       saliency: floating ``[B, *sizes]``, how much each position of each example
         matters, in any units: the norm of a gradient, a detector's map. In a train step
         it travels in the batch: ``mixup_jax.using``.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
+        1.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       spatial: axis numbers of the spatial axes, any number of them; None takes all

@@ -7,7 +7,6 @@ time, and under automatic sharding all-reduces. What is promised is the distribu
 not the numbers drawn for a key.
 """
 
-from mixup_jax.ratios._known import DEFAULT_ALPHA as DEFAULT_ALPHA
 from mixup_jax.ratios._known import beta as beta
 from mixup_jax.ratios._known import constant as constant
 from mixup_jax.ratios._known import uniform as uniform

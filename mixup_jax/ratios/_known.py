@@ -15,8 +15,6 @@ from mixup_jax._core.mesh import whole
 from mixup_jax._core.types import Partners, Ratio
 from mixup_jax.ratios import _beta, _hat
 
-# A float object of its own, so that `alpha=1.0` from a caller can be told apart.
-DEFAULT_ALPHA = float("1")
 RATIO = "mixup_jax.ratios.beta(0.2)"
 ONE_OR_EACH = "Give one value for all examples, or one for each."
 
@@ -197,15 +195,15 @@ def constant(lam: ArrayLike) -> Ratio:
     return Known(sample, lambda low, high: clipped(sample, low, high))
 
 
-def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
+def ratio_of(alpha: ArrayLike | None, ratio: Ratio | None) -> Ratio:
     """Return the ratio that a mixer's ``alpha`` and ``ratio`` ask for.
 
     Raises:
       ValueError: If both are given.
     """
     if ratio is None:
-        return beta(alpha)
-    if alpha is not DEFAULT_ALPHA:
+        return beta(1.0 if alpha is None else alpha)
+    if alpha is not None:
         raise ValueError(
             f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Leave "
             "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."

@@ -12,6 +12,7 @@ something: 1 is what is hoped for.
 
 import functools
 import re
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,6 @@ from benchmarks import _measure
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
 from examples import _command_line
-from mixup_jax import _devices
 
 DRIVERS = ("pmap", "jit + mesh")
 AXIS = "data"
@@ -38,6 +38,12 @@ MIXERS: dict[str, mx.Mixer] = {
     "mixup": functools.partial(mx.mixup, alpha=0.2),
     "cutmix": mx.cutmix,
 }
+# As `mx.training.pmapped` does it, which takes all devices and keeps its program.
+APART = types.SimpleNamespace(
+    mixer=lambda mixer: mx.per_device(mixer, AXIS),
+    key=lambda key: mx.own_key(key, AXIS),
+    average=lambda tree: jax.lax.pmean(tree, AXIS),
+)
 
 
 def contender(
@@ -65,7 +71,7 @@ def contender(
         batch = jax.tree.map(lambda x: x.reshape(count, share, *x.shape[1:]), batch)
         batch = jax.device_put(batch, shared)
         mapped: Any = jax.pmap(
-            functools.partial(step, place=_devices.apart(AXIS)),
+            functools.partial(step, place=APART),
             AXIS,
             in_axes=(None, None, 0),
             out_axes=None,

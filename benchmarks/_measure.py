@@ -27,7 +27,7 @@ import rich.table
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from examples import _command_line
+import command_line
 
 RESULTS = Path(__file__).parent / "results"
 FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
@@ -221,11 +221,11 @@ def arguments(name: str, question: str | None) -> argparse.ArgumentParser:
 def check_out(parser: argparse.ArgumentParser, name: str, args: Any) -> None:
     """Exit with code 2 where the results could not be written in the end."""
     out = _out(args)
-    _command_line.check_writable(parser, out / f"{name}.json", out / f"{name}.png")
+    command_line.check_writable(parser, out / f"{name}.json", out / f"{name}.png")
 
 
 def measured(
-    interruption: _command_line.Interruption,
+    interruption: command_line.Interruption,
     what: str,
     cases: Mapping[str, Case],
     measure: Callable[[Case], Found],

@@ -19,9 +19,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import command_line
 import mixup_jax as mx
 from benchmarks import _measure
-from examples import _command_line
 
 BATCH, SIDE, CLASSES = 512, 32, 10
 GROWTH: dict[str, tuple[int, ...]] = {
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for what, sizes in (QUICK if args.quick else GROWTH).items()
         for size in sizes
     }
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         measure = functools.partial(grown, **options)
         found = _measure.measured(interruption, "growth", cases, measure)
         rows = [row for each in found.values() for row in each]
@@ -138,4 +138,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

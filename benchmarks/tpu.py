@@ -29,11 +29,11 @@ from jax.experimental import topologies
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import command_line
 import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks._programs import facts, more
 from benchmarks.models import CNN, KEY, MODELS, Model, dense, initial_state, loss_of
-from examples import _command_line
 
 # libtpu then compiles without asking for a TPU or for its neighbours.
 ABSENT = {
@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     work = QUICK if args.quick else FULL
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         for _ in interruption.until(_compiled(rows, work, run=args.run)):
             _write(args, rows, work)
         if rows:
@@ -375,4 +375,4 @@ def _worker(
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -21,11 +21,11 @@ import optax
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import command_line
 import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, termwise
 from benchmarks.peers import naive_mixup
-from examples import _command_line
 
 ON_CPU = {"mlp": 256, "cnn": 64, "resnet50": 4, "vit_s16": 4}
 QUICK = {"mlp": 256, "cnn": 16}
@@ -212,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         options=options,
         compiling=compiling,
     )
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         found = _measure.measured(interruption, "train step", cases, measure)
         kinds: dict[bool, list[dict[str, Any]]] = {
             is_compilation: [
@@ -233,4 +233,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -22,11 +22,11 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
+import command_line
 import mixup_jax as mx
 from benchmarks import _measure, peers
 from benchmarks._programs import facts
 from benchmarks.peers import Case, Contender, NotMeasured
-from examples import _command_line
 
 SIZES = {
     "1 MB": (84, 32, 32, 3),
@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         return list(measure(*case, wanted, **options))
 
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         found = _measure.measured(interruption, "transform", cases, rows_of)
         rows = merged(known.get("rows", []), found)
         if found:
@@ -291,4 +291,4 @@ def report(rows: list[dict[str, Any]], args: Any, missing: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

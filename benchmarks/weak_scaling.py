@@ -24,11 +24,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+import command_line
 import mixup_jax as mx
 from benchmarks import _measure
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
-from examples import _command_line
 
 DRIVERS = ("pmap", "jit + mesh")
 AXIS = "data"
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options: dict[str, Any] = {"rounds": 25, "seconds": 45.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         found = _measure.measured(
             interruption,
             "weak scaling",
@@ -199,4 +199,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
 from examples.datasets import DATASETS, Images
 
 
@@ -174,7 +174,7 @@ def train_all(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of a method and its test errors, float[seeds], for each epoch."""
     start, epoch = program(data, recipe)
-    keys = jax.random.split(_command_line.key(seed), (recipe.seeds, 2))
+    keys = jax.random.split(command_line.key(seed), (recipe.seeds, 2))
     started = jax.jit(jax.vmap(start))(keys[:, 0])
     with Progress(
         TextColumn("{task.description:<8}"),
@@ -281,32 +281,32 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
         prog="python -m examples.train",
         description="ERM, Mixup, CutMix and their mixture on real images.",
     )
-    add, size = parser.add_argument, _command_line.positive_int
+    add, size = parser.add_argument, command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
     add(
         "--data-dir",
-        type=_command_line.folder,
+        type=command_line.folder,
         help="the original files; else they are downloaded",
     )
     add("--methods", nargs="+", choices=COLORS, default=list(COLORS))
     add(
         "--alpha",
-        type=_command_line.nonnegative_float,
+        type=command_line.nonnegative_float,
         default=1.0,
         help="lam ~ Beta(alpha, alpha)",
     )
     add("--epochs", type=size)
     add("--seeds", type=size, help="how many networks of each method")
     add("--batch-size", type=size)
-    add("--learning-rate", type=_command_line.positive_float)
+    add("--learning-rate", type=command_line.positive_float)
     add("--limit", type=size, help="take the first LIMIT examples of both parts")
-    add("--seed", type=_command_line.seed, default=0)
+    add("--seed", type=command_line.seed, default=0)
     add("--out", type=Path, default=Path("results"), help="for the picture and JSON")
     args = parser.parse_args(argv)
 
     args.picture = args.out / f"train_{args.data}.png"
     args.json = args.picture.with_suffix(".json")
-    _command_line.check_writable(parser, args.picture, args.json)
+    command_line.check_writable(parser, args.picture, args.json)
     try:
         data = DATASETS[args.data](args.data_dir)
     except (OSError, ValueError) as error:
@@ -327,7 +327,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
             f"--batch-size: expected at most the {examples} examples to train on; got "
             f"{recipe.batch_size}."
         )
-    most = _command_line.LARGEST_INT // (examples // recipe.batch_size)
+    most = command_line.LARGEST_INT // (examples // recipe.batch_size)
     if recipe.epochs > most:
         parser.error(
             f"--epochs: expected at most {most}, which is 2**31 steps; got "
@@ -343,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(said, flush=True)
     available = methods(args.alpha)
     mixers = {name: available[name] for name in args.methods}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         curves: dict[str, list[np.ndarray]] = {}
         training = train_all(mixers, data, recipe, args.seed)
         for name, error in interruption.until(training):
@@ -383,4 +383,4 @@ def write(
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

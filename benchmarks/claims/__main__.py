@@ -26,11 +26,11 @@ import rich.console
 
 matplotlib.use("Agg")
 
+import command_line
 from benchmarks import _measure
 from benchmarks.claims import _report
 from benchmarks.claims._claim import Found, NotRun, Options
 from benchmarks.claims._runs import Runs
-from examples import _command_line
 
 CLAIMS = (
     "uci",
@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
     files += [out / "runs" / f"{name}.jsonl" for name in names]
     files += [out / name for name in _report.FILES if is_reporting]
-    _command_line.check_writable(parser, *files)
+    command_line.check_writable(parser, *files)
 
     missing, broken = {}, {}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         found = _each(names, args, out, missing, broken)
         done = [_keep(ran, args, out) for ran in interruption.until(found)]
         failed = {**missing, **broken}
@@ -137,12 +137,12 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="CLAIM",
         help=f"one or more of {', '.join(choices)}",
     )
-    add("--data-dir", type=_command_line.folder, help="folder of the data")
+    add("--data-dir", type=command_line.folder, help="folder of the data")
     add("--full", action="store_true", help="full size, for a GPU")
     add("--quick", action="store_true", help="only show that it runs")
     # One has no interval.
-    add("--seeds", type=_command_line.whole(2), help="how many, 2 or more")
-    add("--table", type=_command_line.file, help="uci: a CSV or ARFF file instead")
+    add("--seeds", type=command_line.whole(2), help="how many, 2 or more")
+    add("--table", type=command_line.file, help="uci: a CSV or ARFF file instead")
     add("--label", help="uci: its label column, a name or an index (default: the last)")
     add("--out", type=Path, help="folder for results")
     return parser
@@ -229,4 +229,4 @@ def _row(part: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -18,9 +18,10 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train, readers
+from benchmarks.claims import _train
 from benchmarks.claims._claim import Found, Options, Part
 from benchmarks.claims._statistics import Interval, interval, paired
+from examples.datasets.tables import Table, airfoil
 
 EPOCHS, BATCH = 100, 16
 TRAIN, VALIDATE = 1003, 300  # the other 200 test
@@ -79,7 +80,7 @@ def with_pool(pool: mx.Batch, *, alpha: Array, bandwidth: Array, layer: int) -> 
 
 
 def errors(
-    setting: Mapping[str, Any], table: readers.Table, *, layer: int, epochs: int
+    setting: Mapping[str, Any], table: Table, *, layer: int, epochs: int
 ) -> dict[str, Array]:
     """Train one network; return what the best one on the validation part does."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
@@ -133,7 +134,7 @@ C_MIXUP: Side = ("hidden layer", BANDWIDTH)
 def run(options: Options) -> Found:
     epochs = options.size(EPOCHS, quick=5, full=EPOCHS)
     seeds = options.seed_count(20, full=200)
-    table = readers.airfoil(options.folder("airfoil"))
+    table = airfoil(options.folder("airfoil"))
     sides = {
         side: values
         for where in LAYERS
@@ -194,7 +195,7 @@ def _shares(sides: Sides) -> str:
 
 
 def _one_layer(
-    where: str, table: readers.Table, options: Options, epochs: int, seeds: int
+    where: str, table: Table, options: Options, epochs: int, seeds: int
 ) -> Sides:
     """Return what each seed measured, by side."""
     named = {(where, bandwidth): (ALPHA, bandwidth) for bandwidth in BANDWIDTHS}

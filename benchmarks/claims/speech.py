@@ -19,9 +19,10 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _recordings, _train
+from benchmarks.claims import _train
 from benchmarks.claims._claim import Found, Options, Part
 from benchmarks.claims._statistics import Interval, interval, paired
+from examples.datasets.recordings import Recordings, spoken_digits
 
 EPOCHS, WARM_UP, DROP, BATCH, CLASSES = 30, 5, 10, 100, 10
 ALPHAS = (0.0, 0.1, 0.2, 1.0)  # 0 is ERM
@@ -56,7 +57,7 @@ class TimeCNN(nn.Module):
         return _train.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
 
 
-def log_mel(recordings: _recordings.Recordings) -> np.ndarray:
+def log_mel(recordings: Recordings) -> np.ndarray:
     """Return standardised log-mel spectrograms, float32 ``[N, FRAMES, MELS]``."""
     size = WINDOW + (FRAMES - 1) * HOP
     waves = np.zeros((len(recordings.waveforms), size), np.float32)
@@ -84,7 +85,7 @@ def _mel_bands(rate: int) -> np.ndarray:
 def errors(
     setting: Mapping[str, Any],
     spectrograms: np.ndarray,
-    recordings: _recordings.Recordings,
+    recordings: Recordings,
     *,
     net: str,
     epochs: int,
@@ -121,7 +122,7 @@ Sides = dict[str, dict[float, list[float]]]  # by network and alpha
 
 
 def run(options: Options) -> Found:
-    recordings = _recordings.spoken_digits(options.folder("fsdd"))
+    recordings = spoken_digits(options.folder("fsdd"))
     counts = np.bincount(recordings.speaker_ids)
     if np.unique(counts).size > 1:
         by_name = dict(zip(recordings.speakers, counts.tolist()))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from examples import datasets
+from examples.datasets import _download
 from examples.datasets import images as readers
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -352,7 +353,7 @@ def test_download_brings_the_file_once(server, tmp_path):
     server.files["set.bin"] = CONTENT
     folder = tmp_path / "new" / "cache"
     for _ in range(2):
-        file = readers.download(server.url("set.bin"), sha256(CONTENT), folder)
+        file = _download.download(server.url("set.bin"), sha256(CONTENT), folder)
         assert file == folder / "set.bin"
         assert file.read_bytes() == CONTENT
     assert listing(folder) == ["set.bin"]
@@ -362,14 +363,14 @@ def test_download_brings_the_file_once(server, tmp_path):
 def test_an_interrupted_download_goes_on_where_it_ended(server, tmp_path):
     server.files["set.bin"], server.cut = CONTENT, 70_000
     with pytest.raises(ConnectionError, match="70000 of 200000 bytes"):
-        readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == ["set.bin.part"]
     assert (tmp_path / "set.bin.part").read_bytes() == CONTENT[:70_000]
     server.cut = 150_000
     with pytest.raises(ConnectionError, match="150000 of 200000 bytes"):
-        readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     server.cut = None
-    file = readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert listing(tmp_path) == ["set.bin"]
     ranges = [wanted for _, wanted in server.requests]
@@ -379,7 +380,7 @@ def test_an_interrupted_download_goes_on_where_it_ended(server, tmp_path):
 def test_a_server_without_ranges_starts_the_file_again(server, tmp_path):
     server.files["set.bin"], server.ranges = CONTENT, False
     (tmp_path / "set.bin.part").write_bytes(CONTENT[:70_000])
-    file = readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert server.requests == [("set.bin", "bytes=70000-")]
 
@@ -387,7 +388,7 @@ def test_a_server_without_ranges_starts_the_file_again(server, tmp_path):
 def test_a_part_that_is_already_whole_is_kept(server, tmp_path):
     server.files["set.bin"] = CONTENT
     (tmp_path / "set.bin.part").write_bytes(CONTENT)
-    file = readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert listing(tmp_path) == ["set.bin"]
 
@@ -397,13 +398,13 @@ def test_a_wrong_checksum_deletes_the_part(part, server, tmp_path):
     server.files["set.bin"] = CONTENT if part else CONTENT[::-1]
     (tmp_path / "set.bin.part").write_bytes(part)
     with pytest.raises(ValueError, match=f"expected .*{sha256(CONTENT)}, got .*delet"):
-        readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == []
 
 
 def test_a_file_that_is_not_there_is_said_in_words(server, tmp_path):
     with pytest.raises(ConnectionError, match=r"set\.bin into .*404.*--data-dir"):
-        readers.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == []
 
 
@@ -411,15 +412,15 @@ def test_without_a_network_the_error_tells_of_the_data_dir(server, tmp_path):
     url = server.url("set.bin")
     server.server_close()
     with pytest.raises(ConnectionError, match=r"Without a network.*--data-dir"):
-        readers.download(url, sha256(CONTENT), tmp_path)
+        _download.download(url, sha256(CONTENT), tmp_path)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert readers.cache_folder() == tmp_path / "mixup_jax"
+    assert _download.cache_folder() == tmp_path / "mixup_jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert readers.cache_folder() == tmp_path / ".cache" / "mixup_jax"
+    assert _download.cache_folder() == tmp_path / ".cache" / "mixup_jax"
 
 
 def test_fashion_mnist_without_a_folder_is_downloaded(server, monkeypatch, tmp_path):

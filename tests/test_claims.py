@@ -18,10 +18,11 @@ from scipy import stats
 
 import mixup_jax as mx
 from benchmarks.claims import __main__ as runner
-from benchmarks.claims import _report, _resnet, _train
-from benchmarks.claims._claim import Found, NotRun, Options, Part
-from benchmarks.claims._runs import Runs
-from benchmarks.claims._statistics import Interval, interval, paired, verdict
+from benchmarks.claims._engine import report
+from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
+from benchmarks.claims._engine.runs import Runs
+from benchmarks.claims._engine.statistics import Interval, interval, paired, verdict
+from benchmarks.claims._networks import resnet, training
 
 
 def test_intervals_are_students():
@@ -203,7 +204,7 @@ def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
             return mx.erm(mixer_key, batch)
 
         eye = jnp.eye(12)
-        params, _ = _train.fit(
+        params, _ = training.fit(
             jax.random.key(0),
             jnp.zeros(12),
             (eye, None),
@@ -222,7 +223,7 @@ def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
 
 
 def test_a_split_has_every_row_once():
-    train, test = _train.split(jax.random.key(0), 10, 0.7)
+    train, test = training.split(jax.random.key(0), 10, 0.7)
     assert len(train) == 7
     assert sorted([*train.tolist(), *test.tolist()]) == list(range(10))
 
@@ -315,10 +316,10 @@ def test_an_interrupted_all_reports_the_claims_that_ended(tmp_path, scripted, ca
     assert exit_.value.code == 130
     assert "interrupted" in capsys.readouterr().err
     assert json.loads((tmp_path / "uci.json").read_text())["claim"] == "It helps."
-    report = (tmp_path / "README.md").read_text()
-    assert "less: 1.000" not in report
-    assert "faster: -2.000 ± 0.500 s" in report
-    assert report.count("not run: interrupted") == 2
+    written = (tmp_path / "README.md").read_text()
+    assert "less: 1.000" not in written
+    assert "faster: -2.000 ± 0.500 s" in written
+    assert written.count("not run: interrupted") == 2
 
 
 def test_a_report_of_broken_files_is_one_line(tmp_path, capsys):
@@ -385,11 +386,11 @@ def test_images_come_from_the_folder_or_their_official_place(
         asked.append(folder)
         raise error("none here")
 
-    monkeypatch.setattr(_resnet.datasets, "DATASETS", {"cifar10": cifar10})
+    monkeypatch.setattr(resnet.datasets, "DATASETS", {"cifar10": cifar10})
     (tmp_path / "cifar10").mkdir()
     for data_dir in (None, tmp_path):
         with pytest.raises(NotRun, match="none here"):
-            _resnet.images(Options(None, data_dir), "cifar10")  # type: ignore
+            resnet.images(Options(None, data_dir), "cifar10")  # type: ignore
     assert asked == [None, tmp_path / "cifar10"]
 
 
@@ -421,6 +422,6 @@ def test_any_table_with_a_label_column(tmp_path, capsys):
 
 
 def test_the_report_needs_no_claim(tmp_path):
-    markdown, page = _report.write(tmp_path, ["uci"])
+    markdown, page = report.write(tmp_path, ["uci"])
     assert "not run" in markdown.read_text()
     assert "not run" in page.read_text()

@@ -28,9 +28,9 @@ matplotlib.use("Agg")
 
 import command_line
 from benchmarks import _measure
-from benchmarks.claims import _report
-from benchmarks.claims._claim import Found, NotRun, Options
-from benchmarks.claims._runs import Runs
+from benchmarks.claims._engine import report
+from benchmarks.claims._engine.claim import Found, NotRun, Options
+from benchmarks.claims._engine.runs import Runs
 
 CLAIMS = (
     "uci",
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     is_reporting = is_all or "report" in args.claims
     files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
     files += [out / "runs" / f"{name}.jsonl" for name in names]
-    files += [out / name for name in _report.FILES if is_reporting]
+    files += [out / name for name in report.FILES if is_reporting]
     command_line.check_writable(parser, *files)
 
     missing, broken = {}, {}
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed |= dict.fromkeys(left, "interrupted")
         if is_reporting:
             try:
-                for file in _report.write(out, CLAIMS, failed):
+                for file in report.write(out, CLAIMS, failed):
                     print(f"wrote {file}")
             except (OSError, ValueError, KeyError, TypeError) as error:
                 parser.error(

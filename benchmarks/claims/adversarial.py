@@ -17,9 +17,9 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _resnet, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import resnet, training
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -47,7 +47,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         for features, strides in ((32, 2), (64, 1), (64, 1)):
-            x = nn.relu(_train.ProductConv(features, (3, 3), strides)(x))
+            x = nn.relu(training.ProductConv(features, (3, 3), strides)(x))
             count, height, width, _ = x.shape
             x = x[:, : height // 2 * 2, : width // 2 * 2]
             x = x.reshape(count, height // 2, 2, width // 2, 2, features).max((2, 4))
@@ -86,20 +86,20 @@ def errors(
       ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    rows = _resnet.some_rows(keys[0], found.train_labels, size.train)
-    tests = _resnet.some_rows(keys[1], found.test_labels, size.test)
+    rows = resnet.some_rows(keys[0], found.train_labels, size.train)
+    tests = resnet.some_rows(keys[1], found.test_labels, size.test)
     model = PreActResNet(10, jnp.bfloat16) if full else CNN()
     steps = size.epochs * -(-size.train // size.batch)
 
     def trained(key_and_alpha: Any) -> Any:
         key, alpha = key_and_alpha
-        return _resnet.learn(
+        return resnet.learn(
             key,
             model,
             (found.train_images, found.train_labels),
             rows,
             alpha=alpha,
-            tx=_resnet.step_sgd(steps)
+            tx=resnet.step_sgd(steps)
             if full
             else optax.adam(optax.cosine_decay_schedule(3e-3, steps)),
             epochs=size.epochs,
@@ -111,14 +111,16 @@ def errors(
     networks = jax.lax.map(
         trained, (keys[jnp.array([2, 3, 3])], jnp.array([0, 0, setting["alpha"]]))
     )
-    apply = _resnet.standardised(model, found.train_images)
+    apply = resnet.standardised(model, found.train_images)
 
     def wrong(x: jax.Array, labels: jax.Array) -> jax.Array:
         """Return ``[network]``, the errors of all."""
-        return jax.lax.map(lambda each: _train.error(apply(each, x), labels), networks)
+        return jax.lax.map(
+            lambda each: training.error(apply(each, x), labels), networks
+        )
 
     def attacked(taken: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = _resnet.scaled(jnp.asarray(found.test_images)[taken])
+        x = resnet.scaled(jnp.asarray(found.test_images)[taken])
         labels = jnp.asarray(found.test_labels)[taken]
 
         def from_one(network: Any, epsilon: jax.Array) -> jax.Array:
@@ -148,7 +150,7 @@ def run(options: Options) -> Found:
     size = options.size(
         Size(4000, 500, 8, 64, 250),
         quick=Size(500, 100, 1, 50, 100),
-        full=Size(50_000, 10_000, _resnet.EPOCHS, _resnet.BATCH, 500),
+        full=Size(50_000, 10_000, resnet.EPOCHS, resnet.BATCH, 500),
     )
     seeds = options.seed_count(5, full=3)
     names = options.size(list(EPSILONS), quick=["cifar10"], full=list(EPSILONS))
@@ -217,7 +219,7 @@ def _one_set(name: str, options: Options, size: Size, seeds: int) -> Errors:
         name,
         functools.partial(
             errors,
-            found=_resnet.images(options, name),
+            found=resnet.images(options, name),
             epsilons=epsilons,
             size=size,
             full=options.full,

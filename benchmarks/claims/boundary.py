@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _images
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._data import problems
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
 from examples import decision_boundary
 
 TOY_ALPHAS, ALPHAS = (0.0, 1.0), (0.0, 0.2, 1.0)  # 0 is ERM
@@ -61,10 +61,10 @@ def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
 
 
 def between(
-    setting: Mapping[str, Any], problem: _images.Problem, *, epochs: int
+    setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train on images; return misses and gradients between pairs of training points."""
-    learned = _images.learn(problem, setting, epochs=epochs)
+    learned = problems.learn(problem, setting, epochs=epochs)
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     some = jax.random.permutation(key, learned.train)
     own, other = some[:PAIRS], some[-PAIRS:]
@@ -87,7 +87,7 @@ def between(
 
 
 def run(options: Options) -> Found:
-    problem = _images.load(options)
+    problem = problems.load(options)
     epochs = options.size(100, quick=5, full=200)
     steps = options.size(STEPS, quick=100, full=STEPS)
     seeds = options.seed_count(8, full=5)
@@ -105,8 +105,9 @@ def run(options: Options) -> Found:
         "steps of all points (examples/decision_boundary.py); plane: "
         f"[-{SIDE:g}, {SIDE:g}] x [-{SIDE:g}, {SIDE:g}]",
         problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; {PAIRS} random pairs "
-        f"of training points, {len(LAMS)} places on the way from one to the other",
+        f"Adam 1e-3, {epochs} epochs, batches of {problems.BATCH}; {PAIRS} random "
+        f"pairs of training points, {len(LAMS)} places on the way from one to the "
+        "other",
         f"{seeds} seeds; each draws data or a split, initial parameters and batches, "
         "the same for all methods",
         "gradient: the mean norm of that of the cross-entropy with the interpolated "

@@ -18,9 +18,9 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import training
 from examples.datasets.tables import Table, airfoil
 
 EPOCHS, BATCH = 100, 16
@@ -86,7 +86,7 @@ def errors(
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, y = jnp.asarray(table.features), jnp.asarray(table.labels)
     x = (x - x.min(axis=0)) / (x.max(axis=0) - x.min(axis=0))
-    train, rest = _train.split(key_split, len(y), TRAIN / len(y))
+    train, rest = training.split(key_split, len(y), TRAIN / len(y))
     pool, rows = (x[train], y[train]), jnp.arange(TRAIN)
     model = Network()
 
@@ -102,7 +102,7 @@ def errors(
         mape = 100 * jnp.mean(jnp.abs(of_test / y[rest[VALIDATE:]]))
         return jnp.mean(of_validation**2), rmse, mape
 
-    _, (validation, rmse, mape) = _train.fit(
+    _, (validation, rmse, mape) = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (*pool, rows),

@@ -19,9 +19,9 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import training
 from examples.datasets.recordings import Recordings, spoken_digits
 
 EPOCHS, WARM_UP, DROP, BATCH, CLASSES = 30, 5, 10, 100, 10
@@ -54,7 +54,7 @@ class TimeCNN(nn.Module):
                 x = nn.relu(nn.Dense(layer)(jnp.concatenate(shifted, axis=2)))
             else:
                 x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2]).max(axis=2)
-        return _train.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
+        return training.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
 
 
 def log_mel(recordings: Recordings) -> np.ndarray:
@@ -104,18 +104,18 @@ def errors(
         alpha = jnp.where(jnp.asarray(step) < WARM_UP * steps, 0, setting["alpha"])
         return functools.partial(mx.mixup, alpha=alpha)
 
-    params, _ = _train.fit(
+    params, _ = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (x, mx.losses.one_hot(labels, CLASSES)),
         train,
-        loss=_train.cross_entropy(model.apply),
+        loss=training.cross_entropy(model.apply),
         mixer=mx.scheduled(mixer),
         tx=optax.adam(optax.exponential_decay(3e-3, DROP * steps, 0.1, staircase=True)),
         epochs=epochs,
         batch_size=BATCH,
     )
-    return {"error": _train.error(model.apply(params, x[test]), labels[test])}
+    return {"error": training.error(model.apply(params, x[test]), labels[test])}
 
 
 Sides = dict[str, dict[float, list[float]]]  # by network and alpha

@@ -16,9 +16,9 @@ import optax
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import Found, NotRun, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import training
 from examples.datasets.tables import UCI, Table, read_table
 
 EPOCHS, BATCH, TRAIN = 10, 16, 0.7
@@ -62,17 +62,17 @@ def errors(
     """Train one network and return its test error in percent."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, labels = jnp.asarray(table.features), jnp.asarray(table.labels)
-    train, test = _train.split(key_split, len(labels), TRAIN)
+    train, test = training.split(key_split, len(labels), TRAIN)
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)
     scaled = (x - mean) / jnp.where(std > 0, std, 1)
     x = jnp.where(setting["standardised"] > 0, scaled, x)
-    model = _train.MLP((128, 128), len(table.classes))
-    params, _ = _train.fit(
+    model = training.MLP((128, 128), len(table.classes))
+    params, _ = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (x, mx.losses.one_hot(labels, len(table.classes))),
         train,
-        loss=_train.cross_entropy(model.apply),
+        loss=training.cross_entropy(model.apply),
         mixer=functools.partial(
             mx.mixup, alpha=setting["alpha"], pairing=mx.pairings.permutation
         ),
@@ -80,7 +80,7 @@ def errors(
         epochs=epochs,
         batch_size=min(BATCH, len(train)),
     )
-    return {"error": _train.error(model.apply(params, x[test]), labels[test])}
+    return {"error": training.error(model.apply(params, x[test]), labels[test])}
 
 
 def run(options: Options) -> Found:

@@ -15,8 +15,8 @@ from flax import linen as nn
 from jax import Array
 
 import mixup_jax as mx
-from benchmarks.claims import _resnet, _train
-from benchmarks.claims._claim import Options
+from benchmarks.claims._engine.claim import Options
+from benchmarks.claims._networks import resnet, training
 from examples import datasets
 
 BATCH = 64
@@ -47,8 +47,8 @@ class Problem(NamedTuple):
         Hidden layer k of both ends with the module ``Dropout_{k-1}``.
         """
         if self.x.ndim == 2:
-            return _train.MLP(widths, self.classes, dropout)
-        return _train.CNN(CHANNELS, self.classes, dropout)
+            return training.MLP(widths, self.classes, dropout)
+        return training.CNN(CHANNELS, self.classes, dropout)
 
     def words(self, widths: tuple[int, ...]) -> str:
         """Return what the protocol says of the data and the network."""
@@ -73,9 +73,9 @@ def load(options: Options, train: float = 2 / 3) -> Problem:
         x = np.concatenate([found.train_images, found.test_images])
         labels = np.concatenate([found.train_labels, found.test_labels])
         x = x.reshape(len(x), -1) / np.float32(255)
-        split = functools.partial(_train.split, size=len(x), train=train)
+        split = functools.partial(training.split, size=len(x), train=train)
         return Problem("digits", jnp.asarray(x), jnp.asarray(labels), 10, split)
-    found = _resnet.images(options, "cifar10")
+    found = resnet.images(options, "cifar10")
     x = np.concatenate([found.train_images, found.test_images])
     labels = np.concatenate([found.train_labels, found.test_labels])
     rows = np.split(np.arange(len(x)), [len(found.train_images)])
@@ -91,7 +91,7 @@ def load(options: Options, train: float = 2 / 3) -> Problem:
 def logits(model: nn.Module, params: Any, x: Array) -> Array:
     """Return what ``model`` says of ``x``, in parts that fit in memory."""
 
-    return _train.in_parts(functools.partial(model.apply, params), x, AT_ONCE)
+    return training.in_parts(functools.partial(model.apply, params), x, AT_ONCE)
 
 
 def corrupted(
@@ -152,7 +152,7 @@ def learn(
     mixer = functools.partial(
         mx.mixup, alpha=setting["alpha"], pairing=mx.pairings.permutation
     )
-    params, errors = _train.fit(
+    params, errors = training.fit(
         keys[3],
         model.init(keys[2], problem.x[:1]),
         (
@@ -162,12 +162,12 @@ def learn(
             ),
         ),
         train,
-        loss=_train.cross_entropy_of(model),
-        mixer=_train.inputs_only(mixer, setting.get("inputs_only", 0) > 0),
+        loss=training.cross_entropy_of(model),
+        mixer=training.inputs_only(mixer, setting.get("inputs_only", 0) > 0),
         tx=optax.adam(1e-3),
         epochs=epochs,
         batch_size=BATCH,
-        after_epoch=lambda params: _train.error(
+        after_epoch=lambda params: training.error(
             logits(model, params, problem.x[test]), problem.labels[test]
         ),
     )

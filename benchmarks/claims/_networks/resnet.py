@@ -16,8 +16,8 @@ import optax
 from jax import Array
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import NotRun, Options
+from benchmarks.claims._engine.claim import NotRun, Options
+from benchmarks.claims._networks import training
 from examples import datasets
 
 AT_ONCE = 500  # images that are predicted together
@@ -109,10 +109,10 @@ def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
 def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
     """Return the error on images of bytes in percent, a few of them at once."""
 
-    logits = _train.in_parts(
+    logits = training.in_parts(
         lambda some: predict(scaled(some)), jnp.asarray(images), AT_ONCE
     )
-    return _train.error(logits, jnp.asarray(labels))
+    return training.error(logits, jnp.asarray(labels))
 
 
 def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
@@ -160,7 +160,7 @@ def learn(
     def variables(state: mx.training.TrainState) -> Any:
         return {"params": state.params, **state.model_state}
 
-    state, seen = _train.fit_state(
+    state, seen = training.fit_state(
         key_fit,
         mx.training.TrainState.create(params, tx, model_state=model_state),
         (images, mx.losses.one_hot(labels, model.classes)),  # type: ignore

@@ -18,11 +18,12 @@ from scipy import stats
 
 import mixup_jax as mx
 from benchmarks.claims import __main__ as runner
+from benchmarks.claims._data import sets
 from benchmarks.claims._engine import report
 from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
 from benchmarks.claims._engine.runs import Runs
 from benchmarks.claims._engine.statistics import Interval, interval, paired, verdict
-from benchmarks.claims._networks import resnet, training
+from benchmarks.claims._networks import training
 
 
 def test_intervals_are_students():
@@ -223,7 +224,7 @@ def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
 
 
 def test_a_split_has_every_row_once():
-    train, test = training.split(jax.random.key(0), 10, 0.7)
+    train, test = sets.split(jax.random.key(0), 10, 0.7)
     assert len(train) == 7
     assert sorted([*train.tolist(), *test.tolist()]) == list(range(10))
 
@@ -386,11 +387,11 @@ def test_images_come_from_the_folder_or_their_official_place(
         asked.append(folder)
         raise error("none here")
 
-    monkeypatch.setattr(resnet.datasets, "DATASETS", {"cifar10": cifar10})
+    monkeypatch.setattr(sets.datasets, "DATASETS", {"cifar10": cifar10})
     (tmp_path / "cifar10").mkdir()
     for data_dir in (None, tmp_path):
         with pytest.raises(NotRun, match="none here"):
-            resnet.images(Options(None, data_dir), "cifar10")  # type: ignore
+            sets.images(Options(None, data_dir), "cifar10")  # type: ignore
     assert asked == [None, tmp_path / "cifar10"]
 
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import mixup_jax as mx
-from benchmarks.claims._networks import resnet, training
+from benchmarks.claims._networks import resnet, small
 from benchmarks.models import PreActResNet
 
 
@@ -21,7 +21,7 @@ from benchmarks.models import PreActResNet
 @pytest.mark.parametrize("strides", [1, 2])
 def test_a_product_is_the_convolution(side, kernel, strides):
     x = jax.random.normal(jax.random.key(0), (2, side, side, 3))
-    product = training.ProductConv(4, (kernel, kernel), strides)
+    product = small.ProductConv(4, (kernel, kernel), strides)
     params = product.init(jax.random.key(1), x)
     got: Any = product.apply(params, x)
     expected: Any = nn.Conv(4, (kernel, kernel), strides).apply(params, x)

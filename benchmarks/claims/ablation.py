@@ -20,7 +20,7 @@ import mixup_jax as mx
 from benchmarks.claims._data import problems
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import interval, paired
-from benchmarks.claims._networks import training
+from benchmarks.claims._networks import classifiers, training
 
 BATCH, RATE = 64, 0.05
 TRAIN = 1 / 3  # with more digits all methods make too few errors to tell them apart
@@ -109,7 +109,7 @@ def errors(
     """Train one network; return the median of its last test errors in percent."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 3)
     train, test = problem.split(keys[0])
-    model = problem.network((WIDTH,) * DEPTH)
+    model = classifiers.network(problem, (WIDTH,) * DEPTH)
     targets = mx.losses.one_hot(
         problem.labels, problem.classes, smoothing=setting["smoothing"]
     )
@@ -139,7 +139,7 @@ def errors(
         epochs=epochs,
         batch_size=BATCH,
         after_epoch=lambda params: training.error(
-            problems.logits(model, params, problem.x[test]), problem.labels[test]
+            classifiers.logits(model, params, problem.x[test]), problem.labels[test]
         ),
     )
     return {"error": jnp.median(seen[-LAST:])}
@@ -162,7 +162,7 @@ def run(options: Options) -> Found:
         gain = paired(_mean(found["ERM"]), _mean(found[name]))
         rows.append(row | {"points saved over ERM, both": gain})
     protocol = [
-        problem.words((WIDTH,) * DEPTH),
+        classifiers.words(problem, (WIDTH,) * DEPTH),
         f"SGD {RATE:g} divided by 10 after 1/2 and 3/4 of {epochs} epochs, momentum "
         f"0.9, batches of {BATCH}, alpha 1; the median test error of the last {LAST} "
         "epochs counts, as in the paper",

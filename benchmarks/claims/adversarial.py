@@ -17,9 +17,10 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
+from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import resnet, training
+from benchmarks.claims._networks import resnet, small, training
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -47,7 +48,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         for features, strides in ((32, 2), (64, 1), (64, 1)):
-            x = nn.relu(training.ProductConv(features, (3, 3), strides)(x))
+            x = nn.relu(small.ProductConv(features, (3, 3), strides)(x))
             count, height, width, _ = x.shape
             x = x[:, : height // 2 * 2, : width // 2 * 2]
             x = x.reshape(count, height // 2, 2, width // 2, 2, features).max((2, 4))
@@ -86,8 +87,8 @@ def errors(
       ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    rows = resnet.some_rows(keys[0], found.train_labels, size.train)
-    tests = resnet.some_rows(keys[1], found.test_labels, size.test)
+    rows = sets.some_rows(keys[0], found.train_labels, size.train)
+    tests = sets.some_rows(keys[1], found.test_labels, size.test)
     model = PreActResNet(10, jnp.bfloat16) if full else CNN()
     steps = size.epochs * -(-size.train // size.batch)
 
@@ -219,7 +220,7 @@ def _one_set(name: str, options: Options, size: Size, seeds: int) -> Errors:
         name,
         functools.partial(
             errors,
-            found=resnet.images(options, name),
+            found=sets.images(options, name),
             epsilons=epsilons,
             size=size,
             full=options.full,

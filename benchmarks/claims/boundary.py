@@ -20,6 +20,7 @@ import mixup_jax as mx
 from benchmarks.claims._data import problems
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers
 from examples import decision_boundary
 
 TOY_ALPHAS, ALPHAS = (0.0, 1.0), (0.0, 0.2, 1.0)  # 0 is ERM
@@ -64,7 +65,7 @@ def between(
     setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train on images; return misses and gradients between pairs of training points."""
-    learned = problems.learn(problem, setting, epochs=epochs)
+    learned = classifiers.learn(problem, setting, epochs=epochs)
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     some = jax.random.permutation(key, learned.train)
     own, other = some[:PAIRS], some[-PAIRS:]
@@ -104,8 +105,8 @@ def run(options: Options) -> Found:
         f"toy: a ring around a blob, {POINTS} points, 2 x 64 ReLU, Adam 3e-3, {steps} "
         "steps of all points (examples/decision_boundary.py); plane: "
         f"[-{SIDE:g}, {SIDE:g}] x [-{SIDE:g}, {SIDE:g}]",
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {problems.BATCH}; {PAIRS} random "
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; {PAIRS} random "
         f"pairs of training points, {len(LAMS)} places on the way from one to the "
         "other",
         f"{seeds} seeds; each draws data or a split, initial parameters and batches, "

@@ -19,7 +19,7 @@ import mixup_jax as mx
 from benchmarks.claims._data import problems
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import interval, paired
-from benchmarks.claims._networks import training
+from benchmarks.claims._networks import classifiers, training
 
 NOISES = (0.0, 0.2, 0.5)
 BINS = 15
@@ -66,7 +66,7 @@ def scores(
     setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train one network; return how far its probabilities can be relied on."""
-    learned = problems.learn(problem, setting, epochs=epochs)
+    learned = classifiers.learn(problem, setting, epochs=epochs)
     x, labels = problem.x[learned.test], problem.labels[learned.test]
     logits = learned.predict(x)
     bins = mx.metrics.reliability(logits, labels, bins=BINS)
@@ -123,8 +123,8 @@ def run(options: Options) -> Found:
         for name in METHODS
     ]
     protocol = [
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {problems.BATCH}; partners by a "
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; partners by a "
         "random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and random labels, the "
         "same for all methods",

@@ -16,9 +16,10 @@ import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
+from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import interval, paired
-from benchmarks.claims._networks import resnet, training
+from benchmarks.claims._networks import resnet, small
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -84,7 +85,7 @@ def network(recipe: str, full: bool) -> nn.Module:
     """Return PreAct ResNet-18 or WRN-22, or for a CPU a small one of their kind."""
     if not full:
         return PreActResNet(
-            *(10, jnp.float32, (1, 1, 1)), width=16, stem=16, conv=training.ProductConv
+            *(10, jnp.float32, (1, 1, 1)), width=16, stem=16, conv=small.ProductConv
         )
     if recipe == LONG:
         return PreActResNet(10, jnp.bfloat16)
@@ -110,8 +111,8 @@ def errors(
 ) -> dict[str, jax.Array]:
     """Train one network; return its test error in percent after each epoch."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 3)
-    rows = resnet.some_rows(keys[0], found.train_labels, size.train)
-    tests = resnet.some_rows(keys[1], found.test_labels, size.test)
+    rows = sets.some_rows(keys[0], found.train_labels, size.train)
+    tests = sets.some_rows(keys[1], found.test_labels, size.test)
     x, labels = (
         jnp.asarray(each)[tests] for each in (found.test_images, found.test_labels)
     )
@@ -137,7 +138,7 @@ def errors(
 def run(options: Options) -> Found:
     size = options.size(SMALL, quick=QUICK, full=FULL)
     seeds = options.seed_count(5, full=3)
-    images = _pooled(resnet.images(options, "cifar10"), size.pooled)
+    images = _pooled(sets.images(options, "cifar10"), size.pooled)
     found = _train_all(images, options, size, seeds)
     side = images.train_images.shape[1]
     networks = (

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.claims._data import problems
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers
 
 NOISES = (0.2, 0.5, 0.8)
 METHODS = {  # name: alpha, dropout
@@ -62,7 +63,7 @@ def errors(
     dropout: float,
 ) -> dict[str, jax.Array]:
     """Train one network; return its errors in percent, as Table 2 has them."""
-    learned = problems.learn(problem, setting, epochs=epochs, dropout=dropout)
+    learned = classifiers.learn(problem, setting, epochs=epochs, dropout=dropout)
     rows = learned.train
     wrong = (
         jnp.argmax(learned.predict(problem.x[rows]), axis=-1) != learned.labels[rows]
@@ -88,8 +89,8 @@ def run(options: Options) -> Found:
         rows += _rows(noise, each)
         parts += _parts(noise, each)
     protocol = [
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {problems.BATCH}; "
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; "
         "one lam for each example, partners by a random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and corrupt labels, "
         "the same for all methods",

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import mixup_jax as mx
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import training
+from benchmarks.claims._networks import small, training
 from examples import datasets
 
 NEIGHBOURS, SHARE, NOISE = 10, 0.5, 0.5
@@ -49,8 +49,8 @@ def encode(seed: Array, images: datasets.Images, *, epochs: int) -> dict[str, An
     """Train an auto-encoder on the training part; return all codes, and its decoder."""
     train, test = (_flat(x) for x in (images.train_images, images.test_images))
     key_encoder, key_decoder, key_fit = jax.random.split(jax.random.key(seed), 3)
-    encoder = training.MLP((WIDTH,), CODE)
-    decoder = training.MLP((WIDTH,), train.shape[1])
+    encoder = small.MLP((WIDTH,), CODE)
+    decoder = small.MLP((WIDTH,), train.shape[1])
 
     def loss(params: Any, batch: mx.Batch, _: mx.Mix) -> tuple[Array, dict[str, Any]]:
         x, y = batch
@@ -119,7 +119,7 @@ def errors(
     rows = few(key_rows, labels, size)
     x, x_test = space.train[seed], space.test[seed]
     batch = x[rows], mx.losses.one_hot(labels[rows], CLASSES)
-    model = training.MLP((WIDTH,), CLASSES)
+    model = small.MLP((WIDTH,), CLASSES)
     step = mx.training.train_step(
         training.cross_entropy(model.apply), augmented(setting, batch)
     )
@@ -280,7 +280,7 @@ def _decoded(encoded: Mapping[str, Any], images: datasets.Images) -> dict[str, A
     labels, size = jnp.asarray(images.train_labels), SIZES[-1]
     rows = few(jax.random.key(0), labels, size)
     batch = (train[rows] - mean) / std, mx.losses.one_hot(labels[rows], CLASSES)
-    model = training.MLP((WIDTH,), images.train_images[0].size)
+    model = small.MLP((WIDTH,), images.train_images[0].size)
     found = {}
     for name, method in METHODS.items():
         (x, _), _ = augmented(method, batch)(jax.random.key(0), batch)

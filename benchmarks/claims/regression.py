@@ -18,6 +18,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
+from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
 from benchmarks.claims._networks import training
@@ -86,7 +87,7 @@ def errors(
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, y = jnp.asarray(table.features), jnp.asarray(table.labels)
     x = (x - x.min(axis=0)) / (x.max(axis=0) - x.min(axis=0))
-    train, rest = training.split(key_split, len(y), TRAIN / len(y))
+    train, rest = sets.split(key_split, len(y), TRAIN / len(y))
     pool, rows = (x[train], y[train]), jnp.arange(TRAIN)
     model = Network()
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import mixup_jax as mx
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import training
+from benchmarks.claims._networks import small, training
 from examples.datasets.recordings import Recordings, spoken_digits
 
 EPOCHS, WARM_UP, DROP, BATCH, CLASSES = 30, 5, 10, 100, 10
@@ -54,7 +54,7 @@ class TimeCNN(nn.Module):
                 x = nn.relu(nn.Dense(layer)(jnp.concatenate(shifted, axis=2)))
             else:
                 x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2]).max(axis=2)
-        return training.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
+        return small.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
 
 
 def log_mel(recordings: Recordings) -> np.ndarray:

@@ -16,9 +16,10 @@ import optax
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
+from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import training
+from benchmarks.claims._networks import small, training
 from examples.datasets.tables import UCI, Table, read_table
 
 EPOCHS, BATCH, TRAIN = 10, 16, 0.7
@@ -62,11 +63,11 @@ def errors(
     """Train one network and return its test error in percent."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, labels = jnp.asarray(table.features), jnp.asarray(table.labels)
-    train, test = training.split(key_split, len(labels), TRAIN)
+    train, test = sets.split(key_split, len(labels), TRAIN)
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)
     scaled = (x - mean) / jnp.where(std > 0, std, 1)
     x = jnp.where(setting["standardised"] > 0, scaled, x)
-    model = training.MLP((128, 128), len(table.classes))
+    model = small.MLP((128, 128), len(table.classes))
     params, _ = training.fit(
         key_fit,
         model.init(key_init, x[:1]),

@@ -1,4 +1,4 @@
-"""CIFAR-10 and other small images for the claims, and how residual networks learn them.
+"""How residual networks, and others, learn CIFAR-10 and other small images.
 
 Images stay bytes until they are in a batch; each is cropped and flipped before it is
 mixed.
@@ -16,30 +16,11 @@ import optax
 from jax import Array
 
 import mixup_jax as mx
-from benchmarks.claims._engine.claim import NotRun, Options
 from benchmarks.claims._networks import training
-from examples import datasets
 
 AT_ONCE = 500  # images that are predicted together
 MARGIN = 1 / 8  # of a side, by which a crop may lie beside the image
 EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
-
-
-def images(options: Options, name: str) -> datasets.Images:
-    """Return one of `examples.datasets`, downloaded if no folder of data is given.
-
-    Raises NotRun where its files are not there and cannot be had.
-    """
-    try:
-        folder = options.data_dir and options.folder(name)
-        return datasets.DATASETS[name](folder)
-    except (FileNotFoundError, ConnectionError) as error:
-        raise NotRun(str(error)) from error
-
-
-def some_rows(key: Array, labels: Any, count: int) -> Array:
-    """Return ``count`` random rows of a set, each once; all of a smaller one."""
-    return jax.random.permutation(key, len(labels))[:count]
 
 
 def scaled(images: Array) -> Array:

@@ -77,12 +77,6 @@ def program(mixer, points, labels, steps: int, key):
     return state, jax.random.split(key_order, steps), advance, probability
 
 
-def train(mixer, points, labels, steps: int, key):
-    """Return the function `points -> p(y = 1 | points)` that was learned."""
-    state, keys, advance, probability = program(mixer, points, labels, steps, key)
-    return partial(probability, advance(state, keys))
-
-
 def train_each(
     mixers: Mapping[str, mx.Mixer], points, labels, steps: int, key
 ) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ import mixup_jax as mx
 from benchmarks.claims import __main__ as runner
 from benchmarks.claims._data import sets
 from benchmarks.claims._engine import report
+from benchmarks.claims._engine import runs as runs_module
 from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
 from benchmarks.claims._engine.runs import Runs
 from benchmarks.claims._engine.statistics import Interval, interval, paired, verdict
@@ -156,6 +158,43 @@ def test_another_version_of_the_script_runs_anew(runs):
     runs("first").many("a", squares(calls), settings(2), chunk=2)
     runs("second").many("a", squares(calls), settings(2), chunk=2)
     assert len(calls) == 2
+
+
+CLAIMS = Path(runner.__file__).parent
+TRAINS = [
+    *Path(mx.__file__).parent.rglob("*.py"),
+    *(CLAIMS / "_data").rglob("*.py"),
+    *(CLAIMS / "_networks").rglob("*.py"),
+    CLAIMS.parent / "models.py",
+    CLAIMS / "_engine" / "runs.py",
+]
+
+
+def test_another_version_of_what_trains_runs_anew(monkeypatch):
+    script, read = types.ModuleType("claim"), Path.read_text
+    script.__file__ = __file__
+
+    def version(changed=None):
+        def other(file):
+            return read(file) + " " * (file == changed)
+
+        monkeypatch.setattr(Path, "read_text", other)
+        return runs_module.version_of(script)
+
+    assert len({version(), *map(version, TRAINS)}) == len(TRAINS) + 1
+    for file in (CLAIMS / "_engine" / "report.py", CLAIMS / "__main__.py"):
+        assert version(file) == version()
+
+
+def test_a_package_counts_with_its_sub_packages(tmp_path, monkeypatch):
+    script = types.ModuleType("claim")
+    script.__file__ = __file__
+    monkeypatch.setattr(runs_module, "SHARED", (tmp_path,))
+    (tmp_path / "some" / "deep").mkdir(parents=True)
+    (tmp_path / "some" / "deep" / "file.py").write_text("x = 1")
+    before = runs_module.version_of(script)
+    (tmp_path / "some" / "deep" / "file.py").write_text("x = 2")
+    assert runs_module.version_of(script) != before
 
 
 def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):

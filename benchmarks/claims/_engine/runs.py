@@ -27,7 +27,6 @@ SHARED = (  # files, and folders of files, that a result depends on
     CLAIMS / "_data",
     CLAIMS / "_networks",
     CLAIMS.parent / "models.py",
-    CLAIMS.parent.parent / "examples" / "decision_boundary.py",
     Path(__file__),  # what trains together is one program
 )
 
@@ -54,7 +53,7 @@ class Runs:
         self, file: Path, script: ModuleType, progress: rich.progress.Progress
     ):
         self._file, self._progress = file, progress
-        self._version = _version(script)
+        self._version = version_of(script)
         self._known: dict[str, Result] = {}
         self._counted: set[str] = set()
         if file.exists():
@@ -134,7 +133,7 @@ class Runs:
             file.write(json.dumps(row) + "\n")
 
 
-def _version(script: ModuleType) -> str:
+def version_of(script: ModuleType) -> str:
     """Return a hash of what computes a result: programs, library, JAX, the device."""
     files = [
         file

@@ -142,7 +142,7 @@ def learn(
         return {"params": state.params, **state.model_state}
 
     state, seen = training.fit_state(
-        key_fit,
+        jax.random.split(key_fit),
         mx.training.TrainState.create(params, tx, model_state=model_state),
         (images, mx.losses.one_hot(labels, model.classes)),  # type: ignore
         rows,

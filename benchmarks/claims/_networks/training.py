@@ -1,7 +1,7 @@
 """Training as the claims do it: epochs over shuffled batches, traced as one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -45,7 +45,7 @@ def fit(
       after_epoch: called with the parameters; returns a pytree of arrays.
     """
     state, seen = fit_state(
-        key,
+        jax.random.split(key),
         mx.training.TrainState.create(params, tx),
         data,
         rows,
@@ -59,7 +59,7 @@ def fit(
 
 
 def fit_state(
-    key: Array,
+    keys: Sequence[Array] | Array,
     state: mx.training.TrainState,
     data: Any,
     rows: Array,
@@ -70,11 +70,14 @@ def fit_state(
     batch_size: int,
     after_epoch: Callable[[Any], Any] = lambda state: None,
 ) -> tuple[Any, Any]:
-    """Train as `fit` does, for models that carry more than parameters."""
+    """Train as `fit` does, for models that carry more than parameters.
+
+    Of ``keys`` the first is that of the order, the second that of the steps.
+    """
     step = mx.training.train_step(loss, mixer)
     size = rows.shape[0]
     steps = math.ceil(size / batch_size)
-    key_order, key_step = jax.random.split(key)
+    key_order, key_step = keys
 
     def one(state: Any, taken: Array) -> tuple[Any, None]:
         batch = jax.tree.map(lambda x: x[taken], data)

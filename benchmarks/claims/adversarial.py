@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.figure import Figure
 
-import mixup_jax as mx
 from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import resnet, small, training
+from benchmarks.claims._networks import attacks, resnet, small
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -38,21 +36,6 @@ PUBLISHED = {  # top-1 error on ImageNet at 4 of 255: ERM, Mixup
     ("black", "FGSM"): (57.0, 46.0),
     ("black", "iterated FGSM"): (57.3, 40.9),
 }
-
-
-class CNN(nn.Module):
-    """Three 3x3 convolutions, the first of stride 2, each halved; mean; linear."""
-
-    classes: int = 10
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        for features, strides in ((32, 2), (64, 1), (64, 1)):
-            x = nn.relu(small.ProductConv(features, (3, 3), strides)(x))
-            count, height, width, _ = x.shape
-            x = x[:, : height // 2 * 2, : width // 2 * 2]
-            x = x.reshape(count, height // 2, 2, width // 2, 2, features).max((2, 4))
-        return nn.Dense(self.classes)(x.mean((1, 2)))
 
 
 class Size(NamedTuple):
@@ -89,7 +72,7 @@ def errors(
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
     rows = sets.some_rows(keys[0], found.train_labels, size.train)
     tests = sets.some_rows(keys[1], found.test_labels, size.test)
-    model = PreActResNet(10, jnp.bfloat16) if full else CNN()
+    model = PreActResNet(10, jnp.bfloat16) if full else small.HalvingCNN(10)
     steps = size.epochs * -(-size.train // size.batch)
 
     def trained(key_and_alpha: Any) -> Any:
@@ -114,34 +97,15 @@ def errors(
     )
     apply = resnet.standardised(model, found.train_images)
 
-    def wrong(x: jax.Array, labels: jax.Array) -> jax.Array:
-        """Return ``[network]``, the errors of all."""
-        return jax.lax.map(
-            lambda each: training.error(apply(each, x), labels), networks
-        )
-
     def attacked(taken: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = resnet.scaled(jnp.asarray(found.test_images)[taken])
-        labels = jnp.asarray(found.test_labels)[taken]
-
-        def from_one(network: Any, epsilon: jax.Array) -> jax.Array:
-            def loss(x: jax.Array) -> jax.Array:
-                logits = apply(network, x)
-                return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-            how = {"epsilon": epsilon, "bounds": (0, 1)}
-            once = mx.attacks.fgsm(loss, x, **how)
-            often = mx.attacks.iterated_fgsm(
-                loss, x, **how, step=epsilon / 4, steps=STEPS
-            )
-            return jnp.stack([wrong(once, labels), wrong(often, labels)])
-
-        sizes = jnp.array(epsilons) / 255
-        by_epsilon = jax.lax.map(
-            lambda epsilon: jax.lax.map(lambda net: from_one(net, epsilon), networks),
-            sizes,
+        return attacks.errors(
+            apply,
+            networks,
+            resnet.scaled(jnp.asarray(found.test_images)[taken]),
+            jnp.asarray(found.test_labels)[taken],
+            epsilons=jnp.array(epsilons) / 255,
+            steps=STEPS,
         )
-        return wrong(x, labels), jnp.swapaxes(by_epsilon, 1, 2)
 
     clean, under = jax.lax.map(attacked, tests.reshape(-1, size.at_once))
     return {"clean": clean.mean(axis=0), "attacked": under.mean(axis=0)}

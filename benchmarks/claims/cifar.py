@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
@@ -84,20 +83,10 @@ QUICK = Size(300, 100, 2, {LONG: 100, CYCLE: 12}, {LONG: 50, CYCLE: 50})
 def network(recipe: str, full: bool) -> nn.Module:
     """Return PreAct ResNet-18 or WRN-22, or for a CPU a small one of their kind."""
     if not full:
-        return PreActResNet(
-            *(10, jnp.float32, (1, 1, 1)), width=16, stem=16, conv=small.ProductConv
-        )
+        return small.residual(10)
     if recipe == LONG:
         return PreActResNet(10, jnp.bfloat16)
     return PreActResNet(10, jnp.bfloat16, (3, 3, 3), width=96, stem=16)
-
-
-def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
-    """Return fastai's optimiser: AdamW, its rate up for half the steps, then down."""
-    rate = optax.cosine_onecycle_schedule(
-        steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
-    )
-    return optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=decay)
 
 
 def errors(
@@ -125,7 +114,7 @@ def errors(
         alpha=setting["alpha"],
         tx=resnet.step_sgd(steps, setting["decay"])
         if recipe == LONG
-        else one_cycle(steps, setting["decay"]),
+        else resnet.one_cycle(steps, setting["decay"]),
         epochs=epochs,
         batch_size=size.batch[recipe],
         augmented=True,
@@ -138,7 +127,7 @@ def errors(
 def run(options: Options) -> Found:
     size = options.size(SMALL, quick=QUICK, full=FULL)
     seeds = options.seed_count(5, full=3)
-    images = _pooled(sets.images(options, "cifar10"), size.pooled)
+    images = sets.pooled(sets.images(options, "cifar10"), size.pooled)
     found = _train_all(images, options, size, seeds)
     side = images.train_images.shape[1]
     networks = (
@@ -183,21 +172,6 @@ def run(options: Options) -> Found:
 Results = dict[str, list[Any]]
 
 
-def _pooled(found: datasets.Images, side: int) -> datasets.Images:
-    """Return the images with ``side`` x ``side`` pixels averaged into one."""
-
-    def pooled(images: np.ndarray) -> np.ndarray:
-        count, height, width, channels = images.shape
-        shape = (count, height // side, side, width // side, side, channels)
-        return np.rint(images.reshape(shape).mean(axis=(2, 4))).astype(np.uint8)
-
-    if side == 1:
-        return found
-    return found._replace(
-        train_images=pooled(found.train_images), test_images=pooled(found.test_images)
-    )
-
-
 def _train_all(
     images: datasets.Images, options: Options, size: Size, seeds: int
 ) -> dict[str, Results]:
@@ -207,11 +181,7 @@ def _train_all(
     for program in dict.fromkeys(programs.values()):
         methods = {name: METHODS[name] for name in METHODS if programs[name] == program}
         settings = {
-            (name, seed): {
-                "seed": seed,
-                "alpha": each.alpha,
-                "decay": each.decay,
-            }
+            (name, seed): {"seed": seed, "alpha": each.alpha, "decay": each.decay}
             for seed in range(seeds)
             for name, each in methods.items()
         }
@@ -319,8 +289,7 @@ def _picture(found: Mapping[str, Results], full: bool) -> Figure:
             axis.fill_between(at, curves.min(0), curves.max(0), color=color, alpha=0.15)
             axis.plot(at, curves.mean(axis=0), color=color, label=label)
             if full:
-                error = METHODS[name].published[0]
-                axis.axhline(error, color=color, lw=1, ls=":")
+                axis.axhline(METHODS[name].published[0], color=color, lw=1, ls=":")
         axis.set(title=title, xlabel="epoch")
         axis.legend(fontsize=8)
     axes[0].set_ylabel("test error, %" + ("; dotted: published" if full else ""))

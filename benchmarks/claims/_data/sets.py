@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 
 from benchmarks.claims._engine.claim import NotRun, Options
@@ -19,6 +20,21 @@ def images(options: Options, name: str) -> datasets.Images:
         return datasets.DATASETS[name](folder)
     except (FileNotFoundError, ConnectionError) as error:
         raise NotRun(str(error)) from error
+
+
+def pooled(found: datasets.Images, side: int) -> datasets.Images:
+    """Return the images with ``side`` x ``side`` pixels averaged into one."""
+
+    def mean(images: np.ndarray) -> np.ndarray:
+        count, height, width, channels = images.shape
+        shape = (count, height // side, side, width // side, side, channels)
+        return np.rint(images.reshape(shape).mean(axis=(2, 4))).astype(np.uint8)
+
+    if side == 1:
+        return found
+    return found._replace(
+        train_images=mean(found.train_images), test_images=mean(found.test_images)
+    )
 
 
 def some_rows(key: Array, labels: Any, count: int) -> Array:

@@ -104,6 +104,14 @@ def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9))
 
 
+def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
+    """Return fastai's optimiser: AdamW, its rate up for half the steps, then down."""
+    rate = optax.cosine_onecycle_schedule(
+        steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
+    )
+    return optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=decay)
+
+
 def learn(
     key: Array,
     model: nn.Module,

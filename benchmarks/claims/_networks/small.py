@@ -9,6 +9,8 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.typing import DTypeLike
 
+from benchmarks.models import PreActResNet
+
 
 class MLP(nn.Module):
     """ReLU layers of the given widths, then one linear layer."""
@@ -72,3 +74,25 @@ class CNN(nn.Module):
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes)(x.mean(axis=(1, 2)))
+
+
+class HalvingCNN(nn.Module):
+    """Three 3x3 convolutions, the first of stride 2, each halved; mean; linear."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        for features, strides in ((32, 2), (64, 1), (64, 1)):
+            x = nn.relu(ProductConv(features, (3, 3), strides)(x))
+            count, height, width, _ = x.shape
+            x = x[:, : height // 2 * 2, : width // 2 * 2]
+            x = x.reshape(count, height // 2, 2, width // 2, 2, features).max((2, 4))
+        return nn.Dense(self.classes)(x.mean((1, 2)))
+
+
+def residual(classes: int) -> nn.Module:
+    """Return a PreAct ResNet of 16-32-64 channels, one block each."""
+    return PreActResNet(
+        *(classes, jnp.float32, (1, 1, 1)), width=16, stem=16, conv=ProductConv
+    )

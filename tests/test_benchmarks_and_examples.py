@@ -115,3 +115,97 @@ def test_other_names_are_not(source):
 @pytest.mark.parametrize("file", FILES, ids=named)
 def test_the_library_is_used_by_its_public_names(file):
     assert private_names(file.read_text()) == []
+
+
+# Imports point one way.
+
+
+def of(source: str, room: str) -> list[str]:
+    """Return what a source imports from a folder, in full."""
+    found = (name for name, _ in imported(source))
+    return [name for name in found if f"{name}.".startswith(f"{room}.")]
+
+
+def of_examples(source: str) -> list[str]:
+    """Return what a source imports from the examples but for the readers of files."""
+    found = of(source, "examples")
+    readers = of(source, "examples.datasets")
+    return [n for n in found if n not in readers or any(map(is_private, n.split(".")))]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import examples.train",
+        "from examples import decision_boundary",
+        "from examples.train import CNN",
+        "from examples.datasets import _download",
+        "from examples.datasets._sheets import Sheet",
+    ],
+)
+def test_what_is_asked_of_an_example_is_seen(source):
+    assert of_examples(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from examples import datasets",
+        "import examples.datasets.tables",
+        "from examples.datasets import tables, Images",
+        "from examples.datasets.tables import airfoil",
+        "import examples_of_mine",
+    ],
+)
+def test_what_is_asked_of_the_readers_is_not(source):
+    assert not of_examples(source)
+
+
+@pytest.mark.parametrize("file", FILES, ids=named)
+def test_benchmarks_ask_the_examples_for_real_files_alone(file):
+    if named(file).startswith("benchmarks"):
+        assert of_examples(file.read_text()) == []
+    else:
+        assert of(file.read_text(), "benchmarks") == []
+
+
+CLAIMS = ROOT / "benchmarks" / "claims"
+ROOMS = ("__main__", "", "_networks", "_data", "_engine")  # "": the claims themselves
+
+
+def upwards(source: str, room: str) -> list[str]:
+    """Return what a source in a room of the claims imports from those above it.
+
+    Of the claims themselves a claim may import none.
+    """
+    here, found = ROOMS.index(room), []
+    for name in of(source, "benchmarks.claims"):
+        part = [*name.split("."), ""][2]
+        there = ROOMS.index(part if part in ROOMS else "")
+        if there < here or there == here == ROOMS.index(""):
+            found.append(name)
+    return found
+
+
+def test_imports_that_point_up_are_seen():
+    ask = "from benchmarks.claims._{} import x"
+    for here in range(1, len(ROOMS)):
+        for there in range(2, len(ROOMS)):
+            found = upwards(ask.format(ROOMS[there][1:]), ROOMS[here])
+            assert bool(found) == (there < here), (ROOMS[here], ROOMS[there])
+    for room in ROOMS[1:]:
+        assert upwards("from benchmarks.claims import uci", room)
+        assert upwards("from benchmarks.claims.__main__ import main", room)
+    assert not upwards("from benchmarks.claims import uci", "__main__")
+
+
+@pytest.mark.parametrize("file", sorted(CLAIMS.rglob("*.py")), ids=named)
+def test_imports_within_the_claims_point_down(file):
+    first = file.relative_to(CLAIMS).parts[0].removesuffix(".py")
+    room = first if first in ROOMS else ""
+    assert upwards(file.read_text(), room) == []
+
+
+def test_a_benchmark_is_no_part_of_the_claims():
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        assert of(file.read_text(), "benchmarks.claims") == [], named(file)

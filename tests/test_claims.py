@@ -18,9 +18,9 @@ import rich.progress
 from scipy import stats
 
 import mixup_jax as mx
-from benchmarks.claims import __main__ as runner
+from benchmarks.claims import __main__ as program
 from benchmarks.claims._data import sets
-from benchmarks.claims._engine import report
+from benchmarks.claims._engine import report, runner
 from benchmarks.claims._engine import runs as runs_module
 from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
 from benchmarks.claims._engine.runs import Runs
@@ -160,7 +160,7 @@ def test_another_version_of_the_script_runs_anew(runs):
     assert len(calls) == 2
 
 
-CLAIMS = Path(runner.__file__).parent
+CLAIMS = Path(program.__file__).parent
 TRAINS = [
     *Path(mx.__file__).parent.rglob("*.py"),
     *(CLAIMS / "_data").rglob("*.py"),
@@ -283,8 +283,8 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
     script.__file__ = __file__
     script.run = lambda options: found()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, script.__name__, script)
-    monkeypatch.setattr(runner, "CLAIMS", ("made", "other"))
-    runner.main(["made", "report", "--out", str(tmp_path)])
+    monkeypatch.setattr(program, "CLAIMS", ("made", "other"))
+    program.main(["made", "report", "--out", str(tmp_path)])
     record = json.loads((tmp_path / "made.json").read_text())
     assert record["claim"] == "It helps."
     assert record["verdicts"][0]["verdict"] == "reproduced"
@@ -303,7 +303,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
 
 def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["uci", "report", "--out", str(tmp_path), "--quick"])
+        program.main(["uci", "report", "--out", str(tmp_path), "--quick"])
     assert exit_.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "error: uci: not run, its data are not there" in said
@@ -321,10 +321,10 @@ def scripted(monkeypatch):
             run = claims[name.rpartition(".")[2]]
             return types.SimpleNamespace(run=run, __doc__="It helps.\n\nA source.")
 
-        monkeypatch.setattr(runner.importlib, "import_module", imported)
+        monkeypatch.setattr(program.importlib, "import_module", imported)
         known = types.SimpleNamespace(seconds_before=0.0)
         monkeypatch.setattr(runner, "Runs", lambda *args: known)
-        monkeypatch.setattr(runner, "CLAIMS", tuple(claims))
+        monkeypatch.setattr(program, "CLAIMS", tuple(claims))
 
     return script
 
@@ -336,11 +336,11 @@ def test_a_broken_file_does_not_stop_all(tmp_path, scripted, capsys):
     scripted(uci=broken, gan=broken)
     (tmp_path / "uci.json").write_text("found before, and of no file that is there")
     with pytest.raises(SystemExit, match="broken: uci, gan"):
-        runner.main(["all", "--out", str(tmp_path)])
+        program.main(["all", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("line 3: expected 4 fields, got [2]") == 2
     assert (tmp_path / "README.md").read_text().count("not run: my.csv, line 3") == 2
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["gan", "--out", str(tmp_path)])
+        program.main(["gan", "--out", str(tmp_path)])
     assert exit_.value.code == 2
     assert "error: gan: not run, my.csv, line 3" in capsys.readouterr().err
 
@@ -352,7 +352,7 @@ def test_an_interrupted_all_reports_the_claims_that_ended(tmp_path, scripted, ca
 
     scripted(uci=lambda options: found(), gan=interrupted, cifar=interrupted)
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["all", "--out", str(tmp_path)])
+        program.main(["all", "--out", str(tmp_path)])
     assert exit_.value.code == 130
     assert "interrupted" in capsys.readouterr().err
     assert json.loads((tmp_path / "uci.json").read_text())["claim"] == "It helps."
@@ -365,7 +365,7 @@ def test_an_interrupted_all_reports_the_claims_that_ended(tmp_path, scripted, ca
 def test_a_report_of_broken_files_is_one_line(tmp_path, capsys):
     (tmp_path / "uci.json").write_text('{"claim": "cut o')
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["report", "--out", str(tmp_path)])
+        program.main(["report", "--out", str(tmp_path)])
     assert exit_.value.code == 2
     assert "the report needs the files" in capsys.readouterr().err
 
@@ -395,7 +395,7 @@ def test_a_claim_that_cannot_be_run_is_one_line(arguments, message, tmp_path, ca
     table.write_text("a,b,c\n1,2,x\n3,4,y\n")
     words = [word.format(table=table, folder=tmp_path) for word in arguments]
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["--out", str(out), *words])
+        program.main(["--out", str(out), *words])
     assert exit_.value.code == 2
     errors = capsys.readouterr().err.splitlines()
     assert message in errors[-1]
@@ -405,15 +405,15 @@ def test_a_claim_that_cannot_be_run_is_one_line(arguments, message, tmp_path, ca
 @pytest.mark.parametrize("seeds", ["1", "0", "-1", "many"])
 def test_fewer_than_two_seeds_have_no_interval(seeds, capsys):
     with pytest.raises(SystemExit):
-        runner.main(["gan", "--seeds", seeds])
+        program.main(["gan", "--seeds", seeds])
     assert "expected a whole number, from 2 to" in capsys.readouterr().err
 
 
 def test_a_table_of_ones_own_leaves_the_report_alone(tmp_path):
     (tmp_path / "mine.csv").touch()
-    parser = runner._arguments()
+    parser = program._arguments()
     args = parser.parse_args(["uci", "--table", str(tmp_path / "mine.csv")])
-    assert runner._place(args) == "tables/mine"
+    assert program._place(args) == "tables/mine"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, ConnectionError])
@@ -453,7 +453,7 @@ def test_any_table_with_a_label_column(tmp_path, capsys):
     words = ["uci", "--table", str(file), "--label", "kind"]
     # Optax's Adam multiplies integers with floats.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        runner.main([*words, "--quick", "--out", str(tmp_path / "out")])
+        program.main([*words, "--quick", "--out", str(tmp_path / "out")])
     record = json.loads((tmp_path / "out" / "uci.json").read_text())
     assert {row["set"] for row in record["tables"]["test error, %"]} == {"mine"}
     assert "--table mine.csv --label kind" in record["command"]

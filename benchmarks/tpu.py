@@ -31,7 +31,7 @@ import matplotlib.pyplot as plt
 
 import command_line
 import mixup_jax as mx
-from benchmarks import _measure
+from benchmarks import _measure, _scripts
 from benchmarks._programs import facts, more
 from benchmarks.models import CNN, KEY, MODELS, Model, dense, initial_state, loss_of
 
@@ -266,7 +266,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compile every step in a process of its own, and write down what came out."""
-    parser = _measure.arguments("tpu", __doc__)
+    parser = _scripts.arguments("tpu", __doc__)
     parser.add_argument("--run", action="store_true", help="on TPUs: time it too")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -281,10 +281,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "libtpu is not installed. It is for x86-64 Linux: pip install '.[tpu]'."
             )
     if args.out is None and not args.run:
-        args.out = _measure.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
-    _measure.check_out(parser, "tpu", args)
+        args.out = _scripts.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
+    _scripts.check_out(parser, "tpu", args)
     try:
-        rows = _measure.known("tpu", args).get("rows", [])
+        rows = _scripts.known("tpu", args).get("rows", [])
     except ValueError as error:
         parser.error(str(error))
     work = QUICK if args.quick else FULL
@@ -293,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _write(args, rows, work)
         if rows:
             title = "The train step for TPUs, and what mixing adds to it"
-            _measure.show(title, rows)
+            _scripts.show(title, rows)
             _write(args, rows, work)
 
 
@@ -301,7 +301,7 @@ def _compiled(
     rows: list[dict[str, Any]], work: Work, *, run: bool
 ) -> Iterator[dict[str, Any]]:
     """Add to ``rows`` what they lack of ``work``, and yield each row that is new."""
-    with _measure.progress("compiling") as bar:
+    with _scripts.progress("compiling") as bar:
         task = bar.add_task("", total=sum(len(names) for *_, names in work))
         for topology, model, names in work:
             missing = [n for n in names if not _of(rows, (topology, model, n))]
@@ -327,7 +327,7 @@ def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> 
         for name in names
         if not _of(rows, (topology, model, name))
     ]
-    _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows), missing)
+    _scripts.write("tpu", __doc__, args, {"rows": rows}, picture(rows), missing)
 
 
 def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, Any]:

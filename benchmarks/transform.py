@@ -24,7 +24,7 @@ import numpy as np
 
 import command_line
 import mixup_jax as mx
-from benchmarks import _measure, peers
+from benchmarks import _measure, _scripts, peers
 from benchmarks._programs import facts
 from benchmarks.peers import Case, Contender, NotMeasured
 
@@ -214,7 +214,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("transform", __doc__)
+    parser = _scripts.arguments("transform", __doc__)
     parser.add_argument(
         "--only", nargs="+", default=[], help="words of the cases to run"
     )
@@ -241,9 +241,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options: dict[str, Any] = {"rounds": 101, "seconds": 2.5, "sample": 0.005}
     if args.quick:
         options = {"rounds": 21, "seconds": 0.5, "sample": 0.002}
-    _measure.check_out(parser, "transform", args)
+    _scripts.check_out(parser, "transform", args)
     try:
-        known = _measure.known("transform", args) if args.only else {}
+        known = _scripts.known("transform", args) if args.only else {}
     except ValueError as error:
         parser.error(str(error))
 
@@ -258,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return list(measure(*case, wanted, **options))
 
     with command_line.Interruption() as interruption:
-        found = _measure.measured(interruption, "transform", cases, rows_of)
+        found = _scripts.measured(interruption, "transform", cases, rows_of)
         rows = merged(known.get("rows", []), found)
         if found:
             missing = [case for case in cases if case not in found]
@@ -280,14 +280,14 @@ def merged(
 def report(rows: list[dict[str, Any]], args: Any, missing: list[str]) -> None:
     """Print the tables, and write the JSON and the picture."""
     measured = [row for row in rows if "ms" in row]
-    _measure.show("transform: times", measured)
+    _scripts.show("transform: times", measured)
     absent = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
     columns = ("who", "not measured")
-    _measure.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
+    _scripts.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
     bars = list(verdicts(rows))
-    _measure.show("transform: bars", bars)
+    _scripts.show("transform: bars", bars)
     found = {"peers": peers.versions(), "bars": bars, "rows": rows}
-    _measure.write("transform", __doc__, args, found, picture(rows), missing)
+    _scripts.write("transform", __doc__, args, found, picture(rows), missing)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 
 import command_line
 import mixup_jax as mx
-from benchmarks import _measure
+from benchmarks import _measure, _scripts
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
 
@@ -167,7 +167,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("weak_scaling", __doc__)
+    parser = _scripts.arguments("weak_scaling", __doc__)
     args = parser.parse_args(argv)
     jax.config.update("jax_num_cpu_devices", COUNTS[-1])  # before the first is used
     available = len(jax.devices())
@@ -177,12 +177,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"expected two devices or more; got {available}. Run it on the host: "
             "JAX_PLATFORMS=cpu."
         )
-    _measure.check_out(parser, "weak_scaling", args)
+    _scripts.check_out(parser, "weak_scaling", args)
     options: dict[str, Any] = {"rounds": 25, "seconds": 45.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0}
     with command_line.Interruption() as interruption:
-        found = _measure.measured(
+        found = _scripts.measured(
             interruption,
             "weak scaling",
             {driver: driver for driver in DRIVERS},
@@ -190,10 +190,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         rows = [row for each in found.values() for row in each]
         if rows:
-            _measure.show("Weak scaling", rows)
+            _scripts.show("Weak scaling", rows)
             missing = [driver for driver in DRIVERS if driver not in found]
             record = {"rows": rows}
-            _measure.write(
+            _scripts.write(
                 "weak_scaling", __doc__, args, record, picture(rows), missing
             )
 

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import _measure, growth, peers, train_step, transform, weak_scaling
+from benchmarks import (
+    _measure,
+    _scripts,
+    growth,
+    peers,
+    train_step,
+    transform,
+    weak_scaling,
+)
 from benchmarks.models import MLP, Model
 from benchmarks.peers import Case
 
@@ -229,19 +237,19 @@ def test_a_script_writes_json_and_a_picture(tmp_path, monkeypatch, capsys):
     assert len(record["rows"]) == 2 * 3
     assert (out / "growth.png").stat().st_size > 1000
     assert "ps a byte" in capsys.readouterr().out
-    args = _measure.arguments("growth", "").parse_args(["--out", str(out)])
-    known = _measure.known("growth", args)["rows"]
+    args = _scripts.arguments("growth", "").parse_args(["--out", str(out)])
+    known = _scripts.known("growth", args)["rows"]
     assert known[0]["ps a byte"] == _measure.Ratio(*record["rows"][0]["ps a byte"])
-    assert _measure.known("transform", args) == {}
+    assert _scripts.known("transform", args) == {}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    parser = _measure.arguments("growth", "?")
+    parser = _scripts.arguments("growth", "?")
     args = parser.parse_args(["--out", str(file / "below")])
     with pytest.raises(SystemExit, match=r"--out: could not write into .*below"):
-        _measure.write("growth", "?", args, {}, None)
+        _scripts.write("growth", "?", args, {}, None)
 
 
 def test_what_was_written_before_has_to_be_readable(tmp_path, capsys):

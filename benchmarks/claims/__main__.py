@@ -24,7 +24,7 @@ import rich.console
 matplotlib.use("Agg")
 
 import command_line
-from benchmarks import _measure
+from benchmarks import _scripts
 from benchmarks.claims._engine import report, runner
 from benchmarks.claims._engine.claim import NotRun
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if args.label is not None and not args.table:
         parser.error("--label: expected with --table FILE, whose column it names.")
-    out = args.out or _measure.RESULTS / "claims" / _place(args)
+    out = args.out or _scripts.RESULTS / "claims" / _place(args)
     is_reporting = is_all or "report" in args.claims
     files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
     files += [out / "runs" / f"{name}.jsonl" for name in names]

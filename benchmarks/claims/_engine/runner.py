@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import _measure
+from benchmarks import _scripts
 from benchmarks.claims._engine.claim import Found, Options, Part
 from benchmarks.claims._engine.runs import Runs
 
@@ -32,7 +32,7 @@ def run(name: str, script: Any, out: Path, **how: Any) -> Ran:
     """
     title, _, source = (script.__doc__ or "").strip().partition("\n")
     start = time.perf_counter()
-    with _measure.progress(name) as bar:
+    with _scripts.progress(name) as bar:
         runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
         found: Found = script.run(Options(runs=runs, **how))
     seconds = time.perf_counter() - start + runs.seconds_before
@@ -49,8 +49,8 @@ def keep(ran: Ran, command: str, out: Path) -> str:
     """
     name, title, source, found, seconds = ran
     for heading, rows in found.tables.items():
-        _measure.show(f"{title}\n{heading}", rows)
-    _measure.show("verdicts", [_row(part) for part in found.parts])
+        _scripts.show(f"{title}\n{heading}", rows)
+    _scripts.show("verdicts", [_row(part) for part in found.parts])
     for line in found.notes:
         print(line)
     record = {
@@ -58,7 +58,7 @@ def keep(ran: Ran, command: str, out: Path) -> str:
         "source": source,
         "command": command,
         "date": datetime.date.today().isoformat(),
-        "device": _measure.device(),
+        "device": _scripts.device(),
         "seconds": round(seconds, 1),
         "protocol": found.protocol,
         "notes": found.notes,
@@ -66,7 +66,7 @@ def keep(ran: Ran, command: str, out: Path) -> str:
         "tables": found.tables,
     }
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, default=_measure.plain)
+    text = json.dumps(record, indent=1, default=_scripts.plain)
     (out / f"{name}.json").write_text(text + "\n")
     found.figure.savefig(out / f"{name}.png", dpi=110)
     print(f"{seconds:.0f} s; wrote {out / name}.json and .png")

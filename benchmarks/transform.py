@@ -24,9 +24,10 @@ import numpy as np
 
 import command_line
 import mixup_jax as mx
-from benchmarks import _measure, _scripts, peers
+from benchmarks import _cases, _measure, _scripts, peers
+from benchmarks._cases import Case, NotMeasured
+from benchmarks._measure import Contender
 from benchmarks._programs import facts
-from benchmarks.peers import Case, Contender, NotMeasured
 
 SIZES = {
     "1 MB": (84, 32, 32, 3),
@@ -45,27 +46,27 @@ EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
 def ours(case: Case) -> Contender:
     """mixup_jax with its default pairing."""
     mixer = _mixer(case)
-    return peers.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
+    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
 
 
 def drawing(case: Case) -> Contender:
     """What ours takes to draw, with nothing to mix."""
     mixer = _mixer(case)
-    return peers.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
+    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
 
 
 def passing(case: Case) -> Contender:
     """What ours takes to mix by what was drawn before: the pass over the batch."""
-    _, x, y = peers.arrays(case)
+    _, x, y = _cases.arrays(case)
     mix = drawing(case).run()
-    apply = peers.float_first(lambda mix, x, y: mix.batch((x, y)), case)
+    apply = _cases.float_first(lambda mix, x, y: mix.batch((x, y)), case)
     program = _measure.compiled(apply, mix, x, y)
     return Contender(lambda: program(mix, x, y), program=program)
 
 
 def _mixer(case: Case) -> mx.Mixer:
     per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
-    ratio = per(mx.ratios.beta(peers.ALPHA))
+    ratio = per(mx.ratios.beta(_cases.ALPHA))
     method = {"mixup": mx.mixup, "cutmix": mx.cutmix}[case.method]
     mixer = functools.partial(method, ratio=ratio)
     one_box = case.method == "cutmix" and case.per == "batch"
@@ -75,12 +76,12 @@ def _mixer(case: Case) -> mx.Mixer:
 def copy(case: Case) -> Contender:
     """The limit: every byte read once and written once."""
     if case.dtype == "uint8":
-        return peers.on_jax(lambda key, x, y: x, case)
-    return peers.on_jax(lambda key, x, y: x + 1, case)
+        return _cases.on_jax(lambda key, x, y: x, case)
+    return _cases.on_jax(lambda key, x, y: x + 1, case)
 
 
 def measure(
-    case: Case, size: str, contenders: Mapping[str, peers.Builder], **options: Any
+    case: Case, size: str, contenders: Mapping[str, _cases.Builder], **options: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each contender, also for one that is not measured.
 
@@ -248,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(str(error))
 
     def rows_of(case: tuple[Case, str]) -> list[dict[str, Any]]:
-        compiled: Mapping[str, peers.Builder]
+        compiled: Mapping[str, _cases.Builder]
         compiled = {} if args.quick or case[0].dtype != "float32" else peers.COMPILED
         wanted = {
             name: build

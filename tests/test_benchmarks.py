@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    _cases,
     _measure,
     _scripts,
     growth,
@@ -19,8 +20,8 @@ from benchmarks import (
     transform,
     weak_scaling,
 )
+from benchmarks._cases import Case
 from benchmarks.models import MLP, Model
-from benchmarks.peers import Case
 
 TINY = (8, 8, 8, 3)
 SHORT = {"rounds": 6, "seconds": 0.0, "sample": 1e-4}
@@ -133,7 +134,7 @@ def test_every_transform_is_measured_and_judged(method, per):
 
 def test_bytes_are_scaled_before_they_are_mixed():
     case = Case("mixup", "batch", "uint8", TINY)
-    _, x, _ = peers.arrays(case)
+    _, x, _ = _cases.arrays(case)
     contender = transform.ours(case)
     mixed, _ = contender.run()
     assert (x.dtype, mixed.dtype) == ("uint8", "bfloat16")
@@ -145,7 +146,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_to_install(name, monkey
     def absent(module):
         raise ModuleNotFoundError(f"No module named {module!r}")
 
-    monkeypatch.setattr(peers.importlib, "import_module", absent)
+    monkeypatch.setattr(_cases.importlib, "import_module", absent)
     build = {**peers.SHIPPED, **peers.COMPILED}[name]
     who = {"copy": transform.copy, name: build}
     case = Case("mixup", "example" if "Keras" in name else "batch", "float32", TINY)
@@ -171,7 +172,7 @@ def test_installed_peers_mix(name):
 
 
 def test_naive_mixing_mixes():
-    key, x, y = peers.arrays(Case("cutmix", "example", "float32", TINY))
+    key, x, y = _cases.arrays(Case("cutmix", "example", "float32", TINY))
     for mix in (peers.naive_mixup, peers.naive_cutmix):
         mixed, targets = mix(key, x, y, (8,))
         assert mixed.shape == x.shape

@@ -1,6 +1,7 @@
-"""How the benchmarks and the examples are built: what each file may import."""
+"""How benchmarks and examples are built: what a file may import, and how long it is."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,3 +210,38 @@ def test_imports_within_the_claims_point_down(file):
 def test_a_benchmark_is_no_part_of_the_claims():
     for file in (ROOT / "benchmarks").glob("*.py"):
         assert of(file.read_text(), "benchmarks.claims") == [], named(file)
+
+
+# A file is about one thing, and can be read at one go.
+
+FOLDERS = ("benchmarks", "examples")
+MOST = 300
+
+
+def too_long(source: str) -> bool:
+    """Return whether a file is long and does not say why in its first words."""
+    if len(source.splitlines()) < MOST:
+        return False
+    words = ast.get_docstring(ast.parse(source)) or ""
+    return not any(part.startswith("Long because ") for part in sentences(words))
+
+
+def sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.:?])\s+", " ".join(text.split()))
+
+
+def test_long_files_are_seen():
+    lines = "x = 1\n" * MOST
+    assert too_long(lines)
+    assert too_long('"""A file. It is long."""\n' + lines)
+    assert not too_long('"""A file.\n\nLong because\nit is a table."""\n' + lines)
+    assert not too_long("x = 1\n" * (MOST - 1))
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(file for room in FOLDERS for file in (ROOT / room).rglob("*.py")),
+    ids=named,
+)
+def test_a_long_file_says_why(file):
+    assert not too_long(file.read_text())

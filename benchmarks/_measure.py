@@ -1,41 +1,27 @@
-"""How every benchmark measures, and how it writes down what it found.
+"""How every benchmark measures time, and says how sure it is.
 
 Contenders take turns within a round (A B A B ...), so that whatever else the machine is
 doing meets all of them, and a comparison is the median over the rounds of the ratio
 within each round, with a rank-based 95% interval that assumes nothing about noise.
 """
 
-import argparse
-import datetime
-import json
 import os
-import platform
-import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 # PyTorch may have to fit beside JAX on a GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import numpy as np
-import rich.console
-import rich.progress
-import rich.table
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from examples import _command_line
-
-RESULTS = Path(__file__).parent / "results"
 FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
 LONG = 0.2  # seconds, beside which threads that come to rest do not matter
 
 Seconds = NDArray[np.float64]
-Case = TypeVar("Case")
-Found = TypeVar("Found")
 
 
 class Contender(NamedTuple):
@@ -173,170 +159,3 @@ def compile_seconds(
     finally:
         jax.config.update("jax_enable_compilation_cache", kept)
     return {name: np.asarray(found) for name, found in times.items()}
-
-
-def device() -> dict[str, Any]:
-    """Return the machine in words."""
-    first = jax.devices()[0]
-    return {
-        "platform": first.platform,
-        "kind": _processor() if first.platform == "cpu" else first.device_kind,
-        "devices": jax.device_count(),
-        "cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = re.search(r"^model name\s*:\s*(.+)$", info, re.M)
-    return named.group(1).strip() if named else platform.machine()
-
-
-def folder() -> Path:
-    """Return where results of this device belong, if nothing else is said."""
-    first = jax.devices()[0]
-    words = first.platform if first.platform == "cpu" else first.device_kind
-    return RESULTS / re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
-
-
-def arguments(name: str, question: str | None) -> argparse.ArgumentParser:
-    """Return a parser of the arguments that every script takes."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}",
-        description=question,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="small, within a minute")
-    parser.add_argument(
-        "--out", type=Path, help="folder for results (default: that of the device)"
-    )
-    return parser
-
-
-def check_out(parser: argparse.ArgumentParser, name: str, args: Any) -> None:
-    """Exit with code 2 where the results could not be written in the end."""
-    out = _out(args)
-    _command_line.check_writable(parser, out / f"{name}.json", out / f"{name}.png")
-
-
-def measured(
-    interruption: _command_line.Interruption,
-    what: str,
-    cases: Mapping[str, Case],
-    measure: Callable[[Case], Found],
-) -> dict[str, Found]:
-    """Return what ``measure`` finds of each of ``cases``, up to SIGINT."""
-
-    def found() -> Iterator[tuple[str, Found]]:
-        with progress(what) as bar:
-            task = bar.add_task("", total=len(cases))
-            for name, case in cases.items():
-                bar.update(task, description=name)
-                yield name, measure(case)
-                bar.advance(task)
-
-    return dict(interruption.until(found()))
-
-
-def progress(what: str) -> rich.progress.Progress:
-    """Return a progress bar on stderr, gone when done."""
-    return rich.progress.Progress(
-        rich.progress.TextColumn(what + " {task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeElapsedColumn(),
-        console=rich.console.Console(stderr=True),
-        transient=True,
-    )
-
-
-def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print ``rows`` as a table; their keys are the columns."""
-    table = rich.table.Table(title=title, title_justify="left")
-    for column in dict.fromkeys(key for row in rows for key in row):
-        numbers = any(isinstance(row.get(column), int | float | Ratio) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left")
-    for row in rows:
-        table.add_row(*(_words(row.get(str(c.header), "")) for c in table.columns))
-    width = None if rich.console.Console().is_terminal else 160
-    rich.console.Console(width=width).print(table)
-
-
-def _words(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _out(args: Any) -> Path:
-    return args.out or folder() / ("quick" if args.quick else "")
-
-
-def known(name: str, args: Any) -> dict[str, Any]:
-    """Return what a run before this one wrote into the same folder, or nothing.
-
-    Raises ValueError where that cannot be read.
-    """
-    file = _out(args) / f"{name}.json"
-    if not file.exists():
-        return {}
-    try:
-        found = dict(json.loads(file.read_text()))
-        for rows in found.values():
-            for row in rows if isinstance(rows, list) else ():
-                if isinstance(row, dict):
-                    lists = {k: v for k, v in row.items() if isinstance(v, list)}
-                    row.update({k: Ratio(*v) for k, v in lists.items()})
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{file}: expected what this benchmark wrote before, got something else "
-            f"({error}). Delete the file, or give another folder (--out)."
-        ) from error
-    return found
-
-
-def write(
-    name: str,
-    question: str | None,
-    args: Any,
-    found: Mapping[str, Any],
-    figure: Any,
-    missing: Collection[str] = (),
-) -> Path:
-    """Write what was found as JSON and as a picture, and return the folder.
-
-    ``missing`` names what an interrupted run did not come to. Raises SystemExit, with
-    advice, where the folder cannot be written.
-    """
-    out = _out(args)
-    record = {
-        "question": (question or "").strip().splitlines()[0],
-        "command": f"python -m benchmarks.{name}" + " --quick" * args.quick,
-        "date": datetime.date.today().isoformat(),
-        "device": device(),
-        "interrupted": bool(missing),
-        "missing": list(missing),
-        **found,
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(record, indent=1, default=plain)
-        (out / f"{name}.json").write_text(text + "\n")
-        figure.savefig(out / f"{name}.png", dpi=110)
-    except OSError as error:
-        raise SystemExit(
-            f"--out: could not write into {out} ({error}). Give a folder that can be "
-            "written."
-        ) from error
-    print(f"wrote {out / name}.json and .png")
-    return out
-
-
-def plain(value: Any) -> Any:
-    """Return an array as a list, and anything else in words, for JSON."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return str(value)

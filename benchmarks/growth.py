@@ -19,9 +19,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import command_line
 import mixup_jax as mx
-from benchmarks import _measure
-from examples import _command_line
+from benchmarks import _measure, _scripts
 
 BATCH, SIDE, CLASSES = 512, 32, 10
 GROWTH: dict[str, tuple[int, ...]] = {
@@ -115,9 +115,9 @@ def grown(case: tuple[str, int], **options: Any) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("growth", __doc__)
+    parser = _scripts.arguments("growth", __doc__)
     args = parser.parse_args(argv)
-    _measure.check_out(parser, "growth", args)
+    _scripts.check_out(parser, "growth", args)
     options: dict[str, Any] = {"rounds": 25, "seconds": 15.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 1.0, "sample": 0.002}
@@ -126,16 +126,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         for what, sizes in (QUICK if args.quick else GROWTH).items()
         for size in sizes
     }
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         measure = functools.partial(grown, **options)
-        found = _measure.measured(interruption, "growth", cases, measure)
+        found = _scripts.measured(interruption, "growth", cases, measure)
         rows = [row for each in found.values() for row in each]
         if rows:
-            _measure.show("Time for each byte", rows)
+            _scripts.show("Time for each byte", rows)
             missing = [case for case in cases if case not in found]
             record = {"rows": rows}
-            _measure.write("growth", __doc__, args, record, picture(rows), missing)
+            _scripts.write("growth", __doc__, args, record, picture(rows), missing)
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -29,11 +28,11 @@ from jax.experimental import topologies
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-import mixup_jax as mx
-from benchmarks import _measure
+import command_line
+from benchmarks import _measure, _scripts
 from benchmarks._programs import facts, more
-from benchmarks.models import CNN, KEY, MODELS, Model, dense, initial_state, loss_of
-from examples import _command_line
+from benchmarks._sharded import AXIS, DTYPE, MIXERS, lowered
+from benchmarks.models import CNN, MODELS, Model, initial_state
 
 # libtpu then compiles without asking for a TPU or for its neighbours.
 ABSENT = {
@@ -42,8 +41,6 @@ ABSENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
-AXIS = "data"
-DTYPE = jnp.bfloat16
 SMALL = {
     "cnn": Model(CNN, (64, 64, 3), 10, 32),
     "cnn_224": Model(CNN, (224, 224, 3), 1000, 64),
@@ -52,76 +49,6 @@ TOPOLOGIES = {
     "v5e:2x2": "v5litepod-4",
     "v5e:16x16": "v5litepod-256",
     "v6e:2x2": "v6e-4",
-}
-ours = partial(mx.mixup, alpha=0.2)
-of_three = partial(mx.dirichlet, partners=3)
-
-
-def pasted(key: jax.Array, batch: Any) -> Any:
-    """Mix as the code that people paste: a random permutation, lam from random.beta."""
-    images, labels = batch
-    key_lam, key_partner = jax.random.split(key)
-    lam = jax.random.beta(key_lam, 0.2, 0.2, (images.shape[0],))
-    partner = jax.random.permutation(key_partner, images.shape[0])
-    w = lam[:, None, None, None].astype(images.dtype)
-    images = w * images + (1 - w) * images[partner]
-    labels = lam[:, None] * labels + (1 - lam)[:, None] * labels[partner]
-    return (images, labels), None
-
-
-def big_vision(key: jax.Array, batch: Any) -> Any:
-    """Mix by big_vision's formula: one lam a batch, the partner is one place before."""
-    lam = jax.random.beta(key, 0.2, 0.2)
-    lam = jnp.maximum(lam, 1 - lam)
-
-    def mix(x: jax.Array) -> jax.Array:
-        w = lam.astype(x.dtype)
-        return w * x + (1 - w) * jnp.roll(x, 1, axis=0)
-
-    return jax.tree.map(mix, batch), None
-
-
-def scaled(key: jax.Array, batch: Any) -> Any:
-    """Multiply every image by a number of its own: the least that any mixing costs."""
-    images, labels = batch
-    w = jax.random.uniform(key, (images.shape[0], 1, 1, 1)).astype(images.dtype)
-    return (w * images, labels), None
-
-
-def on_shares(mixer: Callable) -> Callable:
-    """Return ``mixer`` on each device's share by itself."""
-
-    def mixed(key: jax.Array, batch: Any) -> Any:
-        def on_share(key: jax.Array, batch: Any) -> Any:
-            key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-            return mixer(key, batch)[0]
-
-        specs = {"in_specs": (jax.P(), jax.P(AXIS)), "out_specs": jax.P(AXIS)}
-        return jax.shard_map(on_share, **specs)(key, batch), None
-
-    return mixed
-
-
-MIXERS: dict[str, Callable] = {
-    "no mixing": mx.erm,
-    "images scaled, the floor": on_shares(scaled),
-    "mixup, a share": on_shares(ours),
-    "mixup, permuted, a share": on_shares(
-        partial(ours, pairing=mx.pairings.permutation)
-    ),
-    "cutmix, a share": on_shares(mx.cutmix),
-    "mixup, jit": ours,
-    "cutmix, jit": mx.cutmix,
-    "pasted, a share": on_shares(pasted),
-    "pasted, jit": pasted,
-    "big_vision, a share": on_shares(big_vision),
-    "resizemix, jit": mx.resizemix,
-    "resizemix or mixup, jit": mx.choose([mx.resizemix, ours], [0.5, 0.5]),
-    "dirichlet of two, jit": mx.dirichlet,
-    "dirichlet of three, jit": of_three,
-    "dirichlet of three or mixup, jit": mx.choose([of_three, ours], [0.5, 0.5]),
-    "saliencymix, jit": mx.saliencymix,
-    "smoothmix, jit": mx.smoothmix,
 }
 OF_FAMILY = ("no mixing", "mixup, jit", *list(MIXERS)[-7:])
 FEW = ("no mixing", "mixup, a share", "mixup, jit")
@@ -135,41 +62,6 @@ FULL: Work = [
     ("v5e:2x2", "resnet50", tuple(MIXERS)[:10]),
     ("v5e:2x2", "cnn_224", OF_FAMILY),
 ]
-
-
-def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
-    """Return the sharded train step, lowered for the devices of ``mesh``."""
-
-    def mixed(key: jax.Array, batch: Any) -> Any:
-        pair, own = (batch["image"], batch["label"]), mixer
-        if mixer is mx.saliencymix:
-            own = partial(mixer, saliency=batch["saliency"])
-        (image, label), _ = own(key, pair)
-        # Not all of them return a mix, and the loss does not use it.
-        return {"image": image, "label": label}, mx.draw_of(mx.erm)(key, pair)
-
-    step = mx.training.train_step(loss_of(model, DTYPE, dense), mixed)
-    whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
-
-    def like(leaf: Any, sharding: Any) -> Any:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    state = jax.eval_shape(partial(initial_state, model, DTYPE), KEY)
-    size = model.batch * mesh.size
-    batch = {
-        "image": jax.ShapeDtypeStruct((size, *model.image), DTYPE, sharding=shared),
-        "label": jax.ShapeDtypeStruct(
-            (size, model.classes), jnp.float32, sharding=shared
-        ),
-        # Of a step that does not use it the compiler sees nothing.
-        "saliency": jax.ShapeDtypeStruct(
-            (size, *model.image[:-1]), jnp.float32, sharding=shared
-        ),
-    }
-    with jax.set_mesh(mesh):
-        return jax.jit(step, donate_argnums=0).lower(
-            jax.tree.map(partial(like, sharding=whole), state), like(KEY, whole), batch
-        )
 
 
 def compile_for(topology: str, name: str, names: list[str], *, run: bool) -> None:
@@ -266,7 +158,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compile every step in a process of its own, and write down what came out."""
-    parser = _measure.arguments("tpu", __doc__)
+    parser = _scripts.arguments("tpu", __doc__)
     parser.add_argument("--run", action="store_true", help="on TPUs: time it too")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -281,19 +173,19 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "libtpu is not installed. It is for x86-64 Linux: pip install '.[tpu]'."
             )
     if args.out is None and not args.run:
-        args.out = _measure.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
-    _measure.check_out(parser, "tpu", args)
+        args.out = _scripts.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
+    _scripts.check_out(parser, "tpu", args)
     try:
-        rows = _measure.known("tpu", args).get("rows", [])
+        rows = _scripts.known("tpu", args).get("rows", [])
     except ValueError as error:
         parser.error(str(error))
     work = QUICK if args.quick else FULL
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         for _ in interruption.until(_compiled(rows, work, run=args.run)):
             _write(args, rows, work)
         if rows:
             title = "The train step for TPUs, and what mixing adds to it"
-            _measure.show(title, rows)
+            _scripts.show(title, rows)
             _write(args, rows, work)
 
 
@@ -301,7 +193,7 @@ def _compiled(
     rows: list[dict[str, Any]], work: Work, *, run: bool
 ) -> Iterator[dict[str, Any]]:
     """Add to ``rows`` what they lack of ``work``, and yield each row that is new."""
-    with _measure.progress("compiling") as bar:
+    with _scripts.progress("compiling") as bar:
         task = bar.add_task("", total=sum(len(names) for *_, names in work))
         for topology, model, names in work:
             missing = [n for n in names if not _of(rows, (topology, model, n))]
@@ -327,7 +219,7 @@ def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> 
         for name in names
         if not _of(rows, (topology, model, name))
     ]
-    _measure.write("tpu", __doc__, args, {"rows": rows}, picture(rows), missing)
+    _scripts.write("tpu", __doc__, args, {"rows": rows}, picture(rows), missing)
 
 
 def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, Any]:
@@ -375,4 +267,4 @@ def _worker(
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -21,11 +21,11 @@ import optax
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+import command_line
 import mixup_jax as mx
-from benchmarks import _measure
+from benchmarks import _measure, _scripts
 from benchmarks.models import MODELS, Model, dense, initial_state, loss_of, termwise
 from benchmarks.peers import naive_mixup
-from examples import _command_line
 
 ON_CPU = {"mlp": 256, "cnn": 64, "resnet50": 4, "vit_s16": 4}
 QUICK = {"mlp": 256, "cnn": 16}
@@ -174,7 +174,7 @@ def added(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("train_step", __doc__)
+    parser = _scripts.arguments("train_step", __doc__)
     parser.add_argument(
         "--only", nargs="+", choices=MODELS, help="models to measure, anew"
     )
@@ -196,9 +196,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0, "sample": 0.01}
         compiling = {"rounds": 6, "seconds": 1.0}
-    _measure.check_out(parser, "train_step", args)
+    _scripts.check_out(parser, "train_step", args)
     try:
-        known = _measure.known("train_step", args) if args.only else {}
+        known = _scripts.known("train_step", args) if args.only else {}
     except ValueError as error:
         parser.error(str(error))
     cases = {}
@@ -212,8 +212,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options=options,
         compiling=compiling,
     )
-    with _command_line.Interruption() as interruption:
-        found = _measure.measured(interruption, "train step", cases, measure)
+    with command_line.Interruption() as interruption:
+        found = _scripts.measured(interruption, "train step", cases, measure)
         kinds: dict[bool, list[dict[str, Any]]] = {
             is_compilation: [
                 row for row in known.get(kind, []) if row["model"] not in sizes
@@ -224,13 +224,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             kinds[cases[case][2]] += rows
         if found:
             rows, compiles = kinds[False], kinds[True]
-            _measure.show("What mixing adds to a step", rows)
-            _measure.show("What mixing adds to compilation", compiles)
+            _scripts.show("What mixing adds to a step", rows)
+            _scripts.show("What mixing adds to compilation", compiles)
             record = {"rows": rows, "compilation": compiles}
             missing = [case for case in cases if case not in found]
             figure = picture(rows, compiles)
-            _measure.write("train_step", __doc__, args, record, figure, missing)
+            _scripts.write("train_step", __doc__, args, record, figure, missing)
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

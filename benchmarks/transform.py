@@ -22,11 +22,12 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
+import command_line
 import mixup_jax as mx
-from benchmarks import _measure, peers
+from benchmarks import _cases, _measure, _scripts, peers
+from benchmarks._cases import Case, NotMeasured
+from benchmarks._measure import Contender
 from benchmarks._programs import facts
-from benchmarks.peers import Case, Contender, NotMeasured
-from examples import _command_line
 
 SIZES = {
     "1 MB": (84, 32, 32, 3),
@@ -45,27 +46,27 @@ EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
 def ours(case: Case) -> Contender:
     """mixup_jax with its default pairing."""
     mixer = _mixer(case)
-    return peers.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
+    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
 
 
 def drawing(case: Case) -> Contender:
     """What ours takes to draw, with nothing to mix."""
     mixer = _mixer(case)
-    return peers.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
+    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
 
 
 def passing(case: Case) -> Contender:
     """What ours takes to mix by what was drawn before: the pass over the batch."""
-    _, x, y = peers.arrays(case)
+    _, x, y = _cases.arrays(case)
     mix = drawing(case).run()
-    apply = peers.float_first(lambda mix, x, y: mix.batch((x, y)), case)
+    apply = _cases.float_first(lambda mix, x, y: mix.batch((x, y)), case)
     program = _measure.compiled(apply, mix, x, y)
     return Contender(lambda: program(mix, x, y), program=program)
 
 
 def _mixer(case: Case) -> mx.Mixer:
     per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
-    ratio = per(mx.ratios.beta(peers.ALPHA))
+    ratio = per(mx.ratios.beta(_cases.ALPHA))
     method = {"mixup": mx.mixup, "cutmix": mx.cutmix}[case.method]
     mixer = functools.partial(method, ratio=ratio)
     one_box = case.method == "cutmix" and case.per == "batch"
@@ -75,12 +76,12 @@ def _mixer(case: Case) -> mx.Mixer:
 def copy(case: Case) -> Contender:
     """The limit: every byte read once and written once."""
     if case.dtype == "uint8":
-        return peers.on_jax(lambda key, x, y: x, case)
-    return peers.on_jax(lambda key, x, y: x + 1, case)
+        return _cases.on_jax(lambda key, x, y: x, case)
+    return _cases.on_jax(lambda key, x, y: x + 1, case)
 
 
 def measure(
-    case: Case, size: str, contenders: Mapping[str, peers.Builder], **options: Any
+    case: Case, size: str, contenders: Mapping[str, _cases.Builder], **options: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each contender, also for one that is not measured.
 
@@ -214,7 +215,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("transform", __doc__)
+    parser = _scripts.arguments("transform", __doc__)
     parser.add_argument(
         "--only", nargs="+", default=[], help="words of the cases to run"
     )
@@ -241,14 +242,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options: dict[str, Any] = {"rounds": 101, "seconds": 2.5, "sample": 0.005}
     if args.quick:
         options = {"rounds": 21, "seconds": 0.5, "sample": 0.002}
-    _measure.check_out(parser, "transform", args)
+    _scripts.check_out(parser, "transform", args)
     try:
-        known = _measure.known("transform", args) if args.only else {}
+        known = _scripts.known("transform", args) if args.only else {}
     except ValueError as error:
         parser.error(str(error))
 
     def rows_of(case: tuple[Case, str]) -> list[dict[str, Any]]:
-        compiled: Mapping[str, peers.Builder]
+        compiled: Mapping[str, _cases.Builder]
         compiled = {} if args.quick or case[0].dtype != "float32" else peers.COMPILED
         wanted = {
             name: build
@@ -257,8 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         return list(measure(*case, wanted, **options))
 
-    with _command_line.Interruption() as interruption:
-        found = _measure.measured(interruption, "transform", cases, rows_of)
+    with command_line.Interruption() as interruption:
+        found = _scripts.measured(interruption, "transform", cases, rows_of)
         rows = merged(known.get("rows", []), found)
         if found:
             missing = [case for case in cases if case not in found]
@@ -280,15 +281,15 @@ def merged(
 def report(rows: list[dict[str, Any]], args: Any, missing: list[str]) -> None:
     """Print the tables, and write the JSON and the picture."""
     measured = [row for row in rows if "ms" in row]
-    _measure.show("transform: times", measured)
+    _scripts.show("transform: times", measured)
     absent = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
     columns = ("who", "not measured")
-    _measure.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
+    _scripts.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
     bars = list(verdicts(rows))
-    _measure.show("transform: bars", bars)
+    _scripts.show("transform: bars", bars)
     found = {"peers": peers.versions(), "bars": bars, "rows": rows}
-    _measure.write("transform", __doc__, args, found, picture(rows), missing)
+    _scripts.write("transform", __doc__, args, found, picture(rows), missing)
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -12,6 +12,7 @@ something: 1 is what is hoped for.
 
 import functools
 import re
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,12 +24,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+import command_line
 import mixup_jax as mx
-from benchmarks import _measure
+from benchmarks import _measure, _scripts
 from benchmarks._programs import COLLECTIVES, facts
 from benchmarks.models import MODELS, dense, initial_state, loss_of
-from examples import _command_line
-from mixup_jax._combinators import devices as _devices
 
 DRIVERS = ("pmap", "jit + mesh")
 AXIS = "data"
@@ -38,6 +38,12 @@ MIXERS: dict[str, mx.Mixer] = {
     "mixup": functools.partial(mx.mixup, alpha=0.2),
     "cutmix": mx.cutmix,
 }
+# As `mx.training.pmapped` does it, which takes all devices and keeps its program.
+APART = types.SimpleNamespace(
+    mixer=lambda mixer: mx.per_device(mixer, AXIS),
+    key=lambda key: mx.own_key(key, AXIS),
+    average=lambda tree: jax.lax.pmean(tree, AXIS),
+)
 
 
 def contender(
@@ -65,7 +71,7 @@ def contender(
         batch = jax.tree.map(lambda x: x.reshape(count, share, *x.shape[1:]), batch)
         batch = jax.device_put(batch, shared)
         mapped: Any = jax.pmap(
-            functools.partial(step, place=_devices.apart(AXIS)),
+            functools.partial(step, place=APART),
             AXIS,
             in_axes=(None, None, 0),
             out_axes=None,
@@ -161,7 +167,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _measure.arguments("weak_scaling", __doc__)
+    parser = _scripts.arguments("weak_scaling", __doc__)
     args = parser.parse_args(argv)
     jax.config.update("jax_num_cpu_devices", COUNTS[-1])  # before the first is used
     available = len(jax.devices())
@@ -171,12 +177,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"expected two devices or more; got {available}. Run it on the host: "
             "JAX_PLATFORMS=cpu."
         )
-    _measure.check_out(parser, "weak_scaling", args)
+    _scripts.check_out(parser, "weak_scaling", args)
     options: dict[str, Any] = {"rounds": 25, "seconds": 45.0}
     if args.quick:
         options = {"rounds": 6, "seconds": 2.0}
-    with _command_line.Interruption() as interruption:
-        found = _measure.measured(
+    with command_line.Interruption() as interruption:
+        found = _scripts.measured(
             interruption,
             "weak scaling",
             {driver: driver for driver in DRIVERS},
@@ -184,13 +190,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         rows = [row for each in found.values() for row in each]
         if rows:
-            _measure.show("Weak scaling", rows)
+            _scripts.show("Weak scaling", rows)
             missing = [driver for driver in DRIVERS if driver not in found]
             record = {"rows": rows}
-            _measure.write(
+            _scripts.write(
                 "weak_scaling", __doc__, args, record, picture(rows), missing
             )
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 
 import jax
 
-from examples import _command_line
+import command_line
 from examples.datasets import DATASETS, Images
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser of the arguments that each of them takes."""
     parser = argparse.ArgumentParser(description=description)
-    add, size = parser.add_argument, _command_line.positive_int
+    add, size = parser.add_argument, command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=_command_line.folder, help="the original files")
-    add("--devices", type=_command_line.devices, help="on a CPU: make it this many")
+    add("--data-dir", type=command_line.folder, help="the original files")
+    add("--devices", type=command_line.devices, help="on a CPU: make it this many")
     add("--epochs", type=size, default=10)
     add("--batch-size", type=size, default=64)
-    add("--seed", type=_command_line.seed, default=0)
+    add("--seed", type=command_line.seed, default=0)
     return parser
 
 

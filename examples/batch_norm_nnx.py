@@ -18,8 +18,9 @@ from jax.sharding import AxisType
 from rich.console import Console
 from rich.progress import track
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line, _on_devices
+from examples import _on_devices
 
 
 # --- model
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
     steps = len(images) // args.batch_size
-    key_init, key = jax.random.split(_command_line.key(args.seed))
+    key_init, key = jax.random.split(command_line.key(args.seed))
     tx = optax.adamw(5e-3, weight_decay=0.1)
     state, forward, predict = build(key_init, images[:1], len(data.classes), tx)
     predict = jax.jit(predict)
@@ -134,4 +135,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
 
 CHUNK = 500  # steps in one call; SIGINT waits for the end of it
 MOST_STEPS = 10_000_000
@@ -77,12 +77,6 @@ def program(mixer, points, labels, steps: int, key):
     return state, jax.random.split(key_order, steps), advance, probability
 
 
-def train(mixer, points, labels, steps: int, key):
-    """Return the function `points -> p(y = 1 | points)` that was learned."""
-    state, keys, advance, probability = program(mixer, points, labels, steps, key)
-    return partial(probability, advance(state, keys))
-
-
 def train_each(
     mixers: Mapping[str, mx.Mixer], points, labels, steps: int, key
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -126,18 +120,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="ERM beside Mixup on a toy problem.",
     )
     add = parser.add_argument
-    add("--alpha", type=_command_line.nonnegative_float, default=1.0)
-    add("--steps", type=_command_line.whole(1, MOST_STEPS), default=1000)
-    add("--seed", type=_command_line.seed, default=0)
+    add("--alpha", type=command_line.nonnegative_float, default=1.0)
+    add("--steps", type=command_line.whole(1, MOST_STEPS), default=1000)
+    add("--seed", type=command_line.seed, default=0)
     add("--out", type=Path, default=Path("results"), help="for the picture")
     args = parser.parse_args(argv)
     picture = args.out / "decision_boundary.png"
-    _command_line.check_writable(parser, picture)
+    command_line.check_writable(parser, picture)
 
-    key = _command_line.key(args.seed)
+    key = command_line.key(args.seed)
     points, labels = ring_around_blob(key, 300)
     mixers = {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=args.alpha)}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         planes = {}
         trained = train_each(mixers, points, labels, args.steps, key)
         for name, p in interruption.until(trained):
@@ -150,4 +144,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -14,8 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
 from examples.datasets import DATASETS, Images
 
 SHARE = mx.ratios.truncated(mx.ratios.uniform(), 0.35, 0.65)  # so that both are seen
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = data.train_labels[chosen]
     targets = mx.losses.one_hot(labels, len(data.classes))
 
-    key = _command_line.key(args.seed)
+    key = command_line.key(args.seed)
     rows = {"example": (images, targets), "partner": (images[1::2].repeat(2, 0), None)}
     for name, mixer in MIXERS.items():
         rows[name], _ = mixer(key, (images, targets))
@@ -66,9 +66,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
     )
     add = parser.add_argument
     add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=_command_line.folder, help="the original files")
-    add("--pairs", type=_command_line.whole(1, MOST_PAIRS), default=5)
-    add("--seed", type=_command_line.seed, default=0)
+    add("--data-dir", type=command_line.folder, help="the original files")
+    add("--pairs", type=command_line.whole(1, MOST_PAIRS), default=5)
+    add("--seed", type=command_line.seed, default=0)
     add("--out", type=Path, default=Path("results/gallery.png"), help="the picture")
     args = parser.parse_args(argv)
     if args.out.suffix.lower() not in SUFFIXES:
@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
             f"--out: expected a file that ends in one of {', '.join(SUFFIXES)}; got "
             f"{args.out}."
         )
-    _command_line.check_writable(parser, args.out)
+    command_line.check_writable(parser, args.out)
     try:
         data = DATASETS[args.data](args.data_dir)
     except (OSError, ValueError) as error:
@@ -117,4 +117,4 @@ def words(target: np.ndarray, classes: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -16,8 +16,9 @@ from flax import nnx  # model
 from rich.console import Console
 from rich.progress import track
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line, _on_devices
+from examples import _on_devices
 
 
 # --- model
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, data = _on_devices.parsed(parser, argv)
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
-    key_init, key = jax.random.split(_command_line.key(args.seed))
+    key_init, key = jax.random.split(command_line.key(args.seed))
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
@@ -94,4 +95,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

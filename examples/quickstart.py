@@ -16,8 +16,8 @@ import optax
 from flax import linen as nn
 from sklearn.datasets import load_digits
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
 
 SEEDS, STEPS, BATCH, TRAIN, WRONG = 8, 500, 64, 300, 0.2
 model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
@@ -62,4 +62,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -11,8 +11,6 @@ CPU; the others are for an accelerator, or for --limit and --epochs.
 """
 
 import argparse
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,14 +22,12 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
+from examples._curves import COLORS, write
 from examples.datasets import DATASETS, Images
 
 
@@ -51,8 +47,6 @@ RECIPES = {
     "fashion_mnist": Recipe((16, 32, 64), 20, 3, 128, 4e-3),
     "cifar10": Recipe((64, 128, 128, 256), 50, 3, 128, 1e-3, augment=True),
 }
-
-COLORS = {"erm": "0.35", "mixup": "#0072b2", "cutmix": "#d55e00", "mixture": "#009e73"}
 
 
 def methods(alpha: float) -> dict[str, mx.Mixer]:
@@ -174,7 +168,7 @@ def train_all(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of a method and its test errors, float[seeds], for each epoch."""
     start, epoch = program(data, recipe)
-    keys = jax.random.split(_command_line.key(seed), (recipe.seeds, 2))
+    keys = jax.random.split(command_line.key(seed), (recipe.seeds, 2))
     started = jax.jit(jax.vmap(start))(keys[:, 0])
     with Progress(
         TextColumn("{task.description:<8}"),
@@ -196,117 +190,38 @@ def train_all(
                 yield name, error
 
 
-def mean_and_error(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over the seeds (last axis), and its standard error."""
-    seeds = errors.shape[-1]
-    if seeds == 1:
-        return errors[..., 0], np.full(errors.shape[:-1], np.nan)
-    return errors.mean(-1), errors.std(-1, ddof=1) / math.sqrt(seeds)
-
-
-def amount(mean: Any, error: Any) -> str:
-    return f"{mean:.2f} %" if np.isnan(error) else f"{mean:.2f} ± {error:.2f} %"
-
-
-def table(errors: dict[str, np.ndarray], title: str, epochs: int) -> Table:
-    is_whole = all(len(curve) == epochs for curve in errors.values())
-    table = Table(title=title)
-    table.add_column("method")
-    table.add_column("mean ± standard error", justify="right")
-    table.add_column("of each seed", justify="right")
-    if not is_whole:
-        table.add_column("epochs", justify="right")
-    for name, curve in errors.items():
-        each = "  ".join(f"{100 * e:.2f}" for e in curve[-1])
-        done = [] if is_whole else [f"{len(curve)} of {epochs}"]
-        table.add_row(name, amount(*mean_and_error(100 * curve[-1])), each, *done)
-    return table
-
-
-def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) -> None:
-    """Draw the learning curves, and below them examples as the methods mix them."""
-    figure = Figure(figsize=(9, 6.6), layout="constrained")
-    grid = figure.add_gridspec(2, 8, height_ratios=[3, 1])
-    axes = figure.add_subplot(grid[0, :])
-    for name, curve in errors.items():
-        mean, error = mean_and_error(100 * curve)
-        epochs = np.arange(1, len(mean) + 1)
-        label = f"{name}: {amount(mean[-1], error[-1])}"
-        axes.plot(epochs, mean, color=COLORS[name], marker=".", label=label)
-        axes.fill_between(
-            epochs, mean - error, mean + error, color=COLORS[name], alpha=0.2, lw=0
-        )
-    axes.set(title=title, xlabel="epoch", ylabel="test error (%)", yscale="log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
-    axes.grid(which="both", color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_axisbelow(True)
-    axes.legend(title="after the last epoch", edgecolor="none", framealpha=1)
-
-    cells = [figure.add_subplot(grid[1, i]) for i in range(8)]
-    mixed = [*mixed_examples(mx.mixup, data, 4), *mixed_examples(mx.cutmix, data, 4)]
-    for cell, (image, label) in zip(cells, mixed):
-        cell.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        cell.set_xlabel(label, fontsize=8)
-        cell.set(xticks=[], yticks=[])
-    for cell in cells[len(mixed) :]:  # --limit may leave fewer
-        cell.set_axis_off()
-    cells[0].set_title("mixup", loc="left", fontsize=10)
-    cells[len(mixed) // 2].set_title("cutmix", loc="left", fontsize=10)
-    figure.savefig(file, dpi=150)
-
-
-def mixed_examples(method: Any, data: Images, count: int) -> list[tuple[Any, str]]:
-    """Return mixed images in [0, 1], each with its label in words."""
-    images = jnp.asarray(data.train_images[: 2 * count], jnp.float32) / 255
-    # Far from 0 and 1, so that both examples can be seen.
-    ratio = mx.ratios.constant(np.linspace(0.4, 0.7, len(images), dtype=np.float32))
-    mixer = jax.jit(partial(method, ratio=ratio))
-    (images, _), mix = mixer(jax.random.key(0), (images, None))
-    names = [data.classes[label] for label in data.train_labels]
-    examples = []
-    for i in range(0, len(images), 2):  # of each pair the first
-        share = float(mix.lam[i])
-        own, partner = names[i], names[int(mix.partner[i])]
-        label = f"{own}: {share:.0%}\n{partner}: {1 - share:.0%}"
-        examples.append((np.asarray(images[i]), label))
-    return examples
-
-
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recipe]:
     """Return the arguments, the data and the recipe that they ask for."""
     parser = argparse.ArgumentParser(
         prog="python -m examples.train",
         description="ERM, Mixup, CutMix and their mixture on real images.",
     )
-    add, size = parser.add_argument, _command_line.positive_int
+    add, size = parser.add_argument, command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
     add(
         "--data-dir",
-        type=_command_line.folder,
+        type=command_line.folder,
         help="the original files; else they are downloaded",
     )
     add("--methods", nargs="+", choices=COLORS, default=list(COLORS))
     add(
         "--alpha",
-        type=_command_line.nonnegative_float,
+        type=command_line.nonnegative_float,
         default=1.0,
         help="lam ~ Beta(alpha, alpha)",
     )
     add("--epochs", type=size)
     add("--seeds", type=size, help="how many networks of each method")
     add("--batch-size", type=size)
-    add("--learning-rate", type=_command_line.positive_float)
+    add("--learning-rate", type=command_line.positive_float)
     add("--limit", type=size, help="take the first LIMIT examples of both parts")
-    add("--seed", type=_command_line.seed, default=0)
+    add("--seed", type=command_line.seed, default=0)
     add("--out", type=Path, default=Path("results"), help="for the picture and JSON")
     args = parser.parse_args(argv)
 
     args.picture = args.out / f"train_{args.data}.png"
     args.json = args.picture.with_suffix(".json")
-    _command_line.check_writable(parser, args.picture, args.json)
+    command_line.check_writable(parser, args.picture, args.json)
     try:
         data = DATASETS[args.data](args.data_dir)
     except (OSError, ValueError) as error:
@@ -327,7 +242,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
             f"--batch-size: expected at most the {examples} examples to train on; got "
             f"{recipe.batch_size}."
         )
-    most = _command_line.LARGEST_INT // (examples // recipe.batch_size)
+    most = command_line.LARGEST_INT // (examples // recipe.batch_size)
     if recipe.epochs > most:
         parser.error(
             f"--epochs: expected at most {most}, which is 2**31 steps; got "
@@ -343,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(said, flush=True)
     available = methods(args.alpha)
     mixers = {name: available[name] for name in args.methods}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         curves: dict[str, list[np.ndarray]] = {}
         training = train_all(mixers, data, recipe, args.seed)
         for name, error in interruption.until(training):
@@ -353,34 +268,5 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(errors, args, data, recipe)
 
 
-def write(
-    errors: dict[str, np.ndarray],
-    args: argparse.Namespace,
-    data: Images,
-    recipe: Recipe,
-) -> None:
-    """Print the table, and write the picture and JSON, of the epochs that are done."""
-    missing = {name: recipe.epochs - len(errors.get(name, ())) for name in args.methods}
-    missing = {name: epochs for name, epochs in missing.items() if epochs}
-    seeds = "one seed" if recipe.seeds == 1 else f"{recipe.seeds} seeds"
-    after = "interrupted" if missing else f"after epoch {recipe.epochs}"
-    title = f"{args.data}: test error {after}, {seeds}"
-    Console().print(table(errors, title, recipe.epochs))
-    spread = "" if recipe.seeds == 1 else ", mean ± standard error"
-    draw(errors, data, f"{args.data}, {seeds}{spread}", args.picture)
-    results = {
-        "data": args.data,
-        "examples": len(data.train_labels),
-        "alpha": args.alpha,
-        "seed": args.seed,
-        **recipe._asdict(),
-        "interrupted": bool(missing),
-        "epochs_missing": missing,
-        "test_error": {name: curve.T.tolist() for name, curve in errors.items()},
-    }
-    args.json.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"Written: {args.picture}, {args.json}")
-
-
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

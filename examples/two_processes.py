@@ -25,8 +25,8 @@ import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
 
+import command_line
 import mixup_jax as mx
-from examples import _command_line
 from examples.datasets import DATASETS
 
 PROCESSES = 2
@@ -125,13 +125,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m examples.two_processes",
         description="Two processes train as one.",
     )
-    add, size = parser.add_argument, _command_line.positive_int
+    add, size = parser.add_argument, command_line.positive_int
     add("--steps", type=size, default=20)
     add("--batch-size", type=size, default=64)
-    add("--devices", type=_command_line.devices, default=4, help="of both together")
-    add("--timeout", type=_command_line.positive_float, default=300, help="in seconds")
+    add("--devices", type=command_line.devices, default=4, help="of both together")
+    add("--timeout", type=command_line.positive_float, default=300, help="in seconds")
     # What follows is for the processes that this one starts.
-    add("--process", type=_command_line.whole(0), help=argparse.SUPPRESS)
+    add("--process", type=command_line.whole(0), help=argparse.SUPPRESS)
     add("--processes", type=size, help=argparse.SUPPRESS)
     add("--coordinator", help=argparse.SUPPRESS)
     add("--out", type=Path, help=argparse.SUPPRESS)
@@ -167,4 +167,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -10,9 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import _measure, growth, peers, train_step, transform, weak_scaling
+from benchmarks import (
+    _cases,
+    _measure,
+    _scripts,
+    growth,
+    peers,
+    train_step,
+    transform,
+    weak_scaling,
+)
+from benchmarks._cases import Case
 from benchmarks.models import MLP, Model
-from benchmarks.peers import Case
 
 TINY = (8, 8, 8, 3)
 SHORT = {"rounds": 6, "seconds": 0.0, "sample": 1e-4}
@@ -125,7 +134,7 @@ def test_every_transform_is_measured_and_judged(method, per):
 
 def test_bytes_are_scaled_before_they_are_mixed():
     case = Case("mixup", "batch", "uint8", TINY)
-    _, x, _ = peers.arrays(case)
+    _, x, _ = _cases.arrays(case)
     contender = transform.ours(case)
     mixed, _ = contender.run()
     assert (x.dtype, mixed.dtype) == ("uint8", "bfloat16")
@@ -137,7 +146,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_to_install(name, monkey
     def absent(module):
         raise ModuleNotFoundError(f"No module named {module!r}")
 
-    monkeypatch.setattr(peers.importlib, "import_module", absent)
+    monkeypatch.setattr(_cases.importlib, "import_module", absent)
     build = {**peers.SHIPPED, **peers.COMPILED}[name]
     who = {"copy": transform.copy, name: build}
     case = Case("mixup", "example" if "Keras" in name else "batch", "float32", TINY)
@@ -163,7 +172,7 @@ def test_installed_peers_mix(name):
 
 
 def test_naive_mixing_mixes():
-    key, x, y = peers.arrays(Case("cutmix", "example", "float32", TINY))
+    key, x, y = _cases.arrays(Case("cutmix", "example", "float32", TINY))
     for mix in (peers.naive_mixup, peers.naive_cutmix):
         mixed, targets = mix(key, x, y, (8,))
         assert mixed.shape == x.shape
@@ -229,19 +238,19 @@ def test_a_script_writes_json_and_a_picture(tmp_path, monkeypatch, capsys):
     assert len(record["rows"]) == 2 * 3
     assert (out / "growth.png").stat().st_size > 1000
     assert "ps a byte" in capsys.readouterr().out
-    args = _measure.arguments("growth", "").parse_args(["--out", str(out)])
-    known = _measure.known("growth", args)["rows"]
+    args = _scripts.arguments("growth", "").parse_args(["--out", str(out)])
+    known = _scripts.known("growth", args)["rows"]
     assert known[0]["ps a byte"] == _measure.Ratio(*record["rows"][0]["ps a byte"])
-    assert _measure.known("transform", args) == {}
+    assert _scripts.known("transform", args) == {}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    parser = _measure.arguments("growth", "?")
+    parser = _scripts.arguments("growth", "?")
     args = parser.parse_args(["--out", str(file / "below")])
     with pytest.raises(SystemExit, match=r"--out: could not write into .*below"):
-        _measure.write("growth", "?", args, {}, None)
+        _scripts.write("growth", "?", args, {}, None)
 
 
 def test_what_was_written_before_has_to_be_readable(tmp_path, capsys):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,14 @@ import rich.progress
 from scipy import stats
 
 import mixup_jax as mx
-from benchmarks.claims import __main__ as runner
-from benchmarks.claims import _report, _resnet, _train
-from benchmarks.claims._claim import Found, NotRun, Options, Part
-from benchmarks.claims._runs import Runs
-from benchmarks.claims._statistics import Interval, interval, paired, verdict
+from benchmarks.claims import __main__ as program
+from benchmarks.claims._data import sets
+from benchmarks.claims._engine import report, runner
+from benchmarks.claims._engine import runs as runs_module
+from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
+from benchmarks.claims._engine.runs import Runs
+from benchmarks.claims._engine.statistics import Interval, interval, paired, verdict
+from benchmarks.claims._networks import training
 
 
 def test_intervals_are_students():
@@ -156,6 +160,43 @@ def test_another_version_of_the_script_runs_anew(runs):
     assert len(calls) == 2
 
 
+CLAIMS = Path(program.__file__).parent
+TRAINS = [
+    *Path(mx.__file__).parent.rglob("*.py"),
+    *(CLAIMS / "_data").rglob("*.py"),
+    *(CLAIMS / "_networks").rglob("*.py"),
+    CLAIMS.parent / "models.py",
+    CLAIMS / "_engine" / "runs.py",
+]
+
+
+def test_another_version_of_what_trains_runs_anew(monkeypatch):
+    script, read = types.ModuleType("claim"), Path.read_text
+    script.__file__ = __file__
+
+    def version(changed=None):
+        def other(file):
+            return read(file) + " " * (file == changed)
+
+        monkeypatch.setattr(Path, "read_text", other)
+        return runs_module.version_of(script)
+
+    assert len({version(), *map(version, TRAINS)}) == len(TRAINS) + 1
+    for file in (CLAIMS / "_engine" / "report.py", CLAIMS / "__main__.py"):
+        assert version(file) == version()
+
+
+def test_a_package_counts_with_its_sub_packages(tmp_path, monkeypatch):
+    script = types.ModuleType("claim")
+    script.__file__ = __file__
+    monkeypatch.setattr(runs_module, "SHARED", (tmp_path,))
+    (tmp_path / "some" / "deep").mkdir(parents=True)
+    (tmp_path / "some" / "deep" / "file.py").write_text("x = 1")
+    before = runs_module.version_of(script)
+    (tmp_path / "some" / "deep" / "file.py").write_text("x = 2")
+    assert runs_module.version_of(script) != before
+
+
 def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
     class Interrupted(Exception):
         pass
@@ -203,7 +244,7 @@ def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
             return mx.erm(mixer_key, batch)
 
         eye = jnp.eye(12)
-        params, _ = _train.fit(
+        params, _ = training.fit(
             jax.random.key(0),
             jnp.zeros(12),
             (eye, None),
@@ -222,7 +263,7 @@ def test_training_sees_every_row_once_an_epoch_and_the_mixer_changes_no_order():
 
 
 def test_a_split_has_every_row_once():
-    train, test = _train.split(jax.random.key(0), 10, 0.7)
+    train, test = sets.split(jax.random.key(0), 10, 0.7)
     assert len(train) == 7
     assert sorted([*train.tolist(), *test.tolist()]) == list(range(10))
 
@@ -242,8 +283,8 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
     script.__file__ = __file__
     script.run = lambda options: found()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, script.__name__, script)
-    monkeypatch.setattr(runner, "CLAIMS", ("made", "other"))
-    runner.main(["made", "report", "--out", str(tmp_path)])
+    monkeypatch.setattr(program, "CLAIMS", ("made", "other"))
+    program.main(["made", "report", "--out", str(tmp_path)])
     record = json.loads((tmp_path / "made.json").read_text())
     assert record["claim"] == "It helps."
     assert record["verdicts"][0]["verdict"] == "reproduced"
@@ -262,7 +303,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
 
 def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["uci", "report", "--out", str(tmp_path), "--quick"])
+        program.main(["uci", "report", "--out", str(tmp_path), "--quick"])
     assert exit_.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "error: uci: not run, its data are not there" in said
@@ -280,10 +321,10 @@ def scripted(monkeypatch):
             run = claims[name.rpartition(".")[2]]
             return types.SimpleNamespace(run=run, __doc__="It helps.\n\nA source.")
 
-        monkeypatch.setattr(runner.importlib, "import_module", imported)
+        monkeypatch.setattr(program.importlib, "import_module", imported)
         known = types.SimpleNamespace(seconds_before=0.0)
         monkeypatch.setattr(runner, "Runs", lambda *args: known)
-        monkeypatch.setattr(runner, "CLAIMS", tuple(claims))
+        monkeypatch.setattr(program, "CLAIMS", tuple(claims))
 
     return script
 
@@ -295,11 +336,11 @@ def test_a_broken_file_does_not_stop_all(tmp_path, scripted, capsys):
     scripted(uci=broken, gan=broken)
     (tmp_path / "uci.json").write_text("found before, and of no file that is there")
     with pytest.raises(SystemExit, match="broken: uci, gan"):
-        runner.main(["all", "--out", str(tmp_path)])
+        program.main(["all", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("line 3: expected 4 fields, got [2]") == 2
     assert (tmp_path / "README.md").read_text().count("not run: my.csv, line 3") == 2
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["gan", "--out", str(tmp_path)])
+        program.main(["gan", "--out", str(tmp_path)])
     assert exit_.value.code == 2
     assert "error: gan: not run, my.csv, line 3" in capsys.readouterr().err
 
@@ -311,20 +352,20 @@ def test_an_interrupted_all_reports_the_claims_that_ended(tmp_path, scripted, ca
 
     scripted(uci=lambda options: found(), gan=interrupted, cifar=interrupted)
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["all", "--out", str(tmp_path)])
+        program.main(["all", "--out", str(tmp_path)])
     assert exit_.value.code == 130
     assert "interrupted" in capsys.readouterr().err
     assert json.loads((tmp_path / "uci.json").read_text())["claim"] == "It helps."
-    report = (tmp_path / "README.md").read_text()
-    assert "less: 1.000" not in report
-    assert "faster: -2.000 ± 0.500 s" in report
-    assert report.count("not run: interrupted") == 2
+    written = (tmp_path / "README.md").read_text()
+    assert "less: 1.000" not in written
+    assert "faster: -2.000 ± 0.500 s" in written
+    assert written.count("not run: interrupted") == 2
 
 
 def test_a_report_of_broken_files_is_one_line(tmp_path, capsys):
     (tmp_path / "uci.json").write_text('{"claim": "cut o')
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["report", "--out", str(tmp_path)])
+        program.main(["report", "--out", str(tmp_path)])
     assert exit_.value.code == 2
     assert "the report needs the files" in capsys.readouterr().err
 
@@ -354,7 +395,7 @@ def test_a_claim_that_cannot_be_run_is_one_line(arguments, message, tmp_path, ca
     table.write_text("a,b,c\n1,2,x\n3,4,y\n")
     words = [word.format(table=table, folder=tmp_path) for word in arguments]
     with pytest.raises(SystemExit) as exit_:
-        runner.main(["--out", str(out), *words])
+        program.main(["--out", str(out), *words])
     assert exit_.value.code == 2
     errors = capsys.readouterr().err.splitlines()
     assert message in errors[-1]
@@ -364,15 +405,15 @@ def test_a_claim_that_cannot_be_run_is_one_line(arguments, message, tmp_path, ca
 @pytest.mark.parametrize("seeds", ["1", "0", "-1", "many"])
 def test_fewer_than_two_seeds_have_no_interval(seeds, capsys):
     with pytest.raises(SystemExit):
-        runner.main(["gan", "--seeds", seeds])
+        program.main(["gan", "--seeds", seeds])
     assert "expected a whole number, from 2 to" in capsys.readouterr().err
 
 
 def test_a_table_of_ones_own_leaves_the_report_alone(tmp_path):
     (tmp_path / "mine.csv").touch()
-    parser = runner._arguments()
+    parser = program._arguments()
     args = parser.parse_args(["uci", "--table", str(tmp_path / "mine.csv")])
-    assert runner._place(args) == "tables/mine"
+    assert program._place(args) == "tables/mine"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, ConnectionError])
@@ -385,11 +426,11 @@ def test_images_come_from_the_folder_or_their_official_place(
         asked.append(folder)
         raise error("none here")
 
-    monkeypatch.setattr(_resnet.datasets, "DATASETS", {"cifar10": cifar10})
+    monkeypatch.setattr(sets.datasets, "DATASETS", {"cifar10": cifar10})
     (tmp_path / "cifar10").mkdir()
     for data_dir in (None, tmp_path):
         with pytest.raises(NotRun, match="none here"):
-            _resnet.images(Options(None, data_dir), "cifar10")  # type: ignore
+            sets.images(Options(None, data_dir), "cifar10")  # type: ignore
     assert asked == [None, tmp_path / "cifar10"]
 
 
@@ -412,7 +453,7 @@ def test_any_table_with_a_label_column(tmp_path, capsys):
     words = ["uci", "--table", str(file), "--label", "kind"]
     # Optax's Adam multiplies integers with floats.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        runner.main([*words, "--quick", "--out", str(tmp_path / "out")])
+        program.main([*words, "--quick", "--out", str(tmp_path / "out")])
     record = json.loads((tmp_path / "out" / "uci.json").read_text())
     assert {row["set"] for row in record["tables"]["test error, %"]} == {"mine"}
     assert "--table mine.csv --label kind" in record["command"]
@@ -421,6 +462,6 @@ def test_any_table_with_a_label_column(tmp_path, capsys):
 
 
 def test_the_report_needs_no_claim(tmp_path):
-    markdown, page = _report.write(tmp_path, ["uci"])
+    markdown, page = report.write(tmp_path, ["uci"])
     assert "not run" in markdown.read_text()
     assert "not run" in page.read_text()

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 import pytest
 
+import command_line
 from examples import (
-    _command_line,
     decision_boundary,
     gallery,
     mesh_nnx,
@@ -67,7 +67,7 @@ def test_every_program_explains_itself_and_refuses_what_it_does_not_know(
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_is_started_so_that_sigint_is_no_traceback(program):
     source = (ROOT / program.replace(".", os.sep)).with_suffix(".py").read_text()
-    assert source.endswith("    _command_line.start(main)\n")
+    assert source.endswith("    command_line.start(main)\n")
 
 
 def parser_of(program: str, monkeypatch) -> argparse.ArgumentParser:
@@ -90,8 +90,8 @@ def test_numbers_that_are_none_are_refused_by_every_option(
 ):
     parser = parser_of(program, monkeypatch)
     for action in parser._actions:
-        assert action.type not in (int, float), "knows no bounds: see _command_line"
-        names = (_command_line.file, _command_line.folder, Path, None)
+        assert action.type not in (int, float), "knows no bounds: see command_line"
+        names = (command_line.file, command_line.folder, Path, None)
         if action.type in names:
             continue
         option = action.option_strings[0]
@@ -109,11 +109,11 @@ def test_numbers_that_are_none_are_refused_by_every_option(
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (_command_line.positive_int, {"1": 1, "2147483647": 2**31 - 1}, "0 2147483648"),
-        (_command_line.devices, {"1": 1, "256": 256}, "0 257 100000"),
-        (_command_line.seed, {"0": 0, str(2**70): 2**70}, "-1 0.5 -0x1"),
-        (_command_line.positive_float, {"1e-3": 1e-3, "3": 3.0}, "0 -1 1e39 -0.0"),
-        (_command_line.nonnegative_float, {"0": 0.0, "0.2": 0.2}, "-1e-9 1e39"),
+        (command_line.positive_int, {"1": 1, "2147483647": 2**31 - 1}, "0 2147483648"),
+        (command_line.devices, {"1": 1, "256": 256}, "0 257 100000"),
+        (command_line.seed, {"0": 0, str(2**70): 2**70}, "-1 0.5 -0x1"),
+        (command_line.positive_float, {"1e-3": 1e-3, "3": 3.0}, "0 -1 1e39 -0.0"),
+        (command_line.nonnegative_float, {"0": 0.0, "0.2": 0.2}, "-1e-9 1e39"),
     ],
 )
 def test_numbers_come_through_or_are_refused(kind, good, bad):
@@ -125,7 +125,7 @@ def test_numbers_come_through_or_are_refused(kind, good, bad):
 
 def test_a_seed_of_any_size_has_a_key_of_its_own():
     seeds = [0, 1, 500, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**40, 2**63, 2**64, 2**70]
-    data = [np.asarray(jax.random.key_data(_command_line.key(s))) for s in seeds]
+    data = [np.asarray(jax.random.key_data(command_line.key(s))) for s in seeds]
     assert len({tuple(each.tolist()) for each in data}) == len(seeds)
     for seed, each in list(zip(seeds, data))[:5]:
         np.testing.assert_array_equal(each, jax.random.key_data(jax.random.key(seed)))
@@ -136,12 +136,12 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path, capsys):
     kept.write_text("before")
     parser = argparse.ArgumentParser()
     new = tmp_path / "new" / "file.png"
-    _command_line.check_writable(parser, kept, new)
+    command_line.check_writable(parser, kept, new)
     assert kept.read_text() == "before"
     assert not new.exists()
     for bad in (kept / "below.json", tmp_path, Path("/proc/mixup_jax/file")):
         assert (
-            exit_code(lambda _, bad=bad: _command_line.check_writable(parser, bad)) == 2
+            exit_code(lambda _, bad=bad: command_line.check_writable(parser, bad)) == 2
         )
         assert f"--out: could not write {bad}" in capsys.readouterr().err
 
@@ -248,7 +248,7 @@ def test_sigint_ends_the_work_at_any_point_and_waits_for_what_follows(capsys):
     before = signal.getsignal(signal.SIGINT)
 
     def main(_):
-        with _command_line.Interruption() as interruption:
+        with command_line.Interruption() as interruption:
             kept.extend(interruption.until(work()))
             assert unwound
             os.kill(os.getpid(), signal.SIGINT)  # once more, while this is written
@@ -262,7 +262,7 @@ def test_sigint_ends_the_work_at_any_point_and_waits_for_what_follows(capsys):
 
 def test_sigint_between_two_pieces_loses_neither():
     def main(_):
-        with _command_line.Interruption() as interruption:
+        with command_line.Interruption() as interruption:
             for piece in interruption.until(range(5)):
                 if piece == 1:
                     os.kill(os.getpid(), signal.SIGINT)
@@ -274,9 +274,9 @@ def test_sigint_between_two_pieces_loses_neither():
 
 
 def test_without_sigint_nothing_ends_early():
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         assert list(interruption.until(range(3))) == [0, 1, 2]
-    with pytest.raises(ValueError, match="work"), _command_line.Interruption() as wrong:
+    with pytest.raises(ValueError, match="work"), command_line.Interruption() as wrong:
         for _ in wrong.until(int(word) for word in ["1", "work"]):
             pass
 

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from examples import datasets
+from examples.datasets import _download
+from examples.datasets import images as readers
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(
@@ -155,13 +157,13 @@ RECORDS = 4
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(datasets, "CIFAR10_RECORDS", RECORDS)
+    monkeypatch.setattr(readers, "CIFAR10_RECORDS", RECORDS)
 
 
 def cifar_files() -> dict[str, bytes]:
     return {
         name: cifar_batch(number).tobytes()
-        for number, name in enumerate(datasets.CIFAR10_FILES)
+        for number, name in enumerate(readers.CIFAR10_FILES)
     }
 
 
@@ -351,7 +353,7 @@ def test_download_brings_the_file_once(server, tmp_path):
     server.files["set.bin"] = CONTENT
     folder = tmp_path / "new" / "cache"
     for _ in range(2):
-        file = datasets.download(server.url("set.bin"), sha256(CONTENT), folder)
+        file = _download.download(server.url("set.bin"), sha256(CONTENT), folder)
         assert file == folder / "set.bin"
         assert file.read_bytes() == CONTENT
     assert listing(folder) == ["set.bin"]
@@ -361,14 +363,14 @@ def test_download_brings_the_file_once(server, tmp_path):
 def test_an_interrupted_download_goes_on_where_it_ended(server, tmp_path):
     server.files["set.bin"], server.cut = CONTENT, 70_000
     with pytest.raises(ConnectionError, match="70000 of 200000 bytes"):
-        datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == ["set.bin.part"]
     assert (tmp_path / "set.bin.part").read_bytes() == CONTENT[:70_000]
     server.cut = 150_000
     with pytest.raises(ConnectionError, match="150000 of 200000 bytes"):
-        datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     server.cut = None
-    file = datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert listing(tmp_path) == ["set.bin"]
     ranges = [wanted for _, wanted in server.requests]
@@ -378,7 +380,7 @@ def test_an_interrupted_download_goes_on_where_it_ended(server, tmp_path):
 def test_a_server_without_ranges_starts_the_file_again(server, tmp_path):
     server.files["set.bin"], server.ranges = CONTENT, False
     (tmp_path / "set.bin.part").write_bytes(CONTENT[:70_000])
-    file = datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert server.requests == [("set.bin", "bytes=70000-")]
 
@@ -386,7 +388,7 @@ def test_a_server_without_ranges_starts_the_file_again(server, tmp_path):
 def test_a_part_that_is_already_whole_is_kept(server, tmp_path):
     server.files["set.bin"] = CONTENT
     (tmp_path / "set.bin.part").write_bytes(CONTENT)
-    file = datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+    file = _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert file.read_bytes() == CONTENT
     assert listing(tmp_path) == ["set.bin"]
 
@@ -396,13 +398,13 @@ def test_a_wrong_checksum_deletes_the_part(part, server, tmp_path):
     server.files["set.bin"] = CONTENT if part else CONTENT[::-1]
     (tmp_path / "set.bin.part").write_bytes(part)
     with pytest.raises(ValueError, match=f"expected .*{sha256(CONTENT)}, got .*delet"):
-        datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == []
 
 
 def test_a_file_that_is_not_there_is_said_in_words(server, tmp_path):
     with pytest.raises(ConnectionError, match=r"set\.bin into .*404.*--data-dir"):
-        datasets.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
+        _download.download(server.url("set.bin"), sha256(CONTENT), tmp_path)
     assert listing(tmp_path) == []
 
 
@@ -410,23 +412,23 @@ def test_without_a_network_the_error_tells_of_the_data_dir(server, tmp_path):
     url = server.url("set.bin")
     server.server_close()
     with pytest.raises(ConnectionError, match=r"Without a network.*--data-dir"):
-        datasets.download(url, sha256(CONTENT), tmp_path)
+        _download.download(url, sha256(CONTENT), tmp_path)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert datasets.cache_folder() == tmp_path / "mixup_jax"
+    assert _download.cache_folder() == tmp_path / "mixup_jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert datasets.cache_folder() == tmp_path / ".cache" / "mixup_jax"
+    assert _download.cache_folder() == tmp_path / ".cache" / "mixup_jax"
 
 
 def test_fashion_mnist_without_a_folder_is_downloaded(server, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     server.files = fashion_files()
     checksums = {name: sha256(content) for name, content in server.files.items()}
-    monkeypatch.setattr(datasets, "FASHION_MNIST_SHA256", checksums)
-    monkeypatch.setattr(datasets, "FASHION_MNIST_URL", server.url("").rstrip("/"))
+    monkeypatch.setattr(readers, "FASHION_MNIST_SHA256", checksums)
+    monkeypatch.setattr(readers, "FASHION_MNIST_URL", server.url("").rstrip("/"))
     assert datasets.fashion_mnist().train_images.shape == (12, 28, 28, 1)
     assert listing(tmp_path / "mixup_jax" / "fashion_mnist") == sorted(checksums)
     assert datasets.fashion_mnist().test_images.shape == (5, 28, 28, 1)
@@ -439,8 +441,8 @@ def test_cifar10_without_a_folder_is_downloaded(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     name = "cifar-10-binary.tar.gz"
     server.files[name] = cifar_archive(cifar_files())
-    monkeypatch.setattr(datasets, "CIFAR10_URL", server.url(name))
-    monkeypatch.setattr(datasets, "CIFAR10_SHA256", sha256(server.files[name]))
+    monkeypatch.setattr(readers, "CIFAR10_URL", server.url(name))
+    monkeypatch.setattr(readers, "CIFAR10_SHA256", sha256(server.files[name]))
     check_cifar(datasets.cifar10())
     assert listing(tmp_path / "mixup_jax") == [name]
 
@@ -468,7 +470,7 @@ def test_the_real_fashion_mnist():
 
 @needs_shared_data
 def test_the_published_checksums_are_those_of_the_real_files():
-    for name, checksum in datasets.FASHION_MNIST_SHA256.items():
+    for name, checksum in readers.FASHION_MNIST_SHA256.items():
         assert sha256((SHARED_DATA / "fashion_mnist" / name).read_bytes()) == checksum
 
 

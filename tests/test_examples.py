@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples import batch_norm_linen, batch_norm_nnx, train, two_processes
+from examples import _curves, batch_norm_linen, batch_norm_nnx, train, two_processes
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -91,14 +91,14 @@ def test_train_says_what_is_wrong_with_its_arguments(
 
 
 def test_the_standard_error_is_that_of_the_mean():
-    mean, error = train.mean_and_error(np.array([[1.0, 2.0, 6.0]]))
+    mean, error = _curves.mean_and_error(np.array([[1.0, 2.0, 6.0]]))
     np.testing.assert_allclose(mean, [3.0])
     np.testing.assert_allclose(error, [np.sqrt(7 / 3)])
-    assert train.amount(mean[0], error[0]) == "3.00 ± 1.53 %"
+    assert _curves.amount(mean[0], error[0]) == "3.00 ± 1.53 %"
 
 
 def test_one_seed_has_no_standard_error():
-    assert train.amount(*train.mean_and_error(np.array([3.0]))) == "3.00 %"
+    assert _curves.amount(*_curves.mean_and_error(np.array([3.0]))) == "3.00 %"
 
 
 # The same program under two drivers.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmarks.claims import _recordings, readers
+from examples.datasets import recordings, tables
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(
@@ -31,7 +31,7 @@ def save(path: Path, text: str) -> Path:
 
 def test_the_last_column_is_the_label_and_classes_are_sorted(tmp_path):
     file = save(tmp_path / "set.csv", "1,2,b\n3,4,a\n5,6,b\n")
-    table = readers.read_table(file)
+    table = tables.read_table(file)
     np.testing.assert_array_equal(table.features, [[1, 2], [3, 4], [5, 6]])
     np.testing.assert_array_equal(table.labels, [1, 0, 1])
     assert table.features.dtype == np.float32
@@ -47,7 +47,7 @@ def test_any_delimiter_header_and_line_end(header, mark, last, end, tmp_path):
     rows = [["height", "width", "kind"]] * header
     rows += [["1.5", "-2e1", "x"], ["+.5", "4.", "y"]]
     text = end.join(mark.join(row) for row in rows) + end * last
-    table = readers.read_table(
+    table = tables.read_table(
         save(tmp_path / "set.data", text), delimiter=" " if mark == " \t " else None
     )
     np.testing.assert_array_equal(table.features, [[1.5, -20], [0.5, 4]])
@@ -58,14 +58,14 @@ def test_any_delimiter_header_and_line_end(header, mark, last, end, tmp_path):
 @pytest.mark.parametrize("label", ["kind", 0, -3])
 def test_the_label_by_name_or_index(label, tmp_path):
     file = save(tmp_path / "set.csv", "kind,a,b\nx,1,2\ny,3,4\n")
-    table = readers.read_table(file, label)
+    table = tables.read_table(file, label)
     np.testing.assert_array_equal(table.features, [[1, 2], [3, 4]])
     assert table.classes == ("x", "y")
 
 
 def test_a_label_by_name_says_that_there_is_a_header(tmp_path):
     file = save(tmp_path / "set.csv", "kind,colour\nx,red\ny,blue\nx,red\n")
-    table = readers.read_table(file, "kind")
+    table = tables.read_table(file, "kind")
     np.testing.assert_array_equal(table.features, [[0, 1], [1, 0], [0, 1]])
     np.testing.assert_array_equal(table.labels, [0, 1, 0])
 
@@ -74,19 +74,19 @@ def test_a_label_by_name_says_that_there_is_a_header(tmp_path):
 def test_a_label_that_is_not_there_is_said(label, tmp_path):
     file = save(tmp_path / "set.csv", "a,b,kind\n1,2,x\n")
     with pytest.raises(ValueError, match=r"set\.csv: .*'kind'.* below 3, got"):
-        readers.read_table(file, label)
+        tables.read_table(file, label)
 
 
 def test_numeric_classes_are_ordered_by_value_and_equal_by_value(tmp_path):
     file = save(tmp_path / "set.csv", "0,10\n0,9\n0,-1\n0,9.0\n0,0.5\n")
-    table = readers.read_table(file)
+    table = tables.read_table(file)
     assert table.classes == ("-1", "0.5", "9", "10")
     np.testing.assert_array_equal(table.labels, [3, 2, 0, 2, 1])
 
 
 def test_levels_become_one_hot_where_they_stand(tmp_path):
     file = save(tmp_path / "set.csv", "1,red,2,x\n3,blue,4,y\n5,green,6,x\n")
-    table = readers.read_table(file)
+    table = tables.read_table(file)
     expected = [[1, 0, 0, 1, 2], [3, 1, 0, 0, 4], [5, 0, 1, 0, 6]]
     np.testing.assert_array_equal(table.features, expected)
 
@@ -95,41 +95,41 @@ def test_levels_become_one_hot_where_they_stand(tmp_path):
 def test_numbers_can_be_declared_levels(column, tmp_path):
     file = save(tmp_path / "set.csv", "doors,kind\n2,x\n4,y\n5more,x\n4,y\n")
     with pytest.raises(ValueError, match=r"line 4: .*'doors', got '5more'.*categor"):
-        readers.read_table(file)
-    table = readers.read_table(file, categorical=[column])
+        tables.read_table(file)
+    table = tables.read_table(file, categorical=[column])
     np.testing.assert_array_equal(table.features, np.eye(3)[[0, 1, 2, 1]])
 
 
 @pytest.mark.parametrize("missing", ["?", "", "NA", " ? ", "NaN", "nan", "null"])
 def test_missing_values_become_the_mean_or_the_most_frequent_level(missing, tmp_path):
     rows = ["1,red,x", f"{missing},red,y", "4,blue,x", f"5.5,{missing},y"]
-    table = readers.read_table(save(tmp_path / "set.csv", "\n".join(rows)))
+    table = tables.read_table(save(tmp_path / "set.csv", "\n".join(rows)))
     expected = [[1, 0, 1], [3.5, 0, 1], [4, 1, 0], [5.5, 0, 1]]
     np.testing.assert_array_equal(table.features, expected)
 
 
 def test_of_levels_equally_frequent_the_first_fills_in(tmp_path):
-    table = readers.read_table(save(tmp_path / "set.csv", "b,0\na,0\n?,1\n"))
+    table = tables.read_table(save(tmp_path / "set.csv", "b,0\na,0\n?,1\n"))
     np.testing.assert_array_equal(table.features, [[0, 1], [1, 0], [1, 0]])
 
 
 def test_quotes_hold_delimiters_and_line_ends(tmp_path):
     text = 'size,"the, kind"\n1,"x, ""y"""\n2,"two\nlines"\n3,z\noops\n'
     with pytest.raises(ValueError, match=r"line 6: expected 2 fields, got 1"):
-        readers.read_table(save(tmp_path / "set.csv", text))
-    table = readers.read_table(save(tmp_path / "set.csv", text[:-5]), "the, kind")
+        tables.read_table(save(tmp_path / "set.csv", text))
+    table = tables.read_table(save(tmp_path / "set.csv", text[:-5]), "the, kind")
     assert table.classes == ("two\nlines", 'x, "y"', "z")
 
 
 def test_blank_lines_and_a_byte_order_mark_are_passed_over(tmp_path):
     text = "\ufeff1,x\n\n2,y\n   \n\n"
-    table = readers.read_table(save(tmp_path / "set.csv", text))
+    table = tables.read_table(save(tmp_path / "set.csv", text))
     np.testing.assert_array_equal(table.features, [[1], [2]])
 
 
 def test_regression_targets_are_floats(tmp_path):
     file = save(tmp_path / "set.dat", "1\t2\t103.5\r\n3\t4\t99\r\n")
-    table = readers.read_regression(file)
+    table = tables.read_regression(file)
     np.testing.assert_array_equal(table.labels, [103.5, 99])
     assert table.labels.dtype == np.float32
     assert table.classes == ()
@@ -164,34 +164,34 @@ def test_a_malformed_csv_is_named_with_its_line(damage, tmp_path):
     text, words = CSV_DAMAGE[damage]
     file = save(tmp_path / "broken.csv", text)
     with pytest.raises(ValueError, match=f"{re.escape(str(file))}(, |: ).*{words}"):
-        readers.read_table(file)
+        tables.read_table(file)
 
 
 def test_a_header_alone_is_no_table(tmp_path):
     file = save(tmp_path / "broken.csv", "a,b\n")
     with pytest.raises(ValueError, match=r"broken\.csv: expected rows after"):
-        readers.read_table(file, "b")
+        tables.read_table(file, "b")
 
 
 def test_regression_refuses_a_target_that_is_no_number(tmp_path):
     file = save(tmp_path / "set.csv", "1,2\n3,x\n5,6\n")
     with pytest.raises(ValueError, match=r"line 2: expected a finite .* got 'x'"):
-        readers.read_regression(file)
+        tables.read_regression(file)
     save(file, "1,2\n3,NA\n5,6\n")
     with pytest.raises(ValueError, match="line 2: expected a label"):
-        readers.read_regression(file)
+        tables.read_regression(file)
 
 
 def test_text_in_another_encoding_is_named_with_its_line(tmp_path):
     file = tmp_path / "set.csv"
     file.write_bytes("1,a\n2,é\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"set\.csv, line 2: .*UTF-8.*0xe9"):
-        readers.read_table(file)
+        tables.read_table(file)
 
 
 def test_a_file_that_is_not_there():
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        readers.read_table("nowhere.csv")
+        tables.read_table("nowhere.csv")
 
 
 finite = hnp.arrays(
@@ -206,7 +206,7 @@ def test_numbers_come_back_as_written(features, mark, tmp_path_factory):
     rows = [mark.join([*map(repr, row), "class"]) for row in features.tolist()]
     rows += [mark.join([*["0"] * features.shape[1], "other"])]
     file = save(tmp_path_factory.mktemp("csv") / "set.csv", "\n".join(rows))
-    np.testing.assert_array_equal(readers.read_table(file).features[:-1], features)
+    np.testing.assert_array_equal(tables.read_table(file).features[:-1], features)
 
 
 # ARFF.
@@ -232,7 +232,7 @@ ARFF = """% a comment
 @pytest.mark.parametrize("label", [-1, "class"])
 def test_arff(label, end, tmp_path):
     file = save(tmp_path / "toy.ARFF", ARFF.replace("\n", end))
-    table = readers.read_table(file, label)
+    table = tables.read_table(file, label)
     expected = [
         [1.5, 1, 0, 0, 1, 2],
         [2.0, 0, 1, 0, 2, 4],
@@ -244,13 +244,13 @@ def test_arff(label, end, tmp_path):
 
 
 def test_arff_regression(tmp_path):
-    table = readers.read_regression(save(tmp_path / "toy.arff", ARFF), "n")
+    table = tables.read_regression(save(tmp_path / "toy.arff", ARFF), "n")
     np.testing.assert_array_equal(table.labels, [1, 2, 3])
 
 
 def test_a_declared_question_mark_is_no_level(tmp_path):
     text = "@attribute a {?,x,y}\n@attribute class {0,1}\n@data\nx,0\ny,1\ny,1\n?,0"
-    table = readers.read_table(save(tmp_path / "set.arff", text))
+    table = tables.read_table(save(tmp_path / "set.arff", text))
     np.testing.assert_array_equal(table.features, [[1, 0], [0, 1], [0, 1], [0, 1]])
 
 
@@ -280,7 +280,7 @@ def test_a_malformed_arff_is_named_with_its_line(damage, tmp_path):
     text, words = ARFF_DAMAGE[damage]
     file = save(tmp_path / "broken.arff", text)
     with pytest.raises(ValueError, match=f"{re.escape(str(file))}.*{words}"):
-        readers.read_table(file)
+        tables.read_table(file)
 
 
 # The UCI sets.
@@ -329,18 +329,18 @@ CLASSES = {
 }
 
 
-def real(name: str) -> readers.Table:
-    return readers.UCI[name](SHARED_DATA / FOLDERS[name])
+def real(name: str) -> tables.Table:
+    return tables.UCI[name](SHARED_DATA / FOLDERS[name])
 
 
 def test_the_table_of_sets_is_complete():
-    assert set(readers.UCI) == set(FOLDERS) == set(FEATURES)
+    assert set(tables.UCI) == set(FOLDERS) == set(FEATURES)
 
 
-@pytest.mark.parametrize("name", readers.UCI)
+@pytest.mark.parametrize("name", tables.UCI)
 def test_a_folder_without_the_file_is_said(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{re.escape(str(tmp_path))}: .* with"):
-        readers.UCI[name](tmp_path)
+        tables.UCI[name](tmp_path)
 
 
 def test_a_file_cut_at_a_line_end_is_not_the_documented_set(tmp_path):
@@ -348,7 +348,7 @@ def test_a_file_cut_at_a_line_end_is_not_the_documented_set(tmp_path):
     with pytest.raises(
         ValueError, match=r"iris\.data, line 50: expected 150 rows .* 50"
     ):
-        readers.iris(tmp_path)
+        tables.iris(tmp_path)
 
 
 def test_other_values_are_not_the_documented_set(tmp_path):
@@ -356,17 +356,17 @@ def test_other_values_are_not_the_documented_set(tmp_path):
     with pytest.raises(
         ValueError, match=r"iris\.data, lines 1 to 150: .*values of the"
     ):
-        readers.iris(tmp_path)
+        tables.iris(tmp_path)
 
 
 @needs_shared_data
-@pytest.mark.parametrize("name", readers.UCI)
+@pytest.mark.parametrize("name", tables.UCI)
 def test_a_real_set_without_its_last_character_is_refused(name, tmp_path):
     for file in (SHARED_DATA / FOLDERS[name]).iterdir():
         text = file.read_text(errors="replace").rstrip()
         save(tmp_path / file.name, text[:-1])
     with pytest.raises(ValueError, match="line"):
-        readers.UCI[name](tmp_path)
+        tables.UCI[name](tmp_path)
 
 
 @needs_shared_data
@@ -377,12 +377,12 @@ def test_a_real_set_in_other_words_is_the_same(tmp_path):
         text.replace(",0.5,", ", .50 ,").replace("\n", "\r\n"),
     )
     np.testing.assert_array_equal(
-        readers.abalone(tmp_path).features, real("abalone").features
+        tables.abalone(tmp_path).features, real("abalone").features
     )
 
 
 @needs_shared_data
-@pytest.mark.parametrize("name", readers.UCI)
+@pytest.mark.parametrize("name", tables.UCI)
 def test_the_real_sets_have_the_documented_counts(name):
     table = real(name)
     assert table.features.shape == FEATURES[name]
@@ -442,7 +442,7 @@ def test_the_real_airfoil_targets_are_decibels():
 
 @needs_shared_data
 def test_the_real_iris_agrees_with_its_corrected_version():
-    corrected = readers.read_table(SHARED_DATA / "uci" / "iris" / "bezdekIris.data")
+    corrected = tables.read_table(SHARED_DATA / "uci" / "iris" / "bezdekIris.data")
     table = real("iris")
     np.testing.assert_array_equal(table.labels, corrected.labels)
     differs = (table.features != corrected.features).any(axis=1)
@@ -481,7 +481,7 @@ RECORDINGS = {
 
 
 def test_spoken_digits_are_padded_and_named(tmp_path):
-    speech = _recordings.spoken_digits(zipped(tmp_path, RECORDINGS))
+    speech = recordings.spoken_digits(zipped(tmp_path, RECORDINGS))
     np.testing.assert_array_equal(speech.digits, [0, 0, 0, 7])
     np.testing.assert_array_equal(speech.speaker_ids, [0, 1, 1, 1])
     np.testing.assert_array_equal(speech.takes, [12, 1, 2, 10])
@@ -514,7 +514,7 @@ def test_spoken_digits_are_padded_and_named(tmp_path):
 def test_a_broken_recording_is_named(content, words, tmp_path):
     folder = zipped(tmp_path, RECORDINGS | {"recordings/3_theo_4.wav": content})
     with pytest.raises(ValueError, match=rf"zip:recordings/3_theo_4\.wav: .*{words}"):
-        _recordings.spoken_digits(folder)
+        recordings.spoken_digits(folder)
 
 
 def test_a_broken_zip_is_named(tmp_path):
@@ -522,11 +522,11 @@ def test_a_broken_zip_is_named(tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"speech\.zip: expected a whole zip"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
     damaged = whole.replace(wav([1, 2, 3]), wav([1, 2, 4]))
     file.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"speech\.zip: expected a whole zip.*CRC"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
 
 
 @pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 99)])  # flags, compression
@@ -539,23 +539,23 @@ def test_a_zip_that_cannot_be_unpacked_is_named(field, value, tmp_path):
             content[found.start() + field + shift] = value
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"speech\.zip: expected a whole zip"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
 
 
 def test_a_folder_without_one_zip_of_recordings_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="one zip file of recordings, got none"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
     zipped(tmp_path, {"README.md": b""})
     with pytest.raises(ValueError, match=r"DIGIT_SPEAKER_TAKE\.wav, got none"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
     (tmp_path / "other.zip").touch()
     with pytest.raises(FileNotFoundError, match=r"got other\.zip, speech\.zip"):
-        _recordings.spoken_digits(tmp_path)
+        recordings.spoken_digits(tmp_path)
 
 
 @needs_shared_data
 def test_the_real_spoken_digits():
-    speech = _recordings.spoken_digits(SHARED_DATA / "fsdd")
+    speech = recordings.spoken_digits(SHARED_DATA / "fsdd")
     assert len(speech.waveforms) == 3000
     assert speech.waveforms.shape[1] == speech.lengths.max()
     np.testing.assert_array_equal(np.bincount(speech.digits), [300] * 10)

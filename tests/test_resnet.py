@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import mixup_jax as mx
-from benchmarks.claims import _resnet, _train
+from benchmarks.claims._networks import resnet, small
 from benchmarks.models import PreActResNet
 
 
@@ -21,7 +21,7 @@ from benchmarks.models import PreActResNet
 @pytest.mark.parametrize("strides", [1, 2])
 def test_a_product_is_the_convolution(side, kernel, strides):
     x = jax.random.normal(jax.random.key(0), (2, side, side, 3))
-    product = _train.ProductConv(4, (kernel, kernel), strides)
+    product = small.ProductConv(4, (kernel, kernel), strides)
     params = product.init(jax.random.key(1), x)
     got: Any = product.apply(params, x)
     expected: Any = nn.Conv(4, (kernel, kernel), strides).apply(params, x)
@@ -30,7 +30,7 @@ def test_a_product_is_the_convolution(side, kernel, strides):
 
 def test_crops_are_windows_of_the_image_or_its_mirror():
     image = np.arange(1.0, 65.0, dtype=np.float32).reshape(8, 8, 1)
-    got = _resnet.crop_and_flip(jax.random.key(0), jnp.tile(image, (500, 1, 1, 1)))
+    got = resnet.crop_and_flip(jax.random.key(0), jnp.tile(image, (500, 1, 1, 1)))
     around = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     windows = [around[i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
     allowed = {each.tobytes() for w in windows for each in (w, w[:, ::-1])}
@@ -49,7 +49,7 @@ def test_the_network_is_the_published_size():
 def test_its_statistics_follow_the_training_and_predictions_do_not_mix_examples():
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     model = PreActResNet(10, jnp.float32, (1,), width=4, stem=4)
-    variables, seen = _resnet.learn(
+    variables, seen = resnet.learn(
         jax.random.key(0),
         model,
         (images, np.arange(16) % 10),
@@ -59,13 +59,13 @@ def test_its_statistics_follow_the_training_and_predictions_do_not_mix_examples(
         epochs=2,
         batch_size=8,
         augmented=True,
-        after_epoch=lambda predict: _resnet.errors(predict, images, jnp.arange(16)),
+        after_epoch=lambda predict: resnet.errors(predict, images, jnp.arange(16)),
     )
     assert seen.shape == (2,)
     means = variables["batch_stats"]["BatchNorm_0"]["mean"]
     assert np.all(np.asarray(means) != 0)
-    apply = functools.partial(_resnet.standardised(model, images), variables)
-    x = _resnet.scaled(jnp.asarray(images))
+    apply = functools.partial(resnet.standardised(model, images), variables)
+    x = resnet.scaled(jnp.asarray(images))
     np.testing.assert_allclose(apply(x)[:3], apply(x[:3]), rtol=1e-4, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_without_mixup_only_the_mixing_differs():
 
     def mixed(alpha):
         mixer = functools.partial(mx.mixup, alpha=alpha)
-        return _resnet.on_images(mixer, augmented=True)(jax.random.key(0), batch)
+        return resnet.on_images(mixer, augmented=True)(jax.random.key(0), batch)
 
     (plain, labels), _ = mixed(0.0)
     np.testing.assert_array_equal(labels, batch[1])

@@ -12,25 +12,21 @@ report, interrupted or not; `report` writes it anew from the files.
 """
 
 import argparse
-import datetime
 import importlib
-import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import rich.console
 
 matplotlib.use("Agg")
 
-from benchmarks import _measure
-from benchmarks.claims import _report
-from benchmarks.claims._claim import Found, NotRun, Options
-from benchmarks.claims._runs import Runs
-from examples import _command_line
+import command_line
+from benchmarks import _scripts
+from benchmarks.claims._engine import report, runner
+from benchmarks.claims._engine.claim import NotRun
 
 CLAIMS = (
     "uci",
@@ -47,16 +43,6 @@ CLAIMS = (
 )
 
 
-class Ran(NamedTuple):
-    """A claim that was run, what was found, and the seconds that it took."""
-
-    name: str
-    title: str
-    source: str
-    found: Found
-    seconds: float
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _arguments()
     args = parser.parse_args(argv)
@@ -69,17 +55,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if args.label is not None and not args.table:
         parser.error("--label: expected with --table FILE, whose column it names.")
-    out = args.out or _measure.RESULTS / "claims" / _place(args)
+    out = args.out or _scripts.RESULTS / "claims" / _place(args)
     is_reporting = is_all or "report" in args.claims
     files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
     files += [out / "runs" / f"{name}.jsonl" for name in names]
-    files += [out / name for name in _report.FILES if is_reporting]
-    _command_line.check_writable(parser, *files)
+    files += [out / name for name in report.FILES if is_reporting]
+    command_line.check_writable(parser, *files)
 
     missing, broken = {}, {}
-    with _command_line.Interruption() as interruption:
+    with command_line.Interruption() as interruption:
         found = _each(names, args, out, missing, broken)
-        done = [_keep(ran, args, out) for ran in interruption.until(found)]
+        done = [
+            runner.keep(ran, _command(ran.name, args), out)
+            for ran in interruption.until(found)
+        ]
         failed = {**missing, **broken}
         left = [name for name in names if name not in {*done, *failed}]
         # What was found before is still there.
@@ -87,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed |= dict.fromkeys(left, "interrupted")
         if is_reporting:
             try:
-                for file in _report.write(out, CLAIMS, failed):
+                for file in report.write(out, CLAIMS, failed):
                     print(f"wrote {file}")
             except (OSError, ValueError, KeyError, TypeError) as error:
                 parser.error(
@@ -107,7 +96,7 @@ def _each(
     out: Path,
     missing: dict[str, str],
     broken: dict[str, str],
-) -> Iterator[Ran]:
+) -> Iterator[runner.Ran]:
     """Yield what each claim found; say why in ``missing`` or ``broken`` where not."""
     for name in names:
         try:
@@ -137,12 +126,12 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="CLAIM",
         help=f"one or more of {', '.join(choices)}",
     )
-    add("--data-dir", type=_command_line.folder, help="folder of the data")
+    add("--data-dir", type=command_line.folder, help="folder of the data")
     add("--full", action="store_true", help="full size, for a GPU")
     add("--quick", action="store_true", help="only show that it runs")
     # One has no interval.
-    add("--seeds", type=_command_line.whole(2), help="how many, 2 or more")
-    add("--table", type=_command_line.file, help="uci: a CSV or ARFF file instead")
+    add("--seeds", type=command_line.whole(2), help="how many, 2 or more")
+    add("--table", type=command_line.file, help="uci: a CSV or ARFF file instead")
     add("--label", help="uci: its label column, a name or an index (default: the last)")
     add("--out", type=Path, help="folder for results")
     return parser
@@ -154,24 +143,18 @@ def _place(args: Any) -> str:
     return table or ("quick" if args.quick else "full" if args.full else "")
 
 
-def _run(name: str, args: Any, out: Path) -> Ran:
-    script = importlib.import_module(f"benchmarks.claims.{name}")
-    title, _, source = (script.__doc__ or "").strip().partition("\n")
-    start = time.perf_counter()
-    with _measure.progress(name) as bar:
-        runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
-        options = Options(
-            runs=runs,
-            data_dir=args.data_dir,
-            full=args.full,
-            quick=args.quick,
-            seeds=args.seeds,
-            table=args.table,
-            label=_label(args),
-        )
-        found: Found = script.run(options)
-    seconds = time.perf_counter() - start + runs.seconds_before
-    return Ran(name, title, source.strip(), found, seconds)
+def _run(name: str, args: Any, out: Path) -> runner.Ran:
+    return runner.run(
+        name,
+        importlib.import_module(f"benchmarks.claims.{name}"),
+        out,
+        data_dir=args.data_dir,
+        full=args.full,
+        quick=args.quick,
+        seeds=args.seeds,
+        table=args.table,
+        label=_label(args),
+    )
 
 
 def _label(args: argparse.Namespace) -> str | int:
@@ -179,34 +162,6 @@ def _label(args: argparse.Namespace) -> str | int:
     if args.label is None:
         return -1
     return int(args.label) if re.fullmatch(r"-?[0-9]+", args.label) else args.label
-
-
-def _keep(ran: Ran, args: Any, out: Path) -> str:
-    """Print what a claim found and write its files; return its name."""
-    name, title, source, found, seconds = ran
-    for heading, rows in found.tables.items():
-        _measure.show(f"{title}\n{heading}", rows)
-    _measure.show("verdicts", [_row(part) for part in found.parts])
-    for line in found.notes:
-        print(line)
-    record = {
-        "claim": title,
-        "source": source,
-        "command": _command(name, args),
-        "date": datetime.date.today().isoformat(),
-        "device": _measure.device(),
-        "seconds": round(seconds, 1),
-        "protocol": found.protocol,
-        "notes": found.notes,
-        "verdicts": [_row(part) for part in found.parts],
-        "tables": found.tables,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, default=_measure.plain)
-    (out / f"{name}.json").write_text(text + "\n")
-    found.figure.savefig(out / f"{name}.png", dpi=110)
-    print(f"{seconds:.0f} s; wrote {out / name}.json and .png")
-    return name
 
 
 def _command(name: str, args: Any) -> str:
@@ -219,14 +174,5 @@ def _command(name: str, args: Any) -> str:
     return " ".join(words)
 
 
-def _row(part: Any) -> dict[str, Any]:
-    return {
-        "statement": part.statement,
-        "gain": part.gain,
-        "unit": part.unit,
-        "verdict": part.verdict,
-    }
-
-
 if __name__ == "__main__":
-    _command_line.start(main)
+    command_line.start(main)

@@ -17,9 +17,10 @@ import optax
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _images, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._data import problems
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers, training
 
 BATCH, RATE = 64, 0.05
 TRAIN = 1 / 3  # with more digits all methods make too few errors to tell them apart
@@ -103,12 +104,12 @@ METHODS = {
 
 
 def errors(
-    setting: Mapping[str, Any], problem: _images.Problem, *, program: str, epochs: int
+    setting: Mapping[str, Any], problem: problems.Problem, *, program: str, epochs: int
 ) -> dict[str, jax.Array]:
     """Train one network; return the median of its last test errors in percent."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 3)
     train, test = problem.split(keys[0])
-    model = problem.network((WIDTH,) * DEPTH)
+    model = classifiers.network(problem, (WIDTH,) * DEPTH)
     targets = mx.losses.one_hot(
         problem.labels, problem.classes, smoothing=setting["smoothing"]
     )
@@ -123,13 +124,13 @@ def errors(
     rate = optax.piecewise_constant_schedule(
         RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
     )
-    _, seen = _train.fit(
+    _, seen = training.fit(
         keys[2],
         model.init(keys[1], problem.x[:1]),
         (problem.x, targets),
         train,
         loss=loss,
-        mixer=_train.inputs_only(
+        mixer=training.inputs_only(
             PROGRAMS[program](setting["strength"]), setting["inputs_only"] > 0
         ),
         tx=optax.chain(
@@ -137,15 +138,15 @@ def errors(
         ),
         epochs=epochs,
         batch_size=BATCH,
-        after_epoch=lambda params: _train.error(
-            _images.logits(model, params, problem.x[test]), problem.labels[test]
+        after_epoch=lambda params: training.error(
+            classifiers.logits(model, params, problem.x[test]), problem.labels[test]
         ),
     )
     return {"error": jnp.median(seen[-LAST:])}
 
 
 def run(options: Options) -> Found:
-    problem = _images.load(options, TRAIN)
+    problem = problems.load(options, TRAIN)
     epochs = options.size(100, quick=3, full=200)
     seeds = options.seed_count(12, full=3)
     found = _train_all(problem, options, epochs, seeds)
@@ -161,7 +162,7 @@ def run(options: Options) -> Found:
         gain = paired(_mean(found["ERM"]), _mean(found[name]))
         rows.append(row | {"points saved over ERM, both": gain})
     protocol = [
-        problem.words((WIDTH,) * DEPTH),
+        classifiers.words(problem, (WIDTH,) * DEPTH),
         f"SGD {RATE:g} divided by 10 after 1/2 and 3/4 of {epochs} epochs, momentum "
         f"0.9, batches of {BATCH}, alpha 1; the median test error of the last {LAST} "
         "epochs counts, as in the paper",
@@ -187,7 +188,7 @@ Results = Mapping[str, list[list[float]]]
 
 
 def _train_all(
-    problem: _images.Problem, options: Options, epochs: int, seeds: int
+    problem: problems.Problem, options: Options, epochs: int, seeds: int
 ) -> Results:
     """Return by method and weight decay the error of each seed."""
     left_out = ("layer 2", "layer 3", "layer 4") if options.quick else ()

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.figure import Figure
 
-import mixup_jax as mx
-from benchmarks.claims import _resnet, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._data import sets
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import attacks, resnet, small
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -37,21 +36,6 @@ PUBLISHED = {  # top-1 error on ImageNet at 4 of 255: ERM, Mixup
     ("black", "FGSM"): (57.0, 46.0),
     ("black", "iterated FGSM"): (57.3, 40.9),
 }
-
-
-class CNN(nn.Module):
-    """Three 3x3 convolutions, the first of stride 2, each halved; mean; linear."""
-
-    classes: int = 10
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        for features, strides in ((32, 2), (64, 1), (64, 1)):
-            x = nn.relu(_train.ProductConv(features, (3, 3), strides)(x))
-            count, height, width, _ = x.shape
-            x = x[:, : height // 2 * 2, : width // 2 * 2]
-            x = x.reshape(count, height // 2, 2, width // 2, 2, features).max((2, 4))
-        return nn.Dense(self.classes)(x.mean((1, 2)))
 
 
 class Size(NamedTuple):
@@ -86,20 +70,20 @@ def errors(
       ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    rows = _resnet.some_rows(keys[0], found.train_labels, size.train)
-    tests = _resnet.some_rows(keys[1], found.test_labels, size.test)
-    model = PreActResNet(10, jnp.bfloat16) if full else CNN()
+    rows = sets.some_rows(keys[0], found.train_labels, size.train)
+    tests = sets.some_rows(keys[1], found.test_labels, size.test)
+    model = PreActResNet(10, jnp.bfloat16) if full else small.HalvingCNN(10)
     steps = size.epochs * -(-size.train // size.batch)
 
     def trained(key_and_alpha: Any) -> Any:
         key, alpha = key_and_alpha
-        return _resnet.learn(
+        return resnet.learn(
             key,
             model,
             (found.train_images, found.train_labels),
             rows,
             alpha=alpha,
-            tx=_resnet.step_sgd(steps)
+            tx=resnet.step_sgd(steps)
             if full
             else optax.adam(optax.cosine_decay_schedule(3e-3, steps)),
             epochs=size.epochs,
@@ -111,34 +95,17 @@ def errors(
     networks = jax.lax.map(
         trained, (keys[jnp.array([2, 3, 3])], jnp.array([0, 0, setting["alpha"]]))
     )
-    apply = _resnet.standardised(model, found.train_images)
-
-    def wrong(x: jax.Array, labels: jax.Array) -> jax.Array:
-        """Return ``[network]``, the errors of all."""
-        return jax.lax.map(lambda each: _train.error(apply(each, x), labels), networks)
+    apply = resnet.standardised(model, found.train_images)
 
     def attacked(taken: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = _resnet.scaled(jnp.asarray(found.test_images)[taken])
-        labels = jnp.asarray(found.test_labels)[taken]
-
-        def from_one(network: Any, epsilon: jax.Array) -> jax.Array:
-            def loss(x: jax.Array) -> jax.Array:
-                logits = apply(network, x)
-                return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-            how = {"epsilon": epsilon, "bounds": (0, 1)}
-            once = mx.attacks.fgsm(loss, x, **how)
-            often = mx.attacks.iterated_fgsm(
-                loss, x, **how, step=epsilon / 4, steps=STEPS
-            )
-            return jnp.stack([wrong(once, labels), wrong(often, labels)])
-
-        sizes = jnp.array(epsilons) / 255
-        by_epsilon = jax.lax.map(
-            lambda epsilon: jax.lax.map(lambda net: from_one(net, epsilon), networks),
-            sizes,
+        return attacks.errors(
+            apply,
+            networks,
+            resnet.scaled(jnp.asarray(found.test_images)[taken]),
+            jnp.asarray(found.test_labels)[taken],
+            epsilons=jnp.array(epsilons) / 255,
+            steps=STEPS,
         )
-        return wrong(x, labels), jnp.swapaxes(by_epsilon, 1, 2)
 
     clean, under = jax.lax.map(attacked, tests.reshape(-1, size.at_once))
     return {"clean": clean.mean(axis=0), "attacked": under.mean(axis=0)}
@@ -148,7 +115,7 @@ def run(options: Options) -> Found:
     size = options.size(
         Size(4000, 500, 8, 64, 250),
         quick=Size(500, 100, 1, 50, 100),
-        full=Size(50_000, 10_000, _resnet.EPOCHS, _resnet.BATCH, 500),
+        full=Size(50_000, 10_000, resnet.EPOCHS, resnet.BATCH, 500),
     )
     seeds = options.seed_count(5, full=3)
     names = options.size(list(EPSILONS), quick=["cifar10"], full=list(EPSILONS))
@@ -217,7 +184,7 @@ def _one_set(name: str, options: Options, size: Size, seeds: int) -> Errors:
         name,
         functools.partial(
             errors,
-            found=_resnet.images(options, name),
+            found=sets.images(options, name),
             epsilons=epsilons,
             size=size,
             full=options.full,

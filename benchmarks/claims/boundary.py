@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _images
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
-from examples import decision_boundary
+from benchmarks.claims._data import problems
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers, training
 
 TOY_ALPHAS, ALPHAS = (0.0, 1.0), (0.0, 0.2, 1.0)  # 0 is ERM
 POINTS, STEPS, SIDE = 300, 1000, 3.0
@@ -36,12 +37,45 @@ PUBLISHED = {  # half way, at the points: ERM, Mixup
 }
 
 
+def ring_around_blob(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return points, and for each 1 if it is of the blob, else 0."""
+    key_angle, key_radius, key_label, key_noise = jax.random.split(key, 4)
+    labels = jax.random.bernoulli(key_label, shape=(POINTS,)).astype(jnp.float32)
+    angle = jax.random.uniform(key_angle, (POINTS,), maxval=2 * jnp.pi)
+    radius = 0.1 * jax.random.normal(key_radius, (POINTS,)) + 2
+    ring = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+    blob = 0.35 * jax.random.normal(key_noise, (POINTS, 2))
+    return jnp.where(labels[:, None] == 1, blob, ring), labels
+
+
 def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
     """Train on a ring around a blob; return how p(y = 1 | x) lies in the plane."""
     key = jax.random.key(setting["seed"])
-    points, labels = decision_boundary.ring_around_blob(key, POINTS)
-    mixer = functools.partial(mx.mixup, alpha=setting["alpha"])
-    probability = decision_boundary.train(mixer, points, labels, steps, key)
+    points, labels = ring_around_blob(key)
+    model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(64), nn.relu, nn.Dense(1)])
+
+    def logits(params: Any, x: jax.Array) -> jax.Array:
+        return jnp.asarray(model.apply(params, x))[:, 0]
+
+    def loss(params: Any, batch: Any, mix: mx.Mix) -> tuple[jax.Array, dict[str, Any]]:
+        x, y = batch
+        return optax.sigmoid_binary_cross_entropy(logits(params, x), y).mean(), {}
+
+    key_init, *keys = jax.random.split(key, 3)
+    state, _ = training.fit_state(
+        keys,
+        mx.training.TrainState.create(model.init(key_init, points), optax.adam(3e-3)),
+        (points, labels),
+        jnp.arange(POINTS),
+        loss=loss,
+        mixer=functools.partial(mx.mixup, alpha=setting["alpha"]),
+        epochs=steps,
+        batch_size=POINTS,
+    )
+
+    def probability(x: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(logits(state.params, x))
+
     grid = jnp.stack(jnp.meshgrid(TICKS, TICKS), axis=-1)
     p = probability(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     angles = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
@@ -61,10 +95,10 @@ def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
 
 
 def between(
-    setting: Mapping[str, Any], problem: _images.Problem, *, epochs: int
+    setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train on images; return misses and gradients between pairs of training points."""
-    learned = _images.learn(problem, setting, epochs=epochs)
+    learned = classifiers.learn(problem, setting, epochs=epochs)
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     some = jax.random.permutation(key, learned.train)
     own, other = some[:PAIRS], some[-PAIRS:]
@@ -87,7 +121,7 @@ def between(
 
 
 def run(options: Options) -> Found:
-    problem = _images.load(options)
+    problem = problems.load(options)
     epochs = options.size(100, quick=5, full=200)
     steps = options.size(STEPS, quick=100, full=STEPS)
     seeds = options.seed_count(8, full=5)
@@ -104,9 +138,10 @@ def run(options: Options) -> Found:
         f"toy: a ring around a blob, {POINTS} points, 2 x 64 ReLU, Adam 3e-3, {steps} "
         "steps of all points (examples/decision_boundary.py); plane: "
         f"[-{SIDE:g}, {SIDE:g}] x [-{SIDE:g}, {SIDE:g}]",
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; {PAIRS} random pairs "
-        f"of training points, {len(LAMS)} places on the way from one to the other",
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; {PAIRS} random "
+        f"pairs of training points, {len(LAMS)} places on the way from one to the "
+        "other",
         f"{seeds} seeds; each draws data or a split, initial parameters and batches, "
         "the same for all methods",
         "gradient: the mean norm of that of the cross-entropy with the interpolated "
@@ -222,7 +257,7 @@ def _parts(digits: Results, name: str) -> list[Part]:
 def _picture(plane: Results, digits: Results) -> Figure:
     figure = Figure(figsize=(13, 3.5), layout="constrained")
     *planes, misses, gradients = figure.subplots(1, 4)
-    points, labels = decision_boundary.ring_around_blob(jax.random.key(0), POINTS)
+    points, labels = ring_around_blob(jax.random.key(0))
     levels = np.linspace(0, 1, 11)
     for axis, (alpha, found) in zip(planes, plane.items()):
         p = found["p"][0]

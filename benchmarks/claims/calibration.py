@@ -16,9 +16,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _images, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._data import problems
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers, training
 
 NOISES = (0.0, 0.2, 0.5)
 BINS = 15
@@ -62,10 +63,10 @@ PUBLISHED = [
 
 
 def scores(
-    setting: Mapping[str, Any], problem: _images.Problem, *, epochs: int
+    setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train one network; return how far its probabilities can be relied on."""
-    learned = _images.learn(problem, setting, epochs=epochs)
+    learned = classifiers.learn(problem, setting, epochs=epochs)
     x, labels = problem.x[learned.test], problem.labels[learned.test]
     logits = learned.predict(x)
     bins = mx.metrics.reliability(logits, labels, bins=BINS)
@@ -73,7 +74,7 @@ def scores(
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     foreign = jax.random.permutation(key, flat, axis=1, independent=True)
     sure = jax.nn.softmax(learned.predict(foreign.reshape(x.shape))).max(axis=-1)
-    error = _train.error(logits, labels)
+    error = training.error(logits, labels)
     return {
         "error": error,
         "ece": 100 * mx.metrics.ece(bins),
@@ -88,7 +89,7 @@ def scores(
 
 
 def run(options: Options) -> Found:
-    problem = _images.load(options)
+    problem = problems.load(options)
     epochs = options.size(100, quick=5, full=200)
     seeds = options.seed_count(6, full=3)
     settings = {
@@ -122,9 +123,9 @@ def run(options: Options) -> Found:
         for name in METHODS
     ]
     protocol = [
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; partners by a random "
-        "permutation of the batch",
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; partners by a "
+        "random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and random labels, the "
         "same for all methods",
         "noise: the share of the labels to train on that are replaced by random ones; "

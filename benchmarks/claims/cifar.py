@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
-from benchmarks.claims import _resnet, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._data import sets
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import resnet, small
 from benchmarks.models import PreActResNet
 from examples import datasets
 
@@ -46,8 +46,8 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "ERM": Method(LONG, 0.0, _resnet.EPOCHS, (5.53, ""), _resnet.DECAY),
-    "Mixup": Method(LONG, 1.0, _resnet.EPOCHS, (4.24, ""), _resnet.DECAY),
+    "ERM": Method(LONG, 0.0, resnet.EPOCHS, (5.53, ""), resnet.DECAY),
+    "Mixup": Method(LONG, 1.0, resnet.EPOCHS, (4.24, ""), resnet.DECAY),
     "ERM, one cycle": Method(CYCLE, 0.0, 30, (5.70, "7:08"), 0.4),
     "Mixup, one cycle": Method(CYCLE, 0.4, 24, (6.08, "5:42"), 0.2),
 }
@@ -75,7 +75,7 @@ class Size(NamedTuple):
         return method.epochs // self.shrink[method.recipe]
 
 
-FULL = Size(50_000, 10_000, 1, {LONG: 1, CYCLE: 1}, {LONG: _resnet.BATCH, CYCLE: 512})
+FULL = Size(50_000, 10_000, 1, {LONG: 1, CYCLE: 1}, {LONG: resnet.BATCH, CYCLE: 512})
 SMALL = Size(1200, 1000, 2, {LONG: 10, CYCLE: 3}, {LONG: 64, CYCLE: 64})
 QUICK = Size(300, 100, 2, {LONG: 100, CYCLE: 12}, {LONG: 50, CYCLE: 50})
 
@@ -83,20 +83,10 @@ QUICK = Size(300, 100, 2, {LONG: 100, CYCLE: 12}, {LONG: 50, CYCLE: 50})
 def network(recipe: str, full: bool) -> nn.Module:
     """Return PreAct ResNet-18 or WRN-22, or for a CPU a small one of their kind."""
     if not full:
-        return PreActResNet(
-            *(10, jnp.float32, (1, 1, 1)), width=16, stem=16, conv=_train.ProductConv
-        )
+        return small.residual(10)
     if recipe == LONG:
         return PreActResNet(10, jnp.bfloat16)
     return PreActResNet(10, jnp.bfloat16, (3, 3, 3), width=96, stem=16)
-
-
-def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
-    """Return fastai's optimiser: AdamW, its rate up for half the steps, then down."""
-    rate = optax.cosine_onecycle_schedule(
-        steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
-    )
-    return optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=decay)
 
 
 def errors(
@@ -110,25 +100,25 @@ def errors(
 ) -> dict[str, jax.Array]:
     """Train one network; return its test error in percent after each epoch."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 3)
-    rows = _resnet.some_rows(keys[0], found.train_labels, size.train)
-    tests = _resnet.some_rows(keys[1], found.test_labels, size.test)
+    rows = sets.some_rows(keys[0], found.train_labels, size.train)
+    tests = sets.some_rows(keys[1], found.test_labels, size.test)
     x, labels = (
         jnp.asarray(each)[tests] for each in (found.test_images, found.test_labels)
     )
     steps = epochs * -(-size.train // size.batch[recipe])
-    _, seen = _resnet.learn(
+    _, seen = resnet.learn(
         keys[2],
         network(recipe, full),
         (found.train_images, found.train_labels),
         rows,
         alpha=setting["alpha"],
-        tx=_resnet.step_sgd(steps, setting["decay"])
+        tx=resnet.step_sgd(steps, setting["decay"])
         if recipe == LONG
-        else one_cycle(steps, setting["decay"]),
+        else resnet.one_cycle(steps, setting["decay"]),
         epochs=epochs,
         batch_size=size.batch[recipe],
         augmented=True,
-        after_epoch=lambda predict: _resnet.errors(predict, x, labels),
+        after_epoch=lambda predict: resnet.errors(predict, x, labels),
     )
     last = max(1, epochs // LAST)
     return {"error": jnp.median(seen[-last:]), "epochs": seen}
@@ -137,7 +127,7 @@ def errors(
 def run(options: Options) -> Found:
     size = options.size(SMALL, quick=QUICK, full=FULL)
     seeds = options.seed_count(5, full=3)
-    images = _pooled(_resnet.images(options, "cifar10"), size.pooled)
+    images = sets.pooled(sets.images(options, "cifar10"), size.pooled)
     found = _train_all(images, options, size, seeds)
     side = images.train_images.shape[1]
     networks = (
@@ -149,11 +139,11 @@ def run(options: Options) -> Found:
         f"CIFAR-10 at {side} x {side}, {size.train} images to train on and {size.test} "
         "to test with, drawn for each seed",
         networks,
-        f"steps: SGD {_resnet.RATE:g} divided by 10 after 1/2 and 3/4 of the epochs, "
-        f"momentum 0.9, decay {_resnet.DECAY:g}, batches of {size.batch[LONG]}",
+        f"steps: SGD {resnet.RATE:g} divided by 10 after 1/2 and 3/4 of the epochs, "
+        f"momentum 0.9, decay {resnet.DECAY:g}, batches of {size.batch[LONG]}",
         f"one cycle: AdamW, 3e-4 to 3e-3 and back to 0, decay 0.4 (Mixup 0.2), batches "
         f"of {size.batch[CYCLE]}",
-        f"crops shifted by up to {int(_resnet.MARGIN * side)} pixels, mirrored, then "
+        f"crops shifted by up to {int(resnet.MARGIN * side)} pixels, mirrored, then "
         "mixed; one lam for each example, partners by a random permutation",
         f"{seeds} seeds; each draws images, initial parameters, order and crops of the "
         "batches, the same with and without Mixup; error: the median of the last "
@@ -182,21 +172,6 @@ def run(options: Options) -> Found:
 Results = dict[str, list[Any]]
 
 
-def _pooled(found: datasets.Images, side: int) -> datasets.Images:
-    """Return the images with ``side`` x ``side`` pixels averaged into one."""
-
-    def pooled(images: np.ndarray) -> np.ndarray:
-        count, height, width, channels = images.shape
-        shape = (count, height // side, side, width // side, side, channels)
-        return np.rint(images.reshape(shape).mean(axis=(2, 4))).astype(np.uint8)
-
-    if side == 1:
-        return found
-    return found._replace(
-        train_images=pooled(found.train_images), test_images=pooled(found.test_images)
-    )
-
-
 def _train_all(
     images: datasets.Images, options: Options, size: Size, seeds: int
 ) -> dict[str, Results]:
@@ -206,11 +181,7 @@ def _train_all(
     for program in dict.fromkeys(programs.values()):
         methods = {name: METHODS[name] for name in METHODS if programs[name] == program}
         settings = {
-            (name, seed): {
-                "seed": seed,
-                "alpha": each.alpha,
-                "decay": each.decay,
-            }
+            (name, seed): {"seed": seed, "alpha": each.alpha, "decay": each.decay}
             for seed in range(seeds)
             for name, each in methods.items()
         }
@@ -318,8 +289,7 @@ def _picture(found: Mapping[str, Results], full: bool) -> Figure:
             axis.fill_between(at, curves.min(0), curves.max(0), color=color, alpha=0.15)
             axis.plot(at, curves.mean(axis=0), color=color, label=label)
             if full:
-                error = METHODS[name].published[0]
-                axis.axhline(error, color=color, lw=1, ls=":")
+                axis.axhline(METHODS[name].published[0], color=color, lw=1, ls=":")
         axis.set(title=title, xlabel="epoch")
         axis.legend(fontsize=8)
     axes[0].set_ylabel("test error, %" + ("; dotted: published" if full else ""))

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.claims import _images
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._data import problems
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import classifiers
 
 NOISES = (0.2, 0.5, 0.8)
 METHODS = {  # name: alpha, dropout
@@ -55,10 +56,14 @@ COLUMNS = {
 
 
 def errors(
-    setting: Mapping[str, Any], problem: _images.Problem, *, epochs: int, dropout: float
+    setting: Mapping[str, Any],
+    problem: problems.Problem,
+    *,
+    epochs: int,
+    dropout: float,
 ) -> dict[str, jax.Array]:
     """Train one network; return its errors in percent, as Table 2 has them."""
-    learned = _images.learn(problem, setting, epochs=epochs, dropout=dropout)
+    learned = classifiers.learn(problem, setting, epochs=epochs, dropout=dropout)
     rows = learned.train
     wrong = (
         jnp.argmax(learned.predict(problem.x[rows]), axis=-1) != learned.labels[rows]
@@ -74,7 +79,7 @@ def errors(
 
 
 def run(options: Options) -> Found:
-    problem = _images.load(options)
+    problem = problems.load(options)
     epochs = options.size(100, quick=5, full=200)
     seeds = options.seed_count(6, full=3)
     found = _train_all(problem, options, epochs, seeds)
@@ -84,8 +89,8 @@ def run(options: Options) -> Found:
         rows += _rows(noise, each)
         parts += _parts(noise, each)
     protocol = [
-        problem.words((256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {_images.BATCH}; "
+        classifiers.words(problem, (256, 256)),
+        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; "
         "one lam for each example, partners by a random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and corrupt labels, "
         "the same for all methods",
@@ -111,7 +116,7 @@ Results = dict[str, list[Any]]
 
 
 def _train_all(
-    problem: _images.Problem, options: Options, epochs: int, seeds: int
+    problem: problems.Problem, options: Options, epochs: int, seeds: int
 ) -> dict[tuple[str, float], Results]:
     """Return by method and noise what each seed gave."""
     found: dict[tuple[str, float], Results] = {}

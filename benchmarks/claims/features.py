@@ -17,9 +17,9 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import small, training
 from examples import datasets
 
 NEIGHBOURS, SHARE, NOISE = 10, 0.5, 0.5
@@ -49,15 +49,15 @@ def encode(seed: Array, images: datasets.Images, *, epochs: int) -> dict[str, An
     """Train an auto-encoder on the training part; return all codes, and its decoder."""
     train, test = (_flat(x) for x in (images.train_images, images.test_images))
     key_encoder, key_decoder, key_fit = jax.random.split(jax.random.key(seed), 3)
-    encoder = _train.MLP((WIDTH,), CODE)
-    decoder = _train.MLP((WIDTH,), train.shape[1])
+    encoder = small.MLP((WIDTH,), CODE)
+    decoder = small.MLP((WIDTH,), train.shape[1])
 
     def loss(params: Any, batch: mx.Batch, _: mx.Mix) -> tuple[Array, dict[str, Any]]:
         x, y = batch
         code = encoder.apply(params["encoder"], x)
         return jnp.mean((decoder.apply(params["decoder"], code) - y) ** 2), {}
 
-    params, _ = _train.fit(
+    params, _ = training.fit(
         key_fit,
         {
             "encoder": encoder.init(key_encoder, train[:1]),
@@ -119,16 +119,16 @@ def errors(
     rows = few(key_rows, labels, size)
     x, x_test = space.train[seed], space.test[seed]
     batch = x[rows], mx.losses.one_hot(labels[rows], CLASSES)
-    model = _train.MLP((WIDTH,), CLASSES)
+    model = small.MLP((WIDTH,), CLASSES)
     step = mx.training.train_step(
-        _train.cross_entropy(model.apply), augmented(setting, batch)
+        training.cross_entropy(model.apply), augmented(setting, batch)
     )
     state = mx.training.TrainState.create(model.init(key_init, x[:1]), optax.adam(1e-3))
     state, _ = jax.lax.scan(
         lambda state, _: step(state, key_fit, batch), state, length=steps
     )
     logits = model.apply(state.params, x_test)
-    return {"error": _train.error(logits, jnp.asarray(images.test_labels))}
+    return {"error": training.error(logits, jnp.asarray(images.test_labels))}
 
 
 def few(key: Array, labels: Array, size: int) -> Array:
@@ -280,7 +280,7 @@ def _decoded(encoded: Mapping[str, Any], images: datasets.Images) -> dict[str, A
     labels, size = jnp.asarray(images.train_labels), SIZES[-1]
     rows = few(jax.random.key(0), labels, size)
     batch = (train[rows] - mean) / std, mx.losses.one_hot(labels[rows], CLASSES)
-    model = _train.MLP((WIDTH,), images.train_images[0].size)
+    model = small.MLP((WIDTH,), images.train_images[0].size)
     found = {}
     for name, method in METHODS.items():
         (x, _), _ = augmented(method, batch)(jax.random.key(0), batch)

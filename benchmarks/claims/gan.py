@@ -17,9 +17,9 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._networks import small
 
 STD, LATENT, DISCRIMINATOR_STEPS = 0.01, 2, 5
 NEAR = 0.1  # of a mode; the modes are 0.5 apart at least
@@ -103,8 +103,8 @@ def samples(
     """Train one GAN; return how its samples lie, now and then, and the last of them."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
     key_made, key_told, key_steps, key_seen = keys
-    generator = _train.MLP((width,) * 3, 2)
-    discriminator = _train.MLP((width,) * 3, 1)
+    generator = small.MLP((width,) * 3, 2)
+    discriminator = small.MLP((width,) * 3, 1)
 
     def made(params: Any, key: Array, size: int) -> Array:
         noise = jax.random.normal(key, (size, LATENT))

@@ -18,9 +18,11 @@ from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train, readers
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._data import sets
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import training
+from examples.datasets.tables import Table, airfoil
 
 EPOCHS, BATCH = 100, 16
 TRAIN, VALIDATE = 1003, 300  # the other 200 test
@@ -79,13 +81,13 @@ def with_pool(pool: mx.Batch, *, alpha: Array, bandwidth: Array, layer: int) -> 
 
 
 def errors(
-    setting: Mapping[str, Any], table: readers.Table, *, layer: int, epochs: int
+    setting: Mapping[str, Any], table: Table, *, layer: int, epochs: int
 ) -> dict[str, Array]:
     """Train one network; return what the best one on the validation part does."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, y = jnp.asarray(table.features), jnp.asarray(table.labels)
     x = (x - x.min(axis=0)) / (x.max(axis=0) - x.min(axis=0))
-    train, rest = _train.split(key_split, len(y), TRAIN / len(y))
+    train, rest = sets.split(key_split, len(y), TRAIN / len(y))
     pool, rows = (x[train], y[train]), jnp.arange(TRAIN)
     model = Network()
 
@@ -101,7 +103,7 @@ def errors(
         mape = 100 * jnp.mean(jnp.abs(of_test / y[rest[VALIDATE:]]))
         return jnp.mean(of_validation**2), rmse, mape
 
-    _, (validation, rmse, mape) = _train.fit(
+    _, (validation, rmse, mape) = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (*pool, rows),
@@ -133,7 +135,7 @@ C_MIXUP: Side = ("hidden layer", BANDWIDTH)
 def run(options: Options) -> Found:
     epochs = options.size(EPOCHS, quick=5, full=EPOCHS)
     seeds = options.seed_count(20, full=200)
-    table = readers.airfoil(options.folder("airfoil"))
+    table = airfoil(options.folder("airfoil"))
     sides = {
         side: values
         for where in LAYERS
@@ -194,7 +196,7 @@ def _shares(sides: Sides) -> str:
 
 
 def _one_layer(
-    where: str, table: readers.Table, options: Options, epochs: int, seeds: int
+    where: str, table: Table, options: Options, epochs: int, seeds: int
 ) -> Sides:
     """Return what each seed measured, by side."""
     named = {(where, bandwidth): (ALPHA, bandwidth) for bandwidth in BANDWIDTHS}

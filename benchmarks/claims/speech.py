@@ -19,9 +19,10 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _recordings, _train
-from benchmarks.claims._claim import Found, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import small, training
+from examples.datasets.recordings import Recordings, spoken_digits
 
 EPOCHS, WARM_UP, DROP, BATCH, CLASSES = 30, 5, 10, 100, 10
 ALPHAS = (0.0, 0.1, 0.2, 1.0)  # 0 is ERM
@@ -53,10 +54,10 @@ class TimeCNN(nn.Module):
                 x = nn.relu(nn.Dense(layer)(jnp.concatenate(shifted, axis=2)))
             else:
                 x = x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2]).max(axis=2)
-        return _train.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
+        return small.MLP(self.widths, CLASSES)(x.reshape(x.shape[0], -1))
 
 
-def log_mel(recordings: _recordings.Recordings) -> np.ndarray:
+def log_mel(recordings: Recordings) -> np.ndarray:
     """Return standardised log-mel spectrograms, float32 ``[N, FRAMES, MELS]``."""
     size = WINDOW + (FRAMES - 1) * HOP
     waves = np.zeros((len(recordings.waveforms), size), np.float32)
@@ -84,7 +85,7 @@ def _mel_bands(rate: int) -> np.ndarray:
 def errors(
     setting: Mapping[str, Any],
     spectrograms: np.ndarray,
-    recordings: _recordings.Recordings,
+    recordings: Recordings,
     *,
     net: str,
     epochs: int,
@@ -103,25 +104,25 @@ def errors(
         alpha = jnp.where(jnp.asarray(step) < WARM_UP * steps, 0, setting["alpha"])
         return functools.partial(mx.mixup, alpha=alpha)
 
-    params, _ = _train.fit(
+    params, _ = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (x, mx.losses.one_hot(labels, CLASSES)),
         train,
-        loss=_train.cross_entropy(model.apply),
+        loss=training.cross_entropy(model.apply),
         mixer=mx.scheduled(mixer),
         tx=optax.adam(optax.exponential_decay(3e-3, DROP * steps, 0.1, staircase=True)),
         epochs=epochs,
         batch_size=BATCH,
     )
-    return {"error": _train.error(model.apply(params, x[test]), labels[test])}
+    return {"error": training.error(model.apply(params, x[test]), labels[test])}
 
 
 Sides = dict[str, dict[float, list[float]]]  # by network and alpha
 
 
 def run(options: Options) -> Found:
-    recordings = _recordings.spoken_digits(options.folder("fsdd"))
+    recordings = spoken_digits(options.folder("fsdd"))
     counts = np.bincount(recordings.speaker_ids)
     if np.unique(counts).size > 1:
         by_name = dict(zip(recordings.speakers, counts.tolist()))

@@ -16,9 +16,11 @@ import optax
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims import _train, readers
-from benchmarks.claims._claim import Found, NotRun, Options, Part
-from benchmarks.claims._statistics import Interval, interval, paired
+from benchmarks.claims._data import sets
+from benchmarks.claims._engine.claim import Found, NotRun, Options, Part
+from benchmarks.claims._engine.statistics import Interval, interval, paired
+from benchmarks.claims._networks import small, training
+from examples.datasets.tables import UCI, Table, read_table
 
 EPOCHS, BATCH, TRAIN = 10, 16, 0.7
 ALPHAS = (0.0, 0.1, 0.2, 0.4, 1.0)  # 0 is ERM
@@ -42,36 +44,36 @@ MEMORY = 2e9  # bytes of parameters and Adam's moments in one program
 MOST_TOGETHER = 100
 
 
-def tables(options: Options) -> dict[str, readers.Table]:
+def tables(options: Options) -> dict[str, Table]:
     """Return the tables to look at, by name."""
     if options.table:
-        table = readers.read_table(options.table, options.label)
+        table = read_table(options.table, options.label)
         return {table.name: table}
     folder = options.folder("uci")
     missing = [name for name in FOLDERS.values() if not (folder / name).is_dir()]
     if missing:
         raise NotRun(f"{folder} has no folders {missing}; give it one for each set.")
     names = ["iris"] if options.quick else list(FOLDERS)
-    return {name: readers.UCI[name](folder / FOLDERS[name]) for name in names}
+    return {name: UCI[name](folder / FOLDERS[name]) for name in names}
 
 
 def errors(
-    setting: Mapping[str, Any], table: readers.Table, *, epochs: int
+    setting: Mapping[str, Any], table: Table, *, epochs: int
 ) -> dict[str, jax.Array]:
     """Train one network and return its test error in percent."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, labels = jnp.asarray(table.features), jnp.asarray(table.labels)
-    train, test = _train.split(key_split, len(labels), TRAIN)
+    train, test = sets.split(key_split, len(labels), TRAIN)
     mean, std = x[train].mean(axis=0), x[train].std(axis=0)
     scaled = (x - mean) / jnp.where(std > 0, std, 1)
     x = jnp.where(setting["standardised"] > 0, scaled, x)
-    model = _train.MLP((128, 128), len(table.classes))
-    params, _ = _train.fit(
+    model = small.MLP((128, 128), len(table.classes))
+    params, _ = training.fit(
         key_fit,
         model.init(key_init, x[:1]),
         (x, mx.losses.one_hot(labels, len(table.classes))),
         train,
-        loss=_train.cross_entropy(model.apply),
+        loss=training.cross_entropy(model.apply),
         mixer=functools.partial(
             mx.mixup, alpha=setting["alpha"], pairing=mx.pairings.permutation
         ),
@@ -79,7 +81,7 @@ def errors(
         epochs=epochs,
         batch_size=min(BATCH, len(train)),
     )
-    return {"error": _train.error(model.apply(params, x[test]), labels[test])}
+    return {"error": training.error(model.apply(params, x[test]), labels[test])}
 
 
 def run(options: Options) -> Found:
@@ -137,7 +139,7 @@ def _tally(scaling: str, gains: Mapping[str, Mapping[float, Interval]]) -> str:
 
 
 def _one_set(
-    name: str, table: readers.Table, options: Options, epochs: int
+    name: str, table: Table, options: Options, epochs: int
 ) -> tuple[Sides, Sides]:
     """Return the errors, and the gains over ERM, by scaling and alpha."""
     seeds = options.seed_count(8, full=50)
@@ -173,7 +175,7 @@ def _one_set(
     return sides, gains
 
 
-def _rows(name: str, table: readers.Table, sides: Sides) -> list[dict[str, Any]]:
+def _rows(name: str, table: Table, sides: Sides) -> list[dict[str, Any]]:
     counts = np.bincount(np.asarray(table.labels, np.int64))
     published = PUBLISHED.get(name)
     rows = []

@@ -1,4 +1,4 @@
-"""CIFAR-10 and other small images for the claims, and how residual networks learn them.
+"""How residual networks, and others, learn CIFAR-10 and other small images.
 
 Images stay bytes until they are in a batch; each is cropped and flipped before it is
 mixed.
@@ -16,30 +16,11 @@ import optax
 from jax import Array
 
 import mixup_jax as mx
-from benchmarks.claims import _train
-from benchmarks.claims._claim import NotRun, Options
-from examples import datasets
+from benchmarks.claims._networks import training
 
 AT_ONCE = 500  # images that are predicted together
 MARGIN = 1 / 8  # of a side, by which a crop may lie beside the image
 EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
-
-
-def images(options: Options, name: str) -> datasets.Images:
-    """Return one of `examples.datasets`, downloaded if no folder of data is given.
-
-    Raises NotRun where its files are not there and cannot be had.
-    """
-    try:
-        folder = options.data_dir and options.folder(name)
-        return datasets.DATASETS[name](folder)
-    except (FileNotFoundError, ConnectionError) as error:
-        raise NotRun(str(error)) from error
-
-
-def some_rows(key: Array, labels: Any, count: int) -> Array:
-    """Return ``count`` random rows of a set, each once; all of a smaller one."""
-    return jax.random.permutation(key, len(labels))[:count]
 
 
 def scaled(images: Array) -> Array:
@@ -109,10 +90,10 @@ def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
 def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
     """Return the error on images of bytes in percent, a few of them at once."""
 
-    logits = _train.in_parts(
+    logits = training.in_parts(
         lambda some: predict(scaled(some)), jnp.asarray(images), AT_ONCE
     )
-    return _train.error(logits, jnp.asarray(labels))
+    return training.error(logits, jnp.asarray(labels))
 
 
 def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
@@ -121,6 +102,14 @@ def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
         RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
     )
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9))
+
+
+def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
+    """Return fastai's optimiser: AdamW, its rate up for half the steps, then down."""
+    rate = optax.cosine_onecycle_schedule(
+        steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
+    )
+    return optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=decay)
 
 
 def learn(
@@ -160,8 +149,8 @@ def learn(
     def variables(state: mx.training.TrainState) -> Any:
         return {"params": state.params, **state.model_state}
 
-    state, seen = _train.fit_state(
-        key_fit,
+    state, seen = training.fit_state(
+        jax.random.split(key_fit),
         mx.training.TrainState.create(params, tx, model_state=model_state),
         (images, mx.losses.one_hot(labels, model.classes)),  # type: ignore
         rows,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.claims import _sheets
+from examples.datasets import _sheets
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ARFF_COMMENT = re.compile(rf"((?:{_QUOTED}|[^%'\"])*)%.*")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.claims._statistics import REVERSED, Interval
+from benchmarks.claims._engine.statistics import REVERSED, Interval
 
 INTRODUCTION = """\
 Which of the claims made for Mixup hold, each redone by one command on real data, beside

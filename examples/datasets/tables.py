@@ -1,4 +1,4 @@
-"""Tables for the claims, read from the files as their authors gave them.
+"""Tables of rows, read from the files as their authors gave them.
 
 Any CSV or ARFF file becomes a `Table` with `read_table` (a class to predict) or
 `read_regression` (a number to predict); `UCI` holds the sets of the Mixup papers by
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.claims import _arff, _csv, _sheets
-from benchmarks.claims._sheets import Column, Sheet
+from examples.datasets import _arff, _csv, _sheets
+from examples.datasets._sheets import Column, Sheet
 
 PathLike = str | os.PathLike[str]
 

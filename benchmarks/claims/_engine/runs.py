@@ -21,13 +21,13 @@ import rich.progress
 
 import mixup_jax
 
-HERE = Path(__file__).parent
-SHARED = (  # what trains
-    HERE / "_train.py",
-    HERE / "_images.py",
-    HERE / "_resnet.py",
-    HERE.parent / "models.py",
-    HERE.parent.parent / "examples" / "decision_boundary.py",
+CLAIMS = Path(__file__).parents[1]
+SHARED = (  # files, and folders of files, that a result depends on
+    Path(mixup_jax.__file__).parent,
+    CLAIMS / "_data",
+    CLAIMS / "_networks",
+    CLAIMS.parent / "models.py",
+    Path(__file__),  # what trains together is one program
 )
 
 Setting = Mapping[str, float]
@@ -53,7 +53,7 @@ class Runs:
         self, file: Path, script: ModuleType, progress: rich.progress.Progress
     ):
         self._file, self._progress = file, progress
-        self._version = _version(script)
+        self._version = version_of(script)
         self._known: dict[str, Result] = {}
         self._counted: set[str] = set()
         if file.exists():
@@ -133,10 +133,14 @@ class Runs:
             file.write(json.dumps(row) + "\n")
 
 
-def _version(script: ModuleType) -> str:
+def version_of(script: ModuleType) -> str:
     """Return a hash of what computes a result: programs, library, JAX, the device."""
-    ours = sorted(Path(mixup_jax.__file__).parent.rglob("*.py"))
-    sources = [file.read_text() for file in (*ours, *SHARED)]
+    files = [
+        file
+        for each in SHARED
+        for file in (sorted(each.rglob("*.py")) if each.is_dir() else [each])
+    ]
+    sources = [file.read_text() for file in files]
     device = jax.devices()[0].device_kind
     return _fingerprint([sources, inspect.getsource(script), jax.__version__, device])
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.claims import _sheets
+from examples.datasets import _sheets
 
 _CSV_MISSING = frozenset({"", "?", "NA", "N/A", "NaN", "nan", "null"})
 

@@ -8,75 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 import mixup_jax as mx
-
-
-class MLP(nn.Module):
-    """ReLU layers of the given widths, then one linear layer."""
-
-    widths: Sequence[int]
-    classes: int
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        for width in self.widths:
-            x = nn.relu(nn.Dense(width)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.classes)(x)
-
-
-class ProductConv(nn.Module):
-    """``nn.Conv`` of images as a product: in a loop a CPU is slow at convolutions."""
-
-    features: int
-    kernel_size: tuple[int, int]
-    strides: int = 1
-    use_bias: bool = True
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        strides = (self.strides, self.strides)
-        pads = jax.lax.padtype_to_pads(x.shape[1:3], self.kernel_size, strides, "SAME")
-        height, width = (-(-size // self.strides) for size in x.shape[1:3])
-        around = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-        shifted = [
-            around[:, i:, j:][:, :: self.strides, :: self.strides][:, :height, :width]
-            for i in range(self.kernel_size[0])
-            for j in range(self.kernel_size[1])
-        ]
-        x, kernel = promote_dtype(
-            jnp.concatenate(shifted, axis=-1), kernel, dtype=self.dtype
-        )
-        x = x @ kernel.reshape(-1, self.features)
-        if not self.use_bias:
-            return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
-
-
-class CNN(nn.Module):
-    """3x3 convolutions, ReLU, every second one pooled; their mean; one linear layer."""
-
-    channels: Sequence[int]
-    classes: int
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        for k, width in enumerate(self.channels):
-            x = nn.relu(nn.Conv(width, (3, 3))(x))
-            if k % 2:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.classes)(x.mean(axis=(1, 2)))
 
 
 def fit(
@@ -110,7 +45,7 @@ def fit(
       after_epoch: called with the parameters; returns a pytree of arrays.
     """
     state, seen = fit_state(
-        key,
+        jax.random.split(key),
         mx.training.TrainState.create(params, tx),
         data,
         rows,
@@ -124,7 +59,7 @@ def fit(
 
 
 def fit_state(
-    key: Array,
+    keys: Sequence[Array] | Array,
     state: mx.training.TrainState,
     data: Any,
     rows: Array,
@@ -135,11 +70,14 @@ def fit_state(
     batch_size: int,
     after_epoch: Callable[[Any], Any] = lambda state: None,
 ) -> tuple[Any, Any]:
-    """Train as `fit` does, for models that carry more than parameters."""
+    """Train as `fit` does, for models that carry more than parameters.
+
+    Of ``keys`` the first is that of the order, the second that of the steps.
+    """
     step = mx.training.train_step(loss, mixer)
     size = rows.shape[0]
     steps = math.ceil(size / batch_size)
-    key_order, key_step = jax.random.split(key)
+    key_order, key_step = keys
 
     def one(state: Any, taken: Array) -> tuple[Any, None]:
         batch = jax.tree.map(lambda x: x[taken], data)
@@ -195,10 +133,3 @@ def error(logits: Any, labels: Array) -> Array:
 def in_parts(predict: Callable[[Array], Any], x: Array, at_once: int) -> Any:
     """Return ``predict(x)``, so many examples at a time as fit in memory."""
     return jax.lax.map(lambda one: predict(one[None])[0], x, batch_size=at_once)
-
-
-def split(key: Array, size: int, train: float) -> tuple[Array, Array]:
-    """Return the rows to train on, the share ``train`` of them, and the others."""
-    order = jax.random.permutation(key, size)
-    cut = round(train * size)
-    return order[:cut], order[cut:]

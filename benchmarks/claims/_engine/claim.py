@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims._runs import Runs
-from benchmarks.claims._statistics import Interval, verdict
+from benchmarks.claims._engine.runs import Runs
+from benchmarks.claims._engine.statistics import Interval, verdict
 
 
 class NotRun(Exception):

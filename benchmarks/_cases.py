@@ -1,0 +1,88 @@
+"""What is to be mixed, and by whom: a `Builder` for each of those who mix.
+
+A builder takes a `Case` and returns a `Contender`. It raises `NotMeasured`, with the
+reason, where the peer is not installed or has no such mode; nobody is left out in
+silence.
+"""
+
+import importlib
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks._measure import Contender, compiled
+
+ALPHA = 1.0
+KEYS = 16
+
+
+class Case(NamedTuple):
+    """What is to be done to which batch.
+
+    Attributes:
+      method: ``"mixup"`` or ``"cutmix"``.
+      per: ``"batch"`` or ``"example"``: what has a lam, or a box, of its own.
+      dtype: ``"float32"`` or ``"bfloat16"``; ``"uint8"`` is cast to bfloat16 and scaled
+        by 1/255 within the timed function, then mixed.
+      shape: of the images, ``[B, H, W, C]``; PyTorch gets the same as ``[B, C, H, W]``.
+      classes: of the labels, which are mixed too.
+    """
+
+    method: str
+    per: str
+    dtype: str
+    shape: tuple[int, int, int, int]
+    classes: int = 10
+
+
+class NotMeasured(Exception):
+    """Says why a peer has no row."""
+
+
+Builder = Callable[[Case], Contender]
+
+
+def on_jax(mix: Callable[..., Any], case: Case) -> Contender:
+    """Return ``mix(key, images, labels)``, compiled ahead, with changing keys."""
+    program = compiled(float_first(mix, case), *abstract(case))
+    _, x, y = arrays(case)
+    keys = itertools.cycle(jax.random.split(jax.random.key(0), KEYS))
+    return Contender(lambda: program(next(keys), x, y), program=program)
+
+
+def float_first(mix: Callable[..., Any], case: Case) -> Callable[..., Any]:
+    """Return ``mix`` of scaled bfloat16 images, if they come as bytes."""
+    if case.dtype != "uint8":
+        return mix
+    return lambda key, x, y: mix(key, scaled(x), y)
+
+
+def scaled(x: jax.Array) -> jax.Array:
+    """Return bytes as bfloat16 in [0, 1]."""
+    return x.astype(jnp.bfloat16) * jnp.bfloat16(1 / 255)
+
+
+def arrays(case: Case) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return a key, images and one-hot labels on the device."""
+    key = jax.random.key(0)
+    size = case.shape[0]
+    bits = jax.random.bits(key, case.shape, jnp.uint8)
+    x = bits if case.dtype == "uint8" else (bits.astype(case.dtype) / 255)
+    y = jax.nn.one_hot(jnp.arange(size) % case.classes, case.classes)
+    return jax.block_until_ready((key, x.astype(case.dtype), y))
+
+
+def abstract(case: Case) -> Any:
+    """Return the shapes and dtypes of ``arrays(case)``."""
+    return jax.eval_shape(lambda: arrays(case))
+
+
+def module(name: str, package: str) -> Any:
+    """Return a module of a peer's, or say that its ``package`` is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise NotMeasured(f"not installed ({error}); pip install {package}") from error

@@ -1,0 +1,119 @@
+"""The sharded train step with each kind of mixing: ours, what people paste, none."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import mixup_jax as mx
+from benchmarks.models import KEY, Model, dense, initial_state, loss_of
+
+AXIS = "data"
+DTYPE = jnp.bfloat16
+ours = partial(mx.mixup, alpha=0.2)
+of_three = partial(mx.dirichlet, partners=3)
+
+
+def pasted(key: jax.Array, batch: Any) -> Any:
+    """Mix as the code that people paste: a random permutation, lam from random.beta."""
+    images, labels = batch
+    key_lam, key_partner = jax.random.split(key)
+    lam = jax.random.beta(key_lam, 0.2, 0.2, (images.shape[0],))
+    partner = jax.random.permutation(key_partner, images.shape[0])
+    w = lam[:, None, None, None].astype(images.dtype)
+    images = w * images + (1 - w) * images[partner]
+    labels = lam[:, None] * labels + (1 - lam)[:, None] * labels[partner]
+    return (images, labels), None
+
+
+def big_vision(key: jax.Array, batch: Any) -> Any:
+    """Mix by big_vision's formula: one lam a batch, the partner is one place before."""
+    lam = jax.random.beta(key, 0.2, 0.2)
+    lam = jnp.maximum(lam, 1 - lam)
+
+    def mix(x: jax.Array) -> jax.Array:
+        w = lam.astype(x.dtype)
+        return w * x + (1 - w) * jnp.roll(x, 1, axis=0)
+
+    return jax.tree.map(mix, batch), None
+
+
+def scaled(key: jax.Array, batch: Any) -> Any:
+    """Multiply every image by a number of its own: the least that any mixing costs."""
+    images, labels = batch
+    w = jax.random.uniform(key, (images.shape[0], 1, 1, 1)).astype(images.dtype)
+    return (w * images, labels), None
+
+
+def on_shares(mixer: Callable) -> Callable:
+    """Return ``mixer`` on each device's share by itself."""
+
+    def mixed(key: jax.Array, batch: Any) -> Any:
+        def on_share(key: jax.Array, batch: Any) -> Any:
+            key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+            return mixer(key, batch)[0]
+
+        specs = {"in_specs": (jax.P(), jax.P(AXIS)), "out_specs": jax.P(AXIS)}
+        return jax.shard_map(on_share, **specs)(key, batch), None
+
+    return mixed
+
+
+MIXERS: dict[str, Callable] = {
+    "no mixing": mx.erm,
+    "images scaled, the floor": on_shares(scaled),
+    "mixup, a share": on_shares(ours),
+    "mixup, permuted, a share": on_shares(
+        partial(ours, pairing=mx.pairings.permutation)
+    ),
+    "cutmix, a share": on_shares(mx.cutmix),
+    "mixup, jit": ours,
+    "cutmix, jit": mx.cutmix,
+    "pasted, a share": on_shares(pasted),
+    "pasted, jit": pasted,
+    "big_vision, a share": on_shares(big_vision),
+    "resizemix, jit": mx.resizemix,
+    "resizemix or mixup, jit": mx.choose([mx.resizemix, ours], [0.5, 0.5]),
+    "dirichlet of two, jit": mx.dirichlet,
+    "dirichlet of three, jit": of_three,
+    "dirichlet of three or mixup, jit": mx.choose([of_three, ours], [0.5, 0.5]),
+    "saliencymix, jit": mx.saliencymix,
+    "smoothmix, jit": mx.smoothmix,
+}
+
+
+def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
+    """Return the sharded train step, lowered for the devices of ``mesh``."""
+
+    def mixed(key: jax.Array, batch: Any) -> Any:
+        pair, own = (batch["image"], batch["label"]), mixer
+        if mixer is mx.saliencymix:
+            own = partial(mixer, saliency=batch["saliency"])
+        (image, label), _ = own(key, pair)
+        # Not all of them return a mix, and the loss does not use it.
+        return {"image": image, "label": label}, mx.draw_of(mx.erm)(key, pair)
+
+    step = mx.training.train_step(loss_of(model, DTYPE, dense), mixed)
+    whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
+
+    def like(leaf: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    state = jax.eval_shape(partial(initial_state, model, DTYPE), KEY)
+    size = model.batch * mesh.size
+    batch = {
+        "image": jax.ShapeDtypeStruct((size, *model.image), DTYPE, sharding=shared),
+        "label": jax.ShapeDtypeStruct(
+            (size, model.classes), jnp.float32, sharding=shared
+        ),
+        # Of a step that does not use it the compiler sees nothing.
+        "saliency": jax.ShapeDtypeStruct(
+            (size, *model.image[:-1]), jnp.float32, sharding=shared
+        ),
+    }
+    with jax.set_mesh(mesh):
+        return jax.jit(step, donate_argnums=0).lower(
+            jax.tree.map(partial(like, sharding=whole), state), like(KEY, whole), batch
+        )

@@ -1,0 +1,1 @@
+"""What several claims learn from; imports of the claims the engine alone."""

@@ -73,7 +73,7 @@ class Steps:
         self.images = images
         self.state = initial_state(model, self.dtype, self.key)
 
-    def batch(self, name: str) -> dict[str, jax.Array]:
+    def batch_for(self, name: str) -> dict[str, jax.Array]:
         """Return the batch that the step of ``name`` takes."""
         return {"image": self.images, "label": self.labels[MIXERS[name][1]]}
 
@@ -86,11 +86,11 @@ class Steps:
             mx.on_keys(mixer, inputs="image", targets=targets),
         )
         step = jax.jit(step, donate_argnums=0)
-        return step.lower(self.state, self.key, self.batch(name)).compile()
+        return step.lower(self.state, self.key, self.batch_for(name)).compile()
 
     def contender(self, name: str) -> _measure.Contender:
         """Return the compiled step of ``name``, with a state of its own to train."""
-        program, batch = self.compiled(name), self.batch(name)
+        program, batch = self.compiled(name), self.batch_for(name)
         held = [jax.tree.map(jnp.copy, self.state)]
 
         def run():

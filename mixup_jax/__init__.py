@@ -25,12 +25,12 @@ from mixup_jax._combinators.scheduled import scheduled as scheduled
 from mixup_jax._core.compose import compose as compose
 from mixup_jax._core.compose import draw_source as draw_source
 from mixup_jax._core.mix import Mix as Mix
-from mixup_jax._core.mix import Source as Source
 from mixup_jax._core.mixer import Mixer as Mixer
 from mixup_jax._core.mixer import draw_of as draw_of
 from mixup_jax._core.mixer import mixer as mixer
 from mixup_jax._core.region import Region as Region
 from mixup_jax._core.region import RegionDraw as RegionDraw
+from mixup_jax._core.source import Source as Source
 from mixup_jax._core.types import Batch as Batch
 from mixup_jax._core.types import Move as Move
 from mixup_jax._core.types import Pairing as Pairing

@@ -39,6 +39,7 @@ ROWS = [
     {"_core.types", "_core.made", "_core.grid"},
     {"_core.moves", "_core.labels"},
     {"_core.region", "_core.windows", "_core.blend"},
+    {"_core.source", "_core.coverage"},
     {"_core.mix"},
     {"_core.compose", "_core.mixer"},
     {"ratios._implicit"},

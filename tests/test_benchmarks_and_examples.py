@@ -214,7 +214,7 @@ def test_a_benchmark_is_no_part_of_the_claims():
 
 # A file is about one thing, and can be read at one go.
 
-FOLDERS = ("benchmarks", "examples")
+FOLDERS = ("mixup_jax", "benchmarks", "examples")
 MOST = 300
 
 

@@ -15,9 +15,10 @@ from jax import Array
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import checks, mesh
 from mixup_jax._core.made import holds, made
-from mixup_jax._core.mix import Mix, Source
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.moves import Gather
+from mixup_jax._core.source import Source
 from mixup_jax._core.types import Move, RowFunction
 
 

@@ -14,8 +14,9 @@ from mixup_jax._core import checks
 from mixup_jax._core import mixer as _mixer
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import laid_like, rows_for_all, whole
-from mixup_jax._core.mix import Mix, Source
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import Mixer, Scheduled
+from mixup_jax._core.source import Source
 from mixup_jax._core.types import Batch
 
 

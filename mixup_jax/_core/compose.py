@@ -11,8 +11,9 @@ from jax import Array
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.mesh import alike
-from mixup_jax._core.mix import SHARE, Mix, Source
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.region import RegionDraw, region_and_lam
+from mixup_jax._core.source import SHARE, Source
 from mixup_jax._core.types import Batch, Pairing, Partners, Ratio
 
 

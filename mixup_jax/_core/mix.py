@@ -1,4 +1,8 @@
-"""What was drawn for a batch, and the deterministic half: to apply it."""
+"""What was drawn for a batch, and the deterministic half: to apply it.
+
+Long because whatever follows a mix is a method of one class, and each says what it
+does.
+"""
 
 import dataclasses
 import functools
@@ -13,7 +17,8 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, blend, checks
 from mixup_jax._core.blend import Link
-from mixup_jax._core.mesh import alike, divided_as, per_example
+from mixup_jax._core.coverage import cell_shares
+from mixup_jax._core.mesh import alike, per_example
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import (
     Everywhere,
@@ -21,34 +26,13 @@ from mixup_jax._core.region import (
     Untouched,
     field,
     gain_of,
-    region_of,
     through,
 )
-from mixup_jax._core.types import Batch, Move, move_of
+from mixup_jax._core.source import PLACE, SHARE, Source, checked, link_of, seen
+from mixup_jax._core.types import Batch, Move
 
 Terms = tuple[tuple[Array, Any], ...]
-SHARE = "It is the share of the own content."
 _PATCHES = "Count the patches along each axis: (14, 14)."
-_PLACE = "Partners count from 0, in the batch that they were drawn for."
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-    """Who lies behind the content in front, and how much of that is kept.
-
-    Attributes:
-      partner: int32 ``[B]``, the example that is seen where the front leaves room.
-      lam: float32 ``[B]``, what the content in front keeps: of the first source the
-        weight of the example's own content in the inputs.
-      region: where the content in front stays; its window shows the partner's.
-      move: how partners travel.
-    """
-
-    partner: Array
-    lam: Array
-    region: Region = dataclasses.field(default_factory=Everywhere)
-    move: Move = dataclasses.field(default=Gather(), metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -128,9 +112,9 @@ class Mix:
         if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
             raise TypeError(
                 "mix: partner: expected an array of integers, one for each example; "
-                f"got {arrays.describe(partner)}. {_PLACE}"
+                f"got {arrays.describe(partner)}. {PLACE}"
             )
-        checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), _PLACE)
+        checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), PLACE)
         weight = jnp.asarray(lam, jnp.float32)
         if not weight.shape:
             weight = jnp.broadcast_to(weight, index.shape)
@@ -164,7 +148,7 @@ class Mix:
           TypeError: If a leaf would be blended and is neither floating nor complex.
           ValueError: If a leaf has another batch size or other spatial sizes.
         """
-        sources = self.drawn()._seen()
+        sources = seen(self.drawn().sources)
         regions = [source.region for source in sources]
         if not sources:
             return self._of_batch("inputs", tree)
@@ -179,7 +163,7 @@ class Mix:
                     "of class ids.",
                 )
             gain = gain_of(regions[0], fields[0])
-            return blend.chain(x, list(map(_link, fields, sources)), gain)
+            return blend.chain(x, list(map(link_of, fields, sources)), gain)
 
         return self._map("inputs", of_leaf, tree)
 
@@ -326,7 +310,7 @@ class Mix:
                   [1. , 1. ]]], dtype=float32)
         """
         mix = self.drawn()
-        first, batch = mix.sources[0], self.lam.shape[0]
+        first = mix.sources[0]
         grid = first.region.grid
         cells = checks.counts(sizes, "coverage: sizes", _PATCHES)
         if grid is not None and len(cells) != len(grid.sizes):
@@ -334,25 +318,10 @@ class Mix:
                 "coverage: expected the number of cells on each spatial axis, "
                 f"{len(grid.sizes)}; got {cells}. {_PATCHES}"
             )
-        positions = cells if grid is None else grid.sizes
         layout = (
             first.lam if like is None else jnp.asarray(self._of_batch("like", like))
         )
-        x = divided_as(jnp.zeros((batch, *positions), jnp.bool_), layout)
-        own = _as_float(field(first.region, first.lam, x))
-        own = jnp.broadcast_to(own, x.shape)
-        if grid is None:
-            return own
-        least, most = (
-            own.reshape(batch, -1).min(axis=1),
-            own.reshape(batch, -1).max(axis=1),
-        )
-        for n, m in zip(positions, cells):
-            # The axis that is averaged goes to the end, so after all they are in order.
-            parts = jnp.asarray(_parts(n, m))
-            own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
-        # A mean lies between the least and the most, but for rounding.
-        return jnp.clip(own, per_example(least, own), per_example(most, own))
+        return cell_shares(first.region, first.lam, cells, layout)
 
     def union(self, masks: Any) -> Any:
         """Return, per position, whether any content that is seen there has True.
@@ -375,7 +344,7 @@ class Mix:
           Array([[ True,  True],
                  [ True,  True]], dtype=bool)
         """
-        sources = self.drawn()._seen()
+        sources = seen(self.drawn().sources)
 
         def joined(mask: Array, where: str) -> Array:
             if mask.dtype != jnp.bool_:
@@ -386,7 +355,7 @@ class Mix:
             room, seen = jnp.ones_like(mask), jnp.zeros_like(mask)
             front = mask
             for source in sources:
-                w = _as_float(field(source.region, source.lam, mask))
+                w = field(source.region, source.lam, mask).astype(jnp.float32)
                 seen = seen | (room & (w != 0) & front)
                 room = room & (w != 1)
                 front = source.move.take(mask, source.partner)
@@ -427,51 +396,8 @@ class Mix:
 
         Raises as applying the mix does.
         """
-        sources = self.sources if isinstance(self.sources, tuple) else ()
-        if not sources or not all(isinstance(each, Source) for each in sources):
-            raise ValueError(
-                "mix: expected a tuple of sources; got "
-                f"{arrays.describe(self.sources)}. Make a mix of pairs with "
-                "mixup_jax.Mix.from_pairs(lam, partner)."
-            )
-        for each in (self, *sources):
-            checks.real(each.lam, "mix: lam", SHARE)
-        weights = [jnp.asarray(each.lam) for each in sources]
-        lam, *_ = own = [jnp.asarray(self.lam), *weights]
-        partners = [arrays.array(source.partner) for source in self.sources]
-        shapes = [each.shape for each in (*own, *partners)]
-        if lam.ndim != 1 or len(set(shapes)) > 1:
-            others = {shape: None for shape in shapes[1:] if shape != lam.shape}
-            got = " and ".join(map(str, [lam.shape, *(others or shapes[-1:])]))
-            raise ValueError(
-                f"mix: expected lam [B] and partner [B]; got shapes {got}. Apply a mix "
-                "that came out of vmap or pmap under vmap or pmap."
-            )
-        found = []
-        for k, source in enumerate(sources):
-            weight, partner = weights[k], partners[k]
-            region_of(source.region)
-            if not jnp.issubdtype(partner.dtype, jnp.integer):
-                raise TypeError(
-                    "mix: expected integer partners, indices of examples; got "
-                    f"{arrays.describe(partner)}. Cast them with partner.astype(int)."
-                )
-            # Other moves know the partners, and looking at values waits for the device.
-            if move_of(source.move).by_index and not source.move.crosses:
-                kept = source.lam if k else self.lam  # the inputs' may be above 1
-                checks.number(kept, "mix: lam", 0, 1, SHARE)
-                checks.number(partner, "mix: partner", 0, len(partner) - 1, _PLACE)
-            index = jnp.asarray(partner, jnp.int32)
-            weight = weight.astype(jnp.float32)
-            found.append(dataclasses.replace(source, partner=index, lam=weight))
-        return dataclasses.replace(
-            self, lam=lam.astype(jnp.float32), sources=tuple(found)
-        )
-
-    def _seen(self) -> tuple[Source, ...]:
-        """Return the sources up to the first that shows nothing behind its front."""
-        hides = [k for k, each in enumerate(self.sources) if each.region.identity]
-        return self.sources[: hides[0]] if hides else self.sources
+        lam, sources = checked(self.lam, self.sources)
+        return dataclasses.replace(self, lam=lam, sources=sources)
 
     def _label_weights(self) -> list[Array]:
         """Return what each front keeps of the label."""
@@ -484,7 +410,7 @@ class Mix:
         own = first.region if self.mixes_targets else Untouched()
         regions = [own, *(source.region for source in others)]
         return [
-            _as_float(field(region, source.lam, x))
+            field(region, source.lam, x).astype(jnp.float32)
             for region, source in zip(regions, self.sources)
         ]
 
@@ -516,24 +442,6 @@ def unmixed(key: Array, batch: Batch) -> Mix:
     lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)
     alone = Source(partner, lam, Untouched(), Stay())
     return Mix(lam, (alone,), mixes_targets=False)
-
-
-def _link(w: Array, source: Source) -> Link:
-    view = functools.partial(through, source.region) if source.region.windows else None
-    return Link(w, source.move, source.partner, view)
-
-
-def _as_float(w: Array) -> Array:
-    return w.astype(jnp.float32)
-
-
-def _parts(positions: int, cells: int) -> np.ndarray:
-    """Return the part of each cell that each position is, ``[positions, cells]``."""
-    place = np.arange(positions, dtype=np.float64)[:, None]
-    start = np.arange(cells, dtype=np.float64)[None] * positions / cells
-    stop = start + positions / cells
-    shared = np.minimum(place + 1, stop) - np.maximum(place, start)
-    return (np.clip(shared, 0, None) * cells / positions).astype(np.float32)
 
 
 def _about_labels(leaf: Any) -> str:

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from mixup_jax import ratios
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.compose import draw_source
-from mixup_jax._core.mix import Mix, Source
+from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
+from mixup_jax._core.source import Source
 from mixup_jax._core.types import Batch
 from mixup_jax.pairings import nth
 from mixup_jax.regions import everywhere

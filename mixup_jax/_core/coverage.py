@@ -1,0 +1,49 @@
+"""The own share of each cell of a grid that is coarser than the positions."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mixup_jax._core.mesh import divided_as, per_example
+from mixup_jax._core.region import Region, field
+
+
+def cell_shares(
+    region: Region, lam: Array, cells: Sequence[int], layout: Array
+) -> Array:
+    """Return the mean weight of the own content in each cell, float32 ``[B, *cells]``.
+
+    Args:
+      region: where the own content stays.
+      lam: float32 ``[B]``.
+      cells: how many on each spatial axis of the region's grid, if it has one.
+      layout: an array with the examples, divided over a mesh as the result is to be.
+    """
+    grid, batch = region.grid, lam.shape[0]
+    positions = cells if grid is None else grid.sizes
+    x = divided_as(jnp.zeros((batch, *positions), jnp.bool_), layout)
+    own = field(region, lam, x).astype(jnp.float32)
+    own = jnp.broadcast_to(own, x.shape)
+    if grid is None:
+        return own
+    least, most = (
+        own.reshape(batch, -1).min(axis=1),
+        own.reshape(batch, -1).max(axis=1),
+    )
+    for n, m in zip(positions, cells):
+        # The axis that is averaged goes to the end, so after all they are in order.
+        parts = jnp.asarray(_parts(n, m))
+        own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
+    # A mean lies between the least and the most, but for rounding.
+    return jnp.clip(own, per_example(least, own), per_example(most, own))
+
+
+def _parts(positions: int, cells: int) -> np.ndarray:
+    """Return the part of each cell that each position is, ``[positions, cells]``."""
+    place = np.arange(positions, dtype=np.float64)[:, None]
+    start = np.arange(cells, dtype=np.float64)[None] * positions / cells
+    stop = start + positions / cells
+    shared = np.minimum(place + 1, stop) - np.maximum(place, start)
+    return (np.clip(shared, 0, None) * cells / positions).astype(np.float32)

@@ -165,7 +165,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
 def derived(
     mixing: Callable[P, tuple[Batch, Mix]], **defaults: Any
 ) -> Callable[[Callable[..., Any]], Callable[P, tuple[Batch, Mix]]]:
-    """Decorate a name and a docstring: ``mixing`` under that name, with new defaults."""
+    """Decorate a name and a docstring: ``mixing`` so named, with other defaults."""
     draw = inspect.unwrap(mixing)
     signature = inspect.signature(draw)
     options = [

@@ -376,3 +376,13 @@ KINDS = [
     "choose-two-pairings",
     "with-probability-choose-extrapolate",
 ]
+
+# One row for each way of moving partners and each region.
+FEW = [
+    "erm",
+    "mixup",
+    "mixup-roll",
+    "mixup-permutation",
+    "cutmix",
+    "choose-two-pairings",
+]

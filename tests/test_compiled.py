@@ -16,18 +16,12 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import mixup_jax as mx
+from benchmarks._programs import COLLECTIVES
 from tests import oracle
 from tests.methods import METHODS
 
 DEVICES = 8
 KINDS = {"auto": AxisType.Auto, "explicit": AxisType.Explicit}
-COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "all-to-all",
-    "collective-permute",
-    "reduce-scatter",
-)
 SIZE, SIDE, CHANNELS, CLASSES = 32, 12, 3, 10
 FREE = {
     "mixup": partial(mx.mixup, alpha=0.2),

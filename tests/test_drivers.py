@@ -15,8 +15,9 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 
 import mixup_jax as mx
+from benchmarks._programs import COLLECTIVES
 from tests import oracle
-from tests.methods import METHODS
+from tests.methods import FEW, METHODS
 
 DEVICES = 8
 SHARE = 4
@@ -27,22 +28,6 @@ LAYOUTS = {
     "rows": (jax.P(None, "data"), jax.P()),
     "copies": (jax.P(), jax.P()),
 }
-COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "all-to-all",
-    "collective-permute",
-    "reduce-scatter",
-)
-# One row for each way of moving partners and each region.
-FEW = [
-    "erm",
-    "mixup",
-    "mixup-roll",
-    "mixup-permutation",
-    "cutmix",
-    "choose-two-pairings",
-]
 
 
 def key() -> jax.Array:

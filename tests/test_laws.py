@@ -15,21 +15,12 @@ import pytest
 
 import mixup_jax as mx
 from tests import oracle
-from tests.methods import METHODS, Method
+from tests.methods import FEW, METHODS, Method
 from tests.oracle import Expected
 
 SIZE = 8
 CELLS = (2, 2)
 SEED = 3
-# One row for each way of moving partners and each region.
-FEW = [
-    "erm",
-    "mixup",
-    "mixup-roll",
-    "mixup-permutation",
-    "cutmix",
-    "choose-two-pairings",
-]
 
 
 @dataclasses.dataclass(frozen=True)

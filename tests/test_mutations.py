@@ -246,9 +246,9 @@ def broken(name: str, mutation: Any) -> list[str]:
 
 
 # One row of each kind by default; slow tests mutate them all.
-FEW = sorted({*KINDS, "saliencymix", "resizemix", "smoothmix", "dirichlet"})
+MUTATED = sorted({*KINDS, "saliencymix", "resizemix", "smoothmix", "dirichlet"})
 ROWS = [
-    pytest.param(FEW, id="few"),
+    pytest.param(MUTATED, id="few"),
     pytest.param(list(METHODS), id="all", marks=pytest.mark.slow),
 ]
 
@@ -271,7 +271,7 @@ def test_every_mutation_breaks_a_law(mutation, rows):
 def test_every_law_is_broken_by_every_kind():
     kinds = set().union(*map(kinds_of, METHODS.values()))
     met = {law.__name__: set() for law in LAWS}
-    for name in FEW:
+    for name in MUTATED:
         kind = kinds_of(METHODS[name])
         if len(kind) > 1:
             continue

@@ -72,15 +72,7 @@ def draw_source(
     ``second.lam`` is the share that the first partner's content keeps of what the own
     leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
 
-    Args:
-      key: PRNG key.
-      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
-      ratio: draws ``lam``, float32 ``[B]``.
-      pairing: draws the partners.
-      region: turns ``lam`` into a weight field.
-
-    Raises:
-      TypeError, ValueError: As ``compose``.
+    Arguments and errors: as ``compose``.
 
     Example:
       >>> from functools import partial

@@ -331,7 +331,7 @@ def _shift(rows: Array, by: int) -> Array:
 def _together(x: Array) -> int:
     """Return how many examples surely lie on one device, in order."""
     mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
+    if len(mesh.manual_axes) == len(mesh.axis_names) > 0:
         return x.shape[0]
     if mesh.empty:
         # Shardings that only jit's in_shardings knows are not in the types.
@@ -342,7 +342,7 @@ def _together(x: Array) -> int:
 def _fits(x: Array, block: int) -> bool:
     """Whether blocks surely end where the shares of the devices end."""
     mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
+    if len(mesh.manual_axes) == len(mesh.axis_names) > 0:
         return True
     devices = jax.device_count() if mesh.empty else mesh.size
     return x.shape[0] % (devices * block) == 0

@@ -25,7 +25,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from mixup_jax import _checks, _devices
+from mixup_jax import _checks, _devices, _versions
 from mixup_jax._blend import widened
 from mixup_jax._compose import at_step
 from mixup_jax._made import made, made_by
@@ -403,7 +403,7 @@ def sharded(
         batch = _devices.over_mesh(batch, mesh, axis_name)
         key = _devices.on_mesh(key, mesh)
         state = returned.or_placed(state, mesh, beside=(key, batch))
-        with jax.set_mesh(mesh):
+        with _versions.set_mesh(mesh):
             state, metrics = jitted(state, key, batch)
         returned.keep(state)
         return state, metrics

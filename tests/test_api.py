@@ -31,7 +31,7 @@ BY_PLACE = {"ratios.beta": {"b"}, "pairings.of_same_class": {"candidates"}}
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_checks"},
-    {"_types", "_made"},
+    {"_types", "_made", "_versions"},
     {"_moves", "_beta"},
     {"ratios", "pairings", "_region", "_windows", "_blend", "_labels"},
     {"regions", "_mix"},

@@ -41,11 +41,19 @@ def newest(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def without_flax(session: nox.Session) -> None:
     """Run the tests that need no Flax where there is none."""
-    needs = re.compile(r"^(from|import) (flax|examples|benchmarks)|mx\.hidden", re.M)
+    loads = r"^(from|import) (flax|examples|benchmarks)|mx\.(hidden|training)|donation"
+    needs = re.compile(loads, re.M)
     files = [
         p for p in Path("tests").glob("test_*.py") if not needs.search(p.read_text())
     ]
     _tested(session, *map(str, sorted(files)), *session.posargs, without="flax")
+
+
+@nox.session(python="3.11")
+def tpu(session: nox.Session) -> None:
+    """Look at the programs for TPUs, whose compiler takes 0.7 GB on the disk."""
+    session.install("-e", ".[tests,tpu]")
+    session.run("pytest", "tests/test_tpu.py", *session.posargs)
 
 
 @nox.session(python=["3.11", "3.13"])

@@ -2,6 +2,8 @@
 
 import glob
 import os
+import re
+from pathlib import Path
 
 import nox
 
@@ -13,11 +15,45 @@ pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
 folders = glob.glob(os.path.join(pyenv, "versions", "*", "bin"))
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *folders])
 
+# The least versions of the dependencies, from the one place where they are written.
+LEAST = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
+FLOOR = [least.replace(">=", "==") for least in LEAST]
+
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def tests(session: nox.Session) -> None:
     """Run the tests with the newest JAX that this Python admits."""
     _tested(session, *session.posargs)
+
+
+@nox.session(python="3.11")
+def floor(session: nox.Session) -> None:
+    """Run the tests with the least version of each dependency."""
+    _tested(session, *session.posargs, pins=FLOOR)
+
+
+@nox.session(python="3.13")
+def newest(session: nox.Session) -> None:
+    """Run the tests with a JAX that is newer than Python 3.11 admits."""
+    _tested(session, *session.posargs, pins=["jax>=0.12"])
+
+
+@nox.session(python="3.11")
+def without_flax(session: nox.Session) -> None:
+    """Run the tests that need no Flax where there is none."""
+    direct = r"^(from|import) (flax|examples|benchmarks)|\.(hidden|training)\b"
+    needs = re.compile(rf"{direct}|test_api|donation", re.M)
+    files = [
+        p for p in Path("tests").glob("test_*.py") if not needs.search(p.read_text())
+    ]
+    _tested(session, *map(str, sorted(files)), *session.posargs, without="flax")
+
+
+@nox.session(python="3.11")
+def tpu(session: nox.Session) -> None:
+    """Look at the programs for TPUs, whose compiler takes 0.7 GB on the disk."""
+    session.install("-e", ".[tests,tpu]")
+    session.run("pytest", "tests/test_tpu.py", *session.posargs)
 
 
 @nox.session(python=["3.11", "3.13"])
@@ -26,7 +62,11 @@ def tests_all(session: nox.Session) -> None:
     _tested(session, "-m", "slow or not slow", *session.posargs)
 
 
-def _tested(session: nox.Session, *arguments: str) -> None:
-    session.install("-e", ".[tests]")
+def _tested(
+    session: nox.Session, *arguments: str, pins: list[str] | None = None, without=""
+) -> None:
+    session.install("-e", ".[tests]", *(pins or ()))
+    if without:
+        session.run("python", "-m", "pip", "uninstall", "-y", without)
     session.run("python", "-c", "import jax; print('jax', jax.__version__)")
     session.run("pytest", "-n", "2", *arguments)

@@ -116,7 +116,8 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     with contextlib.ExitStack() as stack:
         modules = {
             "/".join(map(str, path)): module
-            for path, module in flax_nnx.iter_modules(model)
+            for path, module in flax_nnx.iter_graph(model)
+            if isinstance(module, flax_nnx.Module)
         }
         for name, layer in _numbered(mix, after).items():
             if name not in modules:

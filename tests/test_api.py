@@ -34,7 +34,7 @@ DERIVED = {"fmix"}  # others with another default
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
-    {"_core.arrays", "_core.mesh"},
+    {"_core.arrays", "_core.mesh", "_core.versions"},
     {"_core.checks", "_core.random"},
     {"_core.types", "_core.made", "_core.grid"},
     {"_core.moves", "_core.labels"},
@@ -185,7 +185,7 @@ def test_the_signatures_of_the_contract():
     assert said(mx.mixup) == [
         ("key", "required"),
         ("batch", "required"),
-        ("alpha", None),
+        ("alpha", 1.0),
         ("ratio", None),
         ("pairing", mx.pairings.neighbour),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.export
 import jax.numpy as jnp
 import optax
 import pytest

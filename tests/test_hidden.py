@@ -47,7 +47,8 @@ class Block(nnx.Module):
 
 class Nnx(nnx.Module):
     def __init__(self, rngs):
-        self.blocks = nnx.List([Block(5, rngs), Block(6, rngs)])
+        # Flax 0.12 wants its own list here, those before have none.
+        self.blocks = getattr(nnx, "List", list)([Block(5, rngs), Block(6, rngs)])
         self.head = nnx.Linear(6, 4, rngs=rngs)
 
     def __call__(self, x):

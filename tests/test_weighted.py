@@ -84,6 +84,9 @@ def test_clusters_far_apart_do_not_hide_who_is_near():
     np.testing.assert_array_equal(got, want[:, 0])
 
 
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 10), reason="JAX before 0.10 compiles it otherwise"
+)
 def test_differences_are_not_kept():
     x = jnp.ones((64, 1024))
     scores = jax.jit(lambda x: nearest(1)((x, None)))

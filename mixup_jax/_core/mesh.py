@@ -105,7 +105,7 @@ def is_auto(x: Array) -> bool:
 def rows_together(x: Array) -> int:
     """Return how many examples surely lie on one device, in order."""
     mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
+    if _is_manual(mesh):
         return x.shape[0]
     if mesh.empty:
         # Shardings that only jit's in_shardings knows are not in the types.
@@ -113,10 +113,14 @@ def rows_together(x: Array) -> int:
     return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
 
 
+def _is_manual(mesh: jax.sharding.AbstractMesh) -> bool:
+    return len(mesh.manual_axes) == len(mesh.axis_names) > 0
+
+
 def blocks_fit(x: Array, block: int) -> bool:
     """Whether blocks surely end where the shares of the devices end."""
     mesh = jax.typeof(x).sharding.mesh
-    if mesh.are_all_axes_manual and not mesh.empty:
+    if _is_manual(mesh):
         return True
     devices = jax.device_count() if mesh.empty else mesh.size
     return x.shape[0] % (devices * block) == 0

@@ -10,7 +10,7 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
-from mixup_jax.ratios._known import ratio_of
+from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import box
 
 
@@ -19,7 +19,7 @@ def cutmix(
     key: Array,
     batch: Batch,
     *,
-    alpha: ArrayLike | None = None,
+    alpha: ArrayLike = DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
     region: Callable = box,
@@ -42,8 +42,7 @@ def cutmix(
       key: PRNG key.
       batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
         with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
-        1.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       region: draws the boxes, ``(key, lam, inputs, partners, *, spatial)``. Sizes and

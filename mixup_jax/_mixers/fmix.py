@@ -25,8 +25,7 @@ def fmix():
       key: PRNG key.
       batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
         with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
-        1.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       region: draws the blobs, ``(key, lam, inputs, partners, *, spatial)``. Coarser

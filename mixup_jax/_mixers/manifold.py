@@ -11,7 +11,7 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
-from mixup_jax.ratios._known import ratio_of
+from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import layer
 
 
@@ -21,7 +21,7 @@ def manifold(
     batch: Batch,
     *,
     layers: Sequence[int],
-    alpha: ArrayLike | None = None,
+    alpha: ArrayLike = DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
@@ -43,8 +43,8 @@ def manifold(
       batch: pair ``(inputs, targets)`` as for ``mixup``; inputs of any dtype where 0 is
         not among the ``layers``.
       layers: the numbers of the layers to draw from, 0 for the inputs.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
-        1. The paper uses 2.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing. The
+        paper uses 2.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
 

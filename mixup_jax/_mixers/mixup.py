@@ -8,7 +8,7 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
-from mixup_jax.ratios._known import ratio_of
+from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import everywhere
 
 
@@ -17,7 +17,7 @@ def mixup(
     key: Array,
     batch: Batch,
     *,
-    alpha: ArrayLike | None = None,
+    alpha: ArrayLike = DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
@@ -34,8 +34,7 @@ def mixup(
       key: PRNG key.
       batch: pair ``(inputs, targets)``; each any pytree of floating or complex arrays
         with the examples on axis 0. ``targets`` may be None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
-        1.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
 

@@ -10,7 +10,7 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
-from mixup_jax.ratios._known import ratio_of
+from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import salient
 
 
@@ -20,7 +20,7 @@ def saliencymix(
     batch: Batch,
     *,
     saliency: ArrayLike,
-    alpha: ArrayLike | None = None,
+    alpha: ArrayLike = DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
     spatial: tuple[int, ...] | None = None,
@@ -45,8 +45,7 @@ def saliencymix(
       saliency: floating ``[B, *sizes]``, how much each position of each example
         matters, in any units: the norm of a gradient, a detector's map. In a train step
         it travels in the batch: ``mixup_jax.using``.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing, None is
-        1.
+      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       spatial: axis numbers of the spatial axes, any number of them; None takes all

@@ -15,6 +15,12 @@ from mixup_jax._core.mesh import whole
 from mixup_jax._core.types import Partners, Ratio
 from mixup_jax.ratios import _beta, _hat
 
+
+class _Default(float):
+    """A number that nobody gave, told apart from the same number of a caller's."""
+
+
+DEFAULT_ALPHA = _Default(1.0)
 RATIO = "mixup_jax.ratios.beta(0.2)"
 ONE_OR_EACH = "Give one value for all examples, or one for each."
 
@@ -195,15 +201,15 @@ def constant(lam: ArrayLike) -> Ratio:
     return Known(sample, lambda low, high: clipped(sample, low, high))
 
 
-def ratio_of(alpha: ArrayLike | None, ratio: Ratio | None) -> Ratio:
+def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
     """Return the ratio that a mixer's ``alpha`` and ``ratio`` ask for.
 
     Raises:
       ValueError: If both are given.
     """
     if ratio is None:
-        return beta(1.0 if alpha is None else alpha)
-    if alpha is not None:
+        return beta(float(alpha) if isinstance(alpha, _Default) else alpha)
+    if not isinstance(alpha, _Default):
         raise ValueError(
             f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Leave "
             "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."

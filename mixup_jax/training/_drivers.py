@@ -10,6 +10,7 @@ from jax import Array
 from mixup_jax._combinators.devices import per_device
 from mixup_jax._core import checks
 from mixup_jax._core.mixer import Mixer
+from mixup_jax._core.versions import set_mesh
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import Metrics, called_as, takes
 
@@ -127,7 +128,7 @@ def sharded(
         batch = _placement.over_mesh(batch, mesh, axis_name)
         key = _placement.on_mesh(key, mesh)
         state = returned.or_placed(state, mesh, beside=(key, batch))
-        with jax.set_mesh(mesh):
+        with set_mesh(mesh):
             state, metrics = jitted(state, key, batch)
         returned.keep(state)
         return state, metrics

@@ -19,10 +19,13 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import flax.linen
-from flax import nnx as flax_nnx
-
 from mixup_jax._core.mix import Mix
+
+try:
+    import flax.linen
+    from flax import nnx as flax_nnx
+except ModuleNotFoundError as error:
+    raise ImportError("mixup_jax.hidden needs Flax: pip install flax") from error
 
 
 @contextlib.contextmanager

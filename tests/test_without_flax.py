@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # Found before any other finder is asked, as if neither had been installed.
 BLOCKED = """
 import sys
@@ -58,3 +60,56 @@ def python(program: str, *absent: str) -> subprocess.CompletedProcess[str]:
 def test_the_core_runs_without_either():
     found = python(CORE, "flax", "optax")
     assert found.returncode == 0, found.stderr
+
+
+TRAINING = """
+import pickle
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import mixup_jax as mx
+
+state = mx.training.TrainState.create({"w": jnp.ones(3)}, optax.adam(0.1))
+
+
+def loss(params, batch, mix):
+    x, y = batch
+    return jnp.mean((x @ params["w"] - y) ** 2), {}
+
+
+class Longer(mx.training.TrainState):
+    more: int = 3
+
+
+step = jax.jit(mx.training.train_step(loss, mx.mixup))
+batch = (jnp.ones((4, 3)), jnp.zeros(4))
+after, metrics = step(state, jax.random.key(0), batch)
+assert int(after.step) == 1 and float(metrics["loss"]) == 9, metrics
+after, _ = mx.training.pmapped(mx.training.train_step(loss, mx.mixup))(
+    after, jax.random.key(0), batch
+)
+assert int(after.replace(step=7).step) == 7
+longer = Longer(**vars(state))
+assert len(jax.tree.leaves(longer)) == len(jax.tree.leaves(state)) + 1
+assert jax.tree.leaves(pickle.loads(pickle.dumps(after.params)))
+paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(after)]
+assert paths[:2] == [".step", ".params['w']"], paths
+assert not [name for name in sys.modules if name.partition(".")[0] == "flax"]
+"""
+
+
+def test_training_needs_optax_alone():
+    found = python(TRAINING, "flax")
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("training", "Optax"), ("hidden", "Flax")]
+)
+def test_what_is_missing_is_named_with_how_to_install_it(module, package):
+    for asked in (f"import mixup_jax as mx; mx.{module}", f"import mixup_jax.{module}"):
+        found = python(asked, package.lower())
+        said = f"ImportError: mixup_jax.{module} needs {package}: pip install "
+        assert said + package.lower() in found.stderr

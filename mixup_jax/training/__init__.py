@@ -11,6 +11,11 @@ of models and so serves NNX. The key is the same for the whole run: it is folded
 `state.step`, so a resumed run draws what the uninterrupted one would have drawn.
 """
 
+try:
+    import optax as _optax  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError("mixup_jax.training needs Optax: pip install optax") from error
+
 from mixup_jax.training._drivers import pmapped as pmapped
 from mixup_jax.training._drivers import sharded as sharded
 from mixup_jax.training._loss import Metrics as Metrics

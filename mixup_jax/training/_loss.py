@@ -7,11 +7,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import Array
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import made, made_by
+from mixup_jax.training._nodes import of_nnx
 
 Metrics = Mapping[str, Any]
 _STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
@@ -105,7 +105,7 @@ def _pair(found: Any, wanted: str, advice: str) -> tuple[Any, Any]:
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, nnx.Variable):
+    if of_nnx(value, "Variable"):
         value = value[...]
     if isinstance(value, Array | np.ndarray | np.generic | int | float | complex):
         found = arrays.array(value)

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax import Array
 
 from mixup_jax._core import arrays
+from mixup_jax.training._nodes import PyTreeNode, field, of_nnx
 
 STATE = ("params", "step", "apply_gradients")
-_NOT_TRAINED = (nnx.BatchStat, nnx.RngState, nnx.Cache, nnx.Intermediate)
+_NOT_TRAINED = ("BatchStat", "RngState", "Cache", "Intermediate")  # of NNX
 _COLLECTIONS = ("batch_stats", "cache", "intermediates")  # Linen's, beside "params"
 _REST = (
     "Keep them in the model_state that TrainState.create takes, and change them in a "
@@ -31,7 +30,7 @@ class State(Protocol):
     def apply_gradients(self, *, grads: Any) -> Any: ...
 
 
-class TrainState(flax.struct.PyTreeNode):
+class TrainState(PyTreeNode):
     """Parameters, an Optax state and a step count, for models of any library.
 
     Attributes:
@@ -54,7 +53,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     opt_state: optax.OptState
     model_state: Any = None
-    tx: optax.GradientTransformation = flax.struct.field(
+    tx: optax.GradientTransformation = field(
         pytree_node=False, default=optax.identity()
     )
 
@@ -105,7 +104,7 @@ def trainable(params: Any) -> None:
     """Raise TypeError unless every leaf of ``params`` is to be trained."""
 
     def variable(part: Any) -> bool:
-        return isinstance(part, nnx.Variable)
+        return of_nnx(part, "Variable")
 
     found = jax.tree_util.tree_leaves_with_path(params, is_leaf=variable)
     paths = [[str(_name_in(key)) for key in path] for path, _ in found]
@@ -113,7 +112,7 @@ def trainable(params: Any) -> None:
     wanted = "expected parameters to be trained, floating or complex arrays; got"
     for names, (path, leaf) in zip(paths, found):
         where = "params" + jax.tree_util.keystr(path)
-        if isinstance(leaf, _NOT_TRAINED):
+        if of_nnx(leaf, *_NOT_TRAINED):
             raise TypeError(
                 f"{where}: {wanted} nnx.{type(leaf).__name__}. Split it off: graph, "
                 f"params, rest = nnx.split(model, nnx.Param, ...). {_REST}."

@@ -24,7 +24,7 @@ from mixup_jax._core.region import (
     region_of,
     through,
 )
-from mixup_jax._core.types import Batch, Move, move_of
+from mixup_jax._core.types import Batch, Mixed, Move, move_of
 
 Terms = tuple[tuple[Array, Any], ...]
 SHARE = "It is the share of the own content."
@@ -417,7 +417,7 @@ class Mix:
             ),
         )
 
-    def batch(self, batch: Batch) -> Batch:
+    def batch(self, batch: Batch) -> Mixed:
         """Return ``(inputs, targets)``, each mixed."""
         inputs, targets = checks.pair(batch)
         return self.inputs(inputs), self.targets(targets)

@@ -19,7 +19,7 @@ from mixup_jax._core import arrays, checks
 Batch: TypeAlias = tuple[Any, Array | Any]
 
 Mixed: TypeAlias = tuple[Any, Any]
-"""A batch that came back mixed: what was put in, of which the caller knows the types."""
+"""A batch that came back mixed, of the types that its caller put in."""
 
 RowFunction: TypeAlias = Callable[[Any, Array, Array], Array]
 

@@ -33,7 +33,9 @@ class Stateful:
 
     loss: StatefulLoss
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[Any, tuple[Metrics, Mapping[str, Any]]]:
         return self.loss(*args, **kwargs)
 
 
@@ -177,7 +179,7 @@ def called_as(function: Callable[..., Any]) -> str:
     return f"{name}{_signatures(function)[-1]}"
 
 
-def checked_loss(loss: Loss) -> Loss:
+def checked_loss(loss: Any) -> Loss:
     """Return ``loss``, a function of three arguments.
 
     Raises:

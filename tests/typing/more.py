@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 import mixup_jax as mx
 
@@ -130,6 +131,11 @@ class Model(nn.Module):
 def logits_of(params: Mapping[str, object], x: jax.Array, mix: mx.Mix) -> jax.Array:
     with mx.hidden.linen(mix, after=["Dense_0"]):
         return jnp.asarray(Model().apply({"params": params}, x))
+
+
+def logits_of_nnx(model: nnx.Linear, x: jax.Array, mix: mx.Mix) -> jax.Array:
+    with mx.hidden.nnx(model, mix, after=[]):
+        return model(x)
 
 
 def loss(

@@ -36,8 +36,8 @@ _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
 class Mixer(Protocol):
     """Mixes a batch, and says what it did: any callable of this shape is one.
 
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict. Both
-    go by place, so a mixer of your own names them as it likes.
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict. Key
+    and batch go by place, so a mixer of your own names them as it likes.
     """
 
     def __call__(self, key: Array, batch: Any, /) -> tuple[Any, Mix]: ...

@@ -39,7 +39,7 @@ MIXERS: dict[str, mx.Mixer] = {
     "cutmix": mx.cutmix,
 }
 # As `mx.training.pmapped` does it, which takes all devices and keeps its program.
-APART = types.SimpleNamespace(
+APART: Any = types.SimpleNamespace(
     mixer=lambda mixer: mx.per_device(mixer, AXIS),
     key=lambda key: mx.own_key(key, AXIS),
     average=lambda tree: jax.lax.pmean(tree, AXIS),

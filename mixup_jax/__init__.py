@@ -24,12 +24,14 @@ from mixup_jax._combinators.once import once_per_batch as once_per_batch
 from mixup_jax._combinators.scheduled import scheduled as scheduled
 from mixup_jax._core.compose import compose as compose
 from mixup_jax._core.compose import draw_source as draw_source
+from mixup_jax._core.mesh import AxisName as AxisName
 from mixup_jax._core.mix import Mix as Mix
 from mixup_jax._core.mixer import Mixer as Mixer
 from mixup_jax._core.mixer import draw_of as draw_of
 from mixup_jax._core.mixer import mixer as mixer
 from mixup_jax._core.region import Region as Region
 from mixup_jax._core.region import RegionDraw as RegionDraw
+from mixup_jax._core.region import SpatialDraw as SpatialDraw
 from mixup_jax._core.source import Source as Source
 from mixup_jax._core.types import Batch as Batch
 from mixup_jax._core.types import Move as Move
@@ -55,8 +57,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
-    # Flax and Optax are met in these alone, and loaded when one is first used.
-    if name in ("hidden", "training"):
-        return _importlib.import_module(f"mixup_jax.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Flax and Optax are met in these alone, and loaded when one is first used.
+_LAZY = ("hidden", "training")
+
+if not TYPE_CHECKING:  # else a name that there is not would be of any type
+
+    def __getattr__(name: str):
+        if name in _LAZY:
+            return _importlib.import_module(f"mixup_jax.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -94,7 +94,7 @@ def test_what_it_takes():
     with pytest.raises(ValueError, match="0 < min_width <= max_width"):
         mx.smoothmix(KEY, (x, None), region=region)
     with pytest.raises(TypeError, match=r"partners, \*, spatial\)"):
-        mx.smoothmix(KEY, (x, None), region=mx.regions.everywhere)
+        mx.smoothmix(KEY, (x, None), region=mx.regions.everywhere)  # type: ignore
 
 
 def test_chosen_beside_a_box():

@@ -245,7 +245,7 @@ LOSSES = {
         ["three arguments", "train", "third argument"],
     ),
     "stateful of three": (
-        lambda: mx.training.stateful(lambda params, batch, mix: 0),
+        lambda: mx.training.stateful(lambda params, batch, mix: 0),  # type: ignore
         TypeError,
         ["stateful: expected a loss of five", "(params, batch, mix)", "Take all five"],
     ),
@@ -358,7 +358,7 @@ def test_a_loss_that_wraps_another_is_judged_by_what_is_called():
     def scaled(scale, params, batch, mix):
         return scale * jnp.mean(batch[0] @ params), {}
 
-    step = mx.training.train_step(scaled, mx.erm)
+    step = mx.training.train_step(scaled, mx.erm)  # type: ignore[arg-type]
     _, metrics = step(create(jnp.ones(3)), jax.random.key(0), (X, Y))
     assert float(metrics["loss"]) == 6
 

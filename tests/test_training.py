@@ -480,7 +480,7 @@ def test_an_axis_that_the_mesh_lacks_is_named():
 def test_a_state_that_lacks_something_is_named():
     step = mx.training.train_step(soft_loss, mixup)
     with pytest.raises(TypeError, match="got dict, without params, step, apply_grad"):
-        step({"params": 1}, key(), soft_batch())
+        step({"params": 1}, key(), soft_batch())  # type: ignore[type-var]
 
 
 no_gradient = pytest.mark.skipif(

@@ -55,7 +55,8 @@ def encode(seed: Array, images: datasets.Images, *, epochs: int) -> dict[str, An
     def loss(params: Any, batch: mx.Batch, _: mx.Mix) -> tuple[Array, dict[str, Any]]:
         x, y = batch
         code = encoder.apply(params["encoder"], x)
-        return jnp.mean((decoder.apply(params["decoder"], code) - y) ** 2), {}
+        decoded: Any = decoder.apply(params["decoder"], code)
+        return jnp.mean((decoded - y) ** 2), {}
 
     params, _ = training.fit(
         key_fit,

@@ -7,7 +7,7 @@ program sees one device's share, there are two ways to mix.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,14 +15,17 @@ from jax import Array
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import checks, mesh
 from mixup_jax._core.made import holds, made
+from mixup_jax._core.mesh import AxisName
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.source import Source
 from mixup_jax._core.types import Move, RowFunction
 
+Name = TypeVar("Name", bound=AxisName)  # one or several, as the caller's own take
 
-def own_key(key: Array, axis_name: str) -> Array:
+
+def own_key(key: Array, axis_name: AxisName) -> Array:
     """Return a key of this device's own.
 
     For ``per_device``: each device draws a mix of its own.
@@ -38,7 +41,7 @@ def own_key(key: Array, axis_name: str) -> Array:
     return mesh.own_key(key, axis_name)
 
 
-def common_key(key: Array, axis_name: str) -> Array:
+def common_key(key: Array, axis_name: AxisName) -> Array:
     """Return the same key on every device.
 
     For ``per_device``: all devices draw the same.
@@ -57,7 +60,7 @@ def common_key(key: Array, axis_name: str) -> Array:
 
 @made
 def per_device(
-    mixer: Mixer, axis_name: str, *, key_of: Callable[[Array, str], Array] = own_key
+    mixer: Mixer, axis_name: Name, *, key_of: Callable[[Array, Name], Array] = own_key
 ) -> Mixer:
     """Return a mixer that runs on each device's share by itself: no collective.
 
@@ -126,7 +129,7 @@ def per_device(
 
 
 @made
-def whole_batch(mixer: Mixer, axis_name: str) -> Mixer:
+def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
     """Return a mixer that draws, on each device, what one device would have drawn.
 
     For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
@@ -222,7 +225,7 @@ class _Across(Move):
     or outside, where the shares are one array.
     """
 
-    axis_name: str
+    axis_name: AxisName
     size: int
     crosses: ClassVar[bool] = True
 

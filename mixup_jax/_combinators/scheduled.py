@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._combinators.once import each_once
@@ -12,7 +13,7 @@ from mixup_jax._core.mixer import Mixer, Scheduled
 
 
 @made
-def scheduled(mixer_at: Callable[[ArrayLike], Mixer]) -> Scheduled:
+def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
     """Mark ``mixer_at: step -> mixer``, for mixing that warms up or switches off.
 
     ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as

@@ -2,8 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from jax import Array
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.region import RegionDraw, region_and_lam
+from mixup_jax._core.region import RegionDraw, SpatialDraw, region_and_lam
 from mixup_jax._core.source import SHARE, Source
 from mixup_jax._core.types import Batch, Pairing, Partners, Ratio
 
@@ -119,14 +118,14 @@ def draw_source(
     return Source(partners.index, lam, where, partners.move)
 
 
-def along(spatial: tuple[int, ...] | None, region: Callable[..., Any]) -> RegionDraw:
+def along(spatial: tuple[int, ...] | None, region: SpatialDraw) -> RegionDraw:
     """Return ``region`` drawn along the ``spatial`` axes.
 
     Raises:
       TypeError: ``region`` is no function, or none of spatial axes.
     """
     if spatial is None and "spatial" in getattr(region, "keywords", {}):
-        return region
+        return cast(RegionDraw, region)  # a partial that names them
     advice = (
         "Pass one such as mixup_jax.regions.box; one weight for all positions is "
         "mixup_jax.mixup."

@@ -7,11 +7,14 @@ compiler decides, and all that can be told is what surely lies on one device. Bo
 rows of one device.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from jax import Array
 from jax.core import Tracer
+
+AxisName: TypeAlias = str | tuple[str, ...]
+"""The name of one axis of a mesh or of ``jax.pmap``, or the names of several."""
 
 
 def per_example(w: Array, x: Array) -> Array:
@@ -140,7 +143,7 @@ def shards(x: Any) -> int:
     return x.shape[0] // sharding.shard_shape(x.shape)[0]
 
 
-def own_key(key: Array, axis_name: str) -> Array:
+def own_key(key: Array, axis_name: AxisName) -> Array:
     """Return this device's own key, of one for each device of a bound axis."""
     # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
     # if that was folded in before, could trade places.
@@ -148,24 +151,24 @@ def own_key(key: Array, axis_name: str) -> Array:
     return keys[jax.lax.axis_index(axis_name)]
 
 
-def first_row(axis_name: str, rows: int) -> Array:
+def first_row(axis_name: AxisName, rows: int) -> Array:
     """Return where the rows of this device start, of so many on each."""
     return jax.lax.axis_index(axis_name) * rows
 
 
-def own_rows(tree: Any, axis_name: str, rows: int) -> Any:
+def own_rows(tree: Any, axis_name: AxisName, rows: int) -> Any:
     """Return the rows of this device, of a tree that holds those of all."""
     start = first_row(axis_name, rows)
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
 
 
-def gathered(tree: Any, axis_name: str) -> Any:
+def gathered(tree: Any, axis_name: AxisName) -> Any:
     """Return the rows of all devices of a bound axis: one all-gather a leaf."""
     return jax.tree.map(
         lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
     )
 
 
-def averaged(tree: Any, axis_name: str) -> Any:
+def averaged(tree: Any, axis_name: AxisName) -> Any:
     """Return the mean over the devices of a bound axis."""
     return jax.lax.pmean(tree, axis_name)

@@ -29,7 +29,7 @@ from mixup_jax._core.region import (
     through,
 )
 from mixup_jax._core.source import PLACE, SHARE, Source, checked, link_of, seen
-from mixup_jax._core.types import Batch, Move
+from mixup_jax._core.types import Batch, Mixed, Move
 
 Terms = tuple[tuple[Array, Any], ...]
 _PATCHES = "Count the patches along each axis: (14, 14)."
@@ -386,7 +386,7 @@ class Mix:
             ),
         )
 
-    def batch(self, batch: Batch) -> Batch:
+    def batch(self, batch: Batch) -> Mixed:
         """Return ``(inputs, targets)``, each mixed."""
         inputs, targets = checks.pair(batch)
         return self.inputs(inputs), self.targets(targets)

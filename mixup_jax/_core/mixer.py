@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import called, made
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.types import Batch
+from mixup_jax._core.types import Mixed
 
 P = ParamSpec("P")
 
@@ -36,10 +36,11 @@ _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
 class Mixer(Protocol):
     """Mixes a batch, and says what it did: any callable of this shape is one.
 
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict.
+    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict. Key
+    and batch go by place, so a mixer of your own names them as it likes.
     """
 
-    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]: ...
+    def __call__(self, key: Array, batch: Any, /) -> tuple[Any, Mix]: ...
 
 
 class Halves(NamedTuple):
@@ -83,7 +84,7 @@ class Combinator:
 class Scheduled:
     """A mixer that depends on the step: ``scheduled(f)(step)`` is the mixer."""
 
-    mixer_at: Callable[[ArrayLike], Mixer]
+    mixer_at: Callable[[Array], Mixer]
     once: Callable[[], Any]
 
     def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
@@ -93,10 +94,10 @@ class Scheduled:
                 "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
                 "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
             )
-        return self.mixer_at(step)
+        return self.mixer_at(typing.cast(Array, step))  # traced, in a train step
 
 
-def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
+def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
     """Decorate a draw, ``(key, batch, ...) -> Mix``, which makes it a mixer.
 
     ``mixer(draw)(key, batch)`` is ``(mix.batch(batch), mix)`` for the ``mix`` that was
@@ -148,13 +149,13 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
         return mix
 
     @functools.wraps(draw)
-    def mixing(*args: P.args, **kwargs: P.kwargs) -> tuple[Batch, Mix]:
+    def mixing(*args: P.args, **kwargs: P.kwargs) -> tuple[Mixed, Mix]:
         mix = drawn(*args, **kwargs)
         batch: Any = args[1] if len(args) > 1 else kwargs[names[1]]
         with jax.named_scope(name):
             return mix.batch(batch), mix
 
-    returned = tuple[Batch, Mix]
+    returned = tuple[Mixed, Mix]
     mixing.__annotations__ = {**draw.__annotations__, "return": returned}
     signature = inspect.signature(draw).replace(return_annotation=returned)
     typing.cast(Any, mixing).__signature__ = signature
@@ -163,8 +164,8 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Batch, Mix]]:
 
 
 def derived(
-    mixing: Callable[P, tuple[Batch, Mix]], **defaults: Any
-) -> Callable[[Callable[..., Any]], Callable[P, tuple[Batch, Mix]]]:
+    mixing: Callable[P, tuple[Mixed, Mix]], **defaults: Any
+) -> Callable[[Callable[[], None]], Callable[P, tuple[Mixed, Mix]]]:
     """Decorate a name and a docstring: ``mixing`` so named, with other defaults."""
     draw = inspect.unwrap(mixing)
     signature = inspect.signature(draw)
@@ -173,7 +174,7 @@ def derived(
         for name, option in signature.parameters.items()
     ]
 
-    def decorate(named: Callable[..., Any]) -> Callable[P, tuple[Batch, Mix]]:
+    def decorate(named: Callable[[], None]) -> Callable[P, tuple[Mixed, Mix]]:
         @functools.wraps(named)
         def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
             return draw(*args, **{**defaults, **kwargs})

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from mixup_jax._core.mesh import (
     rows_together,
 )
 from mixup_jax._core.types import Move, RowFunction
+
+ManyRows: TypeAlias = Callable[..., Array]  # of w, the own rows, those of each partner
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
 _MOST_SHIFTS = 32  # of several partners in one pass; each is one more read of a block
@@ -150,7 +152,7 @@ class Swap(Move):
 
 
 def brought(
-    function: RowFunction,
+    function: ManyRows,
     x: Array,
     moves: Sequence[Move],
     partners: Sequence[Array],
@@ -172,7 +174,7 @@ def brought(
 
 
 def _in_one_view(
-    function: RowFunction, x: Array, blocks: Sequence[Sequence[int]], w: Any
+    function: ManyRows, x: Array, blocks: Sequence[Sequence[int]], w: Any
 ) -> Array:
     """Return ``function`` of ``x`` and its rows moved to the places in ``blocks``."""
     block = math.lcm(*map(len, blocks))
@@ -234,7 +236,7 @@ def rows_by_product(x: Array, index: Array) -> Array:
 
 def _in_blocks(
     block: int,
-    function: RowFunction,
+    function: ManyRows,
     move: Callable[[Array], list[Array]],
     x: Array,
     w: Any,

@@ -101,7 +101,25 @@ class RegionDraw(Protocol):
     """
 
     def __call__(
-        self, key: Array, lam: Array, inputs: Any, partners: Partners
+        self, key: Array, lam: Array, inputs: Any, partners: Partners, /
+    ) -> tuple[Region, Array]: ...
+
+
+class SpatialDraw(Protocol):
+    """A region draw along spatial axes, which its caller may name.
+
+    ``spatial`` are their numbers, and None is all between the first and the last.
+    """
+
+    def __call__(
+        self,
+        key: Array,
+        lam: Array,
+        inputs: Any,
+        partners: Partners,
+        /,
+        *,
+        spatial: tuple[int, ...] | None,
     ) -> tuple[Region, Array]: ...
 
 

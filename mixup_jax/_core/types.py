@@ -14,10 +14,14 @@ from jax import Array
 
 from mixup_jax._core import arrays, checks
 
-Batch: TypeAlias = tuple[Any, Any]
+# Not `tuple[Any, Any]`, which a type checker takes for a pair of anything and a mix: a
+# mixer that forgot to return its mix would pass. Whoever reads targets sees an array.
+Batch: TypeAlias = tuple[Any, Array | Any]
 
+Mixed: TypeAlias = tuple[Any, Any]
+"""A batch that came back mixed, of the types that its caller put in."""
 
-RowFunction: TypeAlias = Callable[..., Array]
+RowFunction: TypeAlias = Callable[[Any, Array, Array], Array]
 
 
 class Move(abc.ABC):
@@ -170,10 +174,10 @@ class Partners:
 class Ratio(Protocol):
     """How much: draws ``lam``, float32 ``[B]``, the weight of each own content."""
 
-    def __call__(self, key: Array, partners: Partners) -> Array: ...
+    def __call__(self, key: Array, partners: Partners, /) -> Array: ...
 
 
 class Pairing(Protocol):
     """With whom: draws the partners of a batch."""
 
-    def __call__(self, key: Array, batch: Batch) -> Partners: ...
+    def __call__(self, key: Array, batch: Batch, /) -> Partners: ...

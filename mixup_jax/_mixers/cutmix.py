@@ -1,13 +1,12 @@
 """CutMix: a box of the partner, pasted."""
 
-from collections.abc import Callable
-
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
+from mixup_jax._core.region import SpatialDraw
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
@@ -22,7 +21,7 @@ def cutmix(
     alpha: ArrayLike = DEFAULT_ALPHA,
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
-    region: Callable = box,
+    region: SpatialDraw = box,
     spatial: tuple[int, ...] | None = None,
 ) -> Mix:
     """Paste a box of the partner into every example; mix targets by what is left.

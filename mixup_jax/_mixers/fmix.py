@@ -6,7 +6,7 @@ from mixup_jax.regions import blob
 
 
 @derived(cutmix, region=blob)
-def fmix():
+def fmix() -> None:
     """Paste blobs of the partner into every example; mix targets by what is left.
 
     ::

@@ -10,10 +10,10 @@ from mixup_jax._core.blend import widened
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.mix import Mix, unmixed
 from mixup_jax._core.random import normal_rows
-from mixup_jax._core.types import Batch
+from mixup_jax._core.types import Batch, Mixed
 
 
-def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Batch, Mix]:
+def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]:
     """Add normal noise to the inputs; targets stay as they are.
 
     ::

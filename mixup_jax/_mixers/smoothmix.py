@@ -1,13 +1,12 @@
 """SmoothMix: a soft bell of the partner, blended in."""
 
-from collections.abc import Callable
-
 from jax import Array
 
 from mixup_jax import ratios
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.mixer import mixer
+from mixup_jax._core.region import SpatialDraw
 from mixup_jax._core.types import Batch, Pairing
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import bell
@@ -19,7 +18,7 @@ def smoothmix(
     batch: Batch,
     *,
     pairing: Pairing = neighbour,
-    region: Callable = bell,
+    region: SpatialDraw = bell,
     spatial: tuple[int, ...] | None = None,
 ) -> Mix:
     """Blend a bell of the partner into every example; mix targets by its mean.

@@ -12,5 +12,7 @@ from mixup_jax.losses._targets import negative as negative
 from mixup_jax.losses._targets import one_hot as one_hot
 from mixup_jax.losses._targets import real_and_fake as real_and_fake
 from mixup_jax.losses._termwise import ExampleLoss as ExampleLoss
+from mixup_jax.losses._termwise import TermwiseLoss as TermwiseLoss
+from mixup_jax.losses._termwise import TermwiseMean as TermwiseMean
 from mixup_jax.losses._termwise import termwise as termwise
 from mixup_jax.losses._termwise import termwise_mean as termwise_mean

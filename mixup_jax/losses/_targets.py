@@ -10,7 +10,6 @@ from jax.typing import ArrayLike, DTypeLike
 from mixup_jax._core import checks
 from mixup_jax._core import labels as _labels
 from mixup_jax._core.labels import Ignored
-from mixup_jax._core.types import Batch
 
 _BELOW_ONE = 1 - 1e-6
 
@@ -109,7 +108,7 @@ def binary_targets(
     return (targets.astype(jnp.float32) > least).astype(targets.dtype)
 
 
-def real_and_fake(real: Any, fake: Any) -> Batch:
+def real_and_fake(real: Any, fake: Any) -> tuple[Any, Array]:
     """Return the discriminator's batch: what is real, then what is made; targets 1, 0.
 
     The discriminator of a GAN is then trained on ``mixer(key, real_and_fake(x, g(z)))``

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,34 @@ from mixup_jax._core.mesh import per_example
 from mixup_jax._core.mix import Mix
 from mixup_jax.losses._targets import negative
 
-ExampleLoss = Callable[..., Array]
+ExampleLoss: TypeAlias = Callable[[Array, Array], Array]
+"""``(logits, labels) -> [B, ...]``, one loss for each label."""
+
 _SOFT = "Soft targets need no terms: use the loss on mix.targets(targets)."
 
 
+class TermwiseLoss(Protocol):
+    """A loss of mixed integer labels: what ``termwise`` returns."""
+
+    def __call__(
+        self, logits: ArrayLike, labels: ArrayLike, mix: Mix | None = None
+    ) -> Array: ...
+
+
+class TermwiseMean(Protocol):
+    """The mean of a loss of mixed integer labels: what ``termwise_mean`` returns."""
+
+    def __call__(
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        mix: Mix | None = None,
+        weights: ArrayLike | None = None,
+    ) -> Array: ...
+
+
 @made
-def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLoss:
+def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLoss:
     """Return ``loss`` on mixed integer labels, term by term: one for each source.
 
     ``sum_k share_k[i] * loss(logits[i], y_k[i])`` for the ``mix.terms`` of the labels,
@@ -69,7 +91,7 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
       Array([2.3025851, 2.3025851], dtype=float32)
     """
 
-    def summed(logits: Array, labels: ArrayLike, mix: Mix | None = None) -> Array:
+    def summed(logits: Any, labels: ArrayLike, mix: Mix | None = None) -> Array:
         y = checks.class_ids(labels, "labels", _SOFT)
         if ignored is None:
             return _sum_of(loss, logits, _terms(mix, y))
@@ -82,7 +104,7 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> ExampleLos
 @made
 def termwise_mean(
     loss: ExampleLoss, *, ignored: Ignored | None = negative
-) -> Callable[..., Array]:
+) -> TermwiseMean:
     """Return the mean of ``termwise`` over the labels that are not ignored.
 
     The term of an ignored label is dropped, and the mean divides by the weight left::
@@ -117,7 +139,7 @@ def termwise_mean(
     """
 
     def mean(
-        logits: Array,
+        logits: Any,
         labels: ArrayLike,
         mix: Mix | None = None,
         weights: ArrayLike | None = None,

@@ -1,5 +1,7 @@
 """Pairings without randomness, which rely on a loader that shuffles."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +156,7 @@ def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
 
 
 @made
-def given(index: ArrayLike) -> Pairing:
+def given(index: ArrayLike | Sequence[int]) -> Pairing:
     """Return the pairing ``partner(i) = index[i]``, which may leave fixed points.
 
     Cost on a sharded batch: as ``permutation``.

@@ -59,7 +59,7 @@ def bell(
     key: Array,
     lam: Array,
     inputs: Any,
-    partners: Partners,
+    partners: Partners | None,
     *,
     spatial: tuple[int, ...] | None = None,
     min_width: float = 0.25,

@@ -25,7 +25,7 @@ def blob(
     key: Array,
     lam: Array,
     inputs: Any,
-    partners: Partners,
+    partners: Partners | None,
     *,
     spatial: tuple[int, ...] | None = None,
     decay: ArrayLike = 3.0,
@@ -73,7 +73,7 @@ def blob(
       >>> region = partial(mx.regions.blob, decay=5.0)
       >>> images = jax.numpy.ones((2, 8, 8, 3))
       >>> _, mix = mx.fmix(jax.random.key(0), (images, None), region=region)
-      >>> bool((mix.region.own.mean(axis=(1, 2)) == mix.lam).all())
+      >>> bool((mix.coverage((8, 8)).mean(axis=(1, 2)) == mix.lam).all())
       True
 
     Source: Harris et al., "FMix", 2020, arXiv:2002.12047.

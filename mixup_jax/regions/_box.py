@@ -75,7 +75,7 @@ def box(
     key: Array,
     lam: Array,
     inputs: Any,
-    partners: Partners,
+    partners: Partners | None,
     *,
     spatial: tuple[int, ...] | None = None,
     min_size: float = 0.0,

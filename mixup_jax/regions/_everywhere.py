@@ -9,7 +9,7 @@ from mixup_jax._core.types import Partners
 
 
 def everywhere(
-    key: Array, lam: Array, inputs: Any, partners: Partners
+    key: Array, lam: Array, inputs: Any, partners: Partners | None
 ) -> tuple[Everywhere, Array]:
     """Weigh every position alike: ``w = lam`` (Mixup)."""
     del key, inputs, partners

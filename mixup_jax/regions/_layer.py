@@ -50,7 +50,12 @@ class Layer(Region):
 
 
 def layer(
-    key: Array, lam: Array, inputs: Any, partners: Partners, *, layers: Sequence[int]
+    key: Array,
+    lam: Array,
+    inputs: Any,
+    partners: Partners | None,
+    *,
+    layers: Sequence[int],
 ) -> tuple[Layer, Array]:
     """Draw one of ``layers``, the same for the whole batch (Manifold Mixup).
 

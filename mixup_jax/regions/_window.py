@@ -72,7 +72,7 @@ def resized(
     key: Array,
     lam: Array,
     inputs: Any,
-    partners: Partners,
+    partners: Partners | None,
     *,
     spatial: tuple[int, ...] | None = None,
     share: Callable[[Array, Array], Array] = from_pixels,

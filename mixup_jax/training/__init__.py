@@ -16,11 +16,15 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("mixup_jax.training needs Optax: pip install optax") from error
 
+from mixup_jax.training._drivers import Run as Run
 from mixup_jax.training._drivers import pmapped as pmapped
 from mixup_jax.training._drivers import sharded as sharded
+from mixup_jax.training._loss import Loss as Loss
 from mixup_jax.training._loss import Metrics as Metrics
 from mixup_jax.training._loss import Stateful as Stateful
+from mixup_jax.training._loss import StatefulLoss as StatefulLoss
 from mixup_jax.training._loss import stateful as stateful
 from mixup_jax.training._state import State as State
 from mixup_jax.training._state import TrainState as TrainState
+from mixup_jax.training._step import Step as Step
 from mixup_jax.training._step import train_step as train_step

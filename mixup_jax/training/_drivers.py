@@ -2,27 +2,35 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax import Array
 
 from mixup_jax._combinators.devices import per_device
 from mixup_jax._core import checks
+from mixup_jax._core.mesh import AxisName
 from mixup_jax._core.mixer import Mixer
 from mixup_jax._core.versions import set_mesh
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import Metrics, called_as, takes
+from mixup_jax.training._step import S, Step
 
 _STEP_EXAMPLE = "mixup_jax.training.train_step(loss, mixer)"
 
 
+class Run(Protocol):
+    """A train step on several devices: what ``pmapped`` and ``sharded`` return."""
+
+    def __call__(self, state: S, key: Array, batch: Any) -> tuple[S, Metrics]: ...
+
+
 def pmapped(
-    step: Callable[..., tuple[Any, Metrics]],
+    step: Step,
     *,
     axis_name: str = "data",
     mixing: Callable[[Mixer, str], Mixer] = per_device,
-) -> Callable[[Any, Array, Any], tuple[Any, Metrics]]:
+) -> Run:
     """Return ``step`` under ``jax.pmap`` over the local devices, the state donated.
 
     Pairs are found on each device by itself. The state goes in and comes out as it is,
@@ -66,7 +74,7 @@ def pmapped(
         donate_argnums=(0,),
     )
 
-    def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
+    def run(state: S, key: Array, batch: Any) -> tuple[S, Metrics]:
         devices = jax.local_devices()
         batch = _placement.stacked(batch, len(devices))
         # Where the step leaves the state; from elsewhere it would be compiled twice.
@@ -81,11 +89,11 @@ def pmapped(
 
 
 def sharded(
-    step: Callable[..., tuple[Any, Metrics]],
+    step: Callable[[Any, Array, Any], tuple[Any, Metrics]],
     mesh: jax.sharding.Mesh,
     *,
-    axis_name: str = "data",
-) -> Callable[[Any, Array, Any], tuple[Any, Metrics]]:
+    axis_name: AxisName = "data",
+) -> Run:
     """Return ``step`` under ``jax.jit`` over a mesh, the state donated.
 
     One program over the whole batch, so the numbers do not depend on the mesh. What of
@@ -124,7 +132,7 @@ def sharded(
         )
     jitted = jax.jit(step, donate_argnums=(0,))
 
-    def run(state: Any, key: Array, batch: Any) -> tuple[Any, Metrics]:
+    def run(state: S, key: Array, batch: Any) -> tuple[S, Metrics]:
         batch = _placement.over_mesh(batch, mesh, axis_name)
         key = _placement.on_mesh(key, mesh)
         state = returned.or_placed(state, mesh, beside=(key, batch))

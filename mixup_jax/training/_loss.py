@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,19 @@ from jax import Array
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import made, made_by
+from mixup_jax._core.mix import Mix
 from mixup_jax.training._nodes import of_nnx
 
-Metrics = Mapping[str, Any]
+Metrics: TypeAlias = Mapping[str, Any]
+
+Loss: TypeAlias = Callable[[Any, Any, Mix], tuple[Any, Metrics]]
+"""``(params, batch, mix) -> (value, metrics)``"""
+
+StatefulLoss: TypeAlias = Callable[
+    [Any, Any, Mix, Any, Array], tuple[Any, tuple[Metrics, Mapping[str, Any]]]
+]
+"""``(params, batch, mix, state, key) -> (value, (metrics, changes))``"""
+
 _STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
 
 
@@ -21,14 +31,16 @@ _STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
 class Stateful:
     """A loss that reads the whole state and a key, and may change the state."""
 
-    loss: Callable[..., tuple[Array, tuple[Metrics, Mapping[str, Any]]]]
+    loss: StatefulLoss
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[Any, tuple[Metrics, Mapping[str, Any]]]:
         return self.loss(*args, **kwargs)
 
 
 @made
-def stateful(loss: Callable[..., Any]) -> Stateful:
+def stateful(loss: StatefulLoss) -> Stateful:
     """Mark a loss that needs more than the parameters: batch statistics, a dropout key.
 
     Args:
@@ -69,7 +81,7 @@ def stateful(loss: Callable[..., Any]) -> Stateful:
     return Stateful(loss)
 
 
-def plain_value(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any]:
+def plain_value(loss: Loss) -> Callable[..., Any]:
     def run(params, batch, mix, state, key):
         del state, key
         found = loss(params, batch, mix)
@@ -79,7 +91,7 @@ def plain_value(loss: Callable[..., tuple[Array, Metrics]]) -> Callable[..., Any
     return run
 
 
-def stateful_value(loss: Callable[..., Any]) -> Callable[..., Any]:
+def stateful_value(loss: StatefulLoss) -> Callable[..., Any]:
     def run(params, batch, mix, state, key):
         wanted = "(value, (metrics, changes))"
         advice = "Return (value, ({}, {})) for none"
@@ -167,7 +179,7 @@ def called_as(function: Callable[..., Any]) -> str:
     return f"{name}{_signatures(function)[-1]}"
 
 
-def checked_loss(loss: Callable[..., Any]) -> Callable[..., Any]:
+def checked_loss(loss: Any) -> Loss:
     """Return ``loss``, a function of three arguments.
 
     Raises:

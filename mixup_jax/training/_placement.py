@@ -10,6 +10,7 @@ from jax import Array
 from jax.core import Tracer
 
 from mixup_jax._core import arrays, checks
+from mixup_jax._core.mesh import AxisName
 
 
 def stacked(batch: Any, devices: int) -> Any:
@@ -23,7 +24,7 @@ def stacked(batch: Any, devices: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(devices, size, *x.shape[1:]), batch)
 
 
-def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: str) -> Any:
+def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: AxisName) -> Any:
     """Return ``batch`` as global arrays, axis 0 divided over a mesh axis.
 
     With several processes each hands in its own part, and the parts lie in the order of

@@ -24,8 +24,11 @@ _REST = (
 class State(Protocol):
     """What a train step needs of a state: Linen's TrainState and ours have it."""
 
-    params: Any
-    step: Any
+    @property
+    def params(self) -> Any: ...
+
+    @property
+    def step(self) -> Any: ...
 
     def apply_gradients(self, *, grads: Any) -> Any: ...
 

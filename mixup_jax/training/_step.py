@@ -1,8 +1,7 @@
 """The pure train step: mix, differentiate, update."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from mixup_jax._core.mesh import shards
 from mixup_jax._core.mixer import Mixer, Scheduled, run
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import (
+    Loss,
     Metrics,
     Stateful,
     checked_loss,
@@ -32,14 +32,26 @@ from mixup_jax.training._state import (
     trainable,
 )
 
+S = TypeVar("S", bound=State)
+
+
+class Step(Protocol):
+    """A pure train step: what ``train_step`` returns."""
+
+    def __call__(
+        self,
+        state: S,
+        key: Array,
+        batch: Any,
+        *,
+        place: _place.Place = _place.TOGETHER,
+    ) -> tuple[S, Metrics]: ...
+
 
 @made
 def train_step(
-    loss: Callable[..., Any] | Stateful,
-    mixer: Mixer | Scheduled,
-    *,
-    micro_batches: int = 1,
-) -> Callable[..., tuple[Any, Metrics]]:
+    loss: Loss | Stateful, mixer: Mixer | Scheduled, *, micro_batches: int = 1
+) -> Step:
     """Return the pure step ``(state, key, batch) -> (state, metrics)``.
 
     The step mixes the batch, differentiates ``loss`` and applies the gradients.
@@ -102,12 +114,12 @@ def train_step(
         return grads, {"loss": value, **metrics}, changes
 
     def step(
-        state: State,
+        state: S,
         key: Array,
         batch: Any,
         *,
         place: _place.Place = _place.TOGETHER,
-    ) -> tuple[Any, Metrics]:
+    ) -> tuple[S, Metrics]:
         checks.prng_key(key)
         missing = [name for name in STATE if not hasattr(state, name)]
         if missing:

@@ -14,9 +14,9 @@ from mixup_jax._combinators.devices import per_device, whole_batch
 from mixup_jax._combinators.merge import merged, of_one_dtype, partners_here
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import arrays, blend, checks
+from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made, made_by
 from mixup_jax._core.mix import Mix, unmixed
-from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.types import Batch, Partners, Ratio
 from mixup_jax._mixers.erm import erm
 

@@ -14,13 +14,13 @@ from jax import Array
 
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import checks, mesh
+from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made
 from mixup_jax._core.mesh import AxisName
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
+from mixup_jax._core.move import Move, RowFunction
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.source import Source
-from mixup_jax._core.types import Move, RowFunction
 
 Name = TypeVar("Name", bound=AxisName)  # one or several, as the caller's own take
 

@@ -9,10 +9,11 @@ from jax import Array
 from mixup_jax._core import checks
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import Untouched
 from mixup_jax._core.source import Source
-from mixup_jax._core.types import Move, Partners
+from mixup_jax._core.types import Partners
 from mixup_jax.regions._chosen import select_region
 
 

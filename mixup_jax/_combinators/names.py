@@ -8,9 +8,9 @@ from jax import Array
 from mixup_jax._combinators.entries import entries_of, with_entries
 from mixup_jax._combinators.once import each_once, once_per_batch
 from mixup_jax._core import arrays, checks
+from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import made
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.types import Batch
 
 

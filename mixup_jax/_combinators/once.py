@@ -11,11 +11,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
-from mixup_jax._core import mixer as _mixer
+from mixup_jax._core.halves import Mixer, Scheduled, combinator, draw_of
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import laid_like, rows_for_all, whole
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import Mixer, Scheduled
+from mixup_jax._core.mixer import mixer as mixer_of_draw
 from mixup_jax._core.source import Source
 from mixup_jax._core.types import Batch
 
@@ -64,12 +64,12 @@ def once_per_batch(mixer: Any) -> Any:
       True
     """
     checks.function(mixer, "once_per_batch: mixer", "mixup_jax.mixup")
-    made_of_mixers = _mixer.combinator(mixer)
+    made_of_mixers = combinator(mixer)
     if made_of_mixers is not None:
         return made_of_mixers.once()
-    draw = _mixer.draw_of(mixer)
+    draw = draw_of(mixer)
 
-    @_mixer.mixer
+    @mixer_of_draw
     def once(key: Array, batch: Batch) -> Mix:
         return _first_for_all(draw(key, batch))
 

@@ -8,8 +8,8 @@ from jax.typing import ArrayLike
 
 from mixup_jax._combinators.once import each_once
 from mixup_jax._core import checks
+from mixup_jax._core.halves import Mixer, Scheduled
 from mixup_jax._core.made import made, made_by
-from mixup_jax._core.mixer import Mixer, Scheduled
 
 
 @made

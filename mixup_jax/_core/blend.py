@@ -18,8 +18,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core.mesh import laid_as, laid_like, per_example
+from mixup_jax._core.move import Move
 from mixup_jax._core.moves import brought
-from mixup_jax._core.types import Move
 
 
 class Link(NamedTuple):

@@ -19,6 +19,7 @@ from mixup_jax._core import arrays, blend, checks
 from mixup_jax._core.blend import Link
 from mixup_jax._core.coverage import cell_shares
 from mixup_jax._core.mesh import alike, per_example
+from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import (
     Everywhere,
@@ -29,7 +30,7 @@ from mixup_jax._core.region import (
     through,
 )
 from mixup_jax._core.source import PLACE, SHARE, Source, checked, link_of, seen
-from mixup_jax._core.types import Batch, Mixed, Move
+from mixup_jax._core.types import Batch, Mixed
 
 Terms = tuple[tuple[Array, Any], ...]
 _PATCHES = "Count the patches along each axis: (14, 14)."

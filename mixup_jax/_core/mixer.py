@@ -1,100 +1,19 @@
-"""A mixer is two functions: one draws, the other applies what was drawn.
+"""A draw, made a mixer."""
 
-    draw(key, batch) -> mix           random
-    apply(mix, batch) -> batch        not random
-
-Calling a mixer does both, `(key, batch) -> (batch, mix)`. Whoever needs the halves asks
-for them by `halves`: `choose` merges draws and applies once, `whole_batch` cuts a draw
-to a device's share. A mixer has halves if it is a combinator, or the very function that
-`mixer` returned: `functools.wraps` copies what is said of a function to another that
-does more. Any other callable is one function, and is run whole.
-"""
-
-import dataclasses
 import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol
+from typing import Any, ParamSpec
 
 import jax
-from jax import Array
-from jax.typing import ArrayLike
 
-from mixup_jax._core import arrays, checks
-from mixup_jax._core.made import called, made
+from mixup_jax._core import arrays
+from mixup_jax._core.halves import Kept, kept_with
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.types import Mixed
 
 P = ParamSpec("P")
-
-Draw = Callable[[Array, Any], Mix]
-
-_PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
-
-
-class Mixer(Protocol):
-    """Mixes a batch, and says what it did: any callable of this shape is one.
-
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict. Key
-    and batch go by place, so a mixer of your own names them as it likes.
-    """
-
-    def __call__(self, key: Array, batch: Any, /) -> tuple[Any, Mix]: ...
-
-
-class Halves(NamedTuple):
-    """The two functions that a mixer is."""
-
-    draw: Draw
-    apply: Callable[[Mix, Any], Any]
-
-
-class _Draw(NamedTuple):
-    """What is kept with the function ``of`` that ``mixer`` made of ``draw``."""
-
-    draw: Callable[..., Mix]
-    of: Callable[..., Any]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Combinator:
-    """A mixer made of mixers, which has halves if these have.
-
-    Attributes:
-      halves: returns the halves for a batch, which is the one to draw for, or None if
-        it is one function.
-      whole: does what it does as one function.
-      once: returns the mixer with one draw for the batch, see ``once_per_batch``.
-    """
-
-    halves: Callable[[Any], Halves | None]
-    whole: Callable[[Array, Any], tuple[Any, Mix]]
-    once: Callable[[], Any]
-
-    def __call__(self, key: Array, batch: Any) -> tuple[Any, Mix]:
-        own = self.halves(batch)
-        if own is None:
-            return self.whole(key, batch)
-        mix = own.draw(key, batch)
-        return own.apply(mix, batch), mix
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scheduled:
-    """A mixer that depends on the step: ``scheduled(f)(step)`` is the mixer."""
-
-    mixer_at: Callable[[Array], Mixer]
-    once: Callable[[], Any]
-
-    def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
-        if batch:
-            raise TypeError(
-                "scheduled: expected the step alone; got a key and a batch. Call it as "
-                "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
-                "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
-            )
-        return self.mixer_at(typing.cast(Array, step))  # traced, in a train step
 
 
 def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
@@ -159,7 +78,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
     mixing.__annotations__ = {**draw.__annotations__, "return": returned}
     signature = inspect.signature(draw).replace(return_annotation=returned)
     typing.cast(Any, mixing).__signature__ = signature
-    typing.cast(Any, mixing)._mixup_jax_draw = _Draw(drawn, mixing)
+    typing.cast(Any, mixing)._mixup_jax_draw = Kept(drawn, mixing)
     return mixing
 
 
@@ -188,106 +107,9 @@ def derived(
     return decorate
 
 
-@made
-def draw_of(mixer: Mixer) -> Draw:
-    """Return the random half of a mixer, ``(key, batch) -> Mix``.
-
-    The other half is ``mix.batch(batch)``, or for a dict batch ``mix.inputs`` and
-    ``mix.targets`` of its entries.
-
-    Args:
-      mixer: a mixer of two halves: one of this library except ``gaussian``, one that
-        ``mixer`` made, a partial of it, or a combinator of such.
-
-    Raises:
-      TypeError: If ``mixer`` is not callable, or is one function, which has no halves.
-        Of a combinator, when called.
-
-    Example:
-      >>> from functools import partial
-      >>> import jax, mixup_jax as mx
-      >>> draw = mx.draw_of(partial(mx.mixup, alpha=0.2))
-      >>> mix = draw(jax.random.key(0), (jax.numpy.ones((4, 3)), None))
-      >>> mix.partner
-      Array([1, 0, 3, 2], dtype=int32)
-    """
-    checks.function(mixer, "draw_of: mixer", _PARTIAL)
-    if combinator(mixer) is None and halves(mixer, None) is None:
-        raise _no_halves(mixer)
-
-    def draw(key: Array, batch: Any) -> Mix:
-        own = halves(mixer, batch)
-        if own is None:
-            raise _no_halves(mixer)
-        return own.draw(key, batch)
-
-    return draw
-
-
-def halves(mixer: Any, batch: Any) -> Halves | None:
-    """Return the halves of a mixer for a batch, or None if it is one function.
-
-    The draw is to be called with that batch: mixers that `using` makes depend on it.
-    """
-    *_, mixer = called(mixer)
-    if isinstance(mixer, Combinator):
-        return mixer.halves(batch)
-    partly = type(mixer) is functools.partial
-    draw = _draw_kept_with(mixer.func if partly else mixer)
-    if draw is not None and partly:
-        draw = functools.partial(draw, *mixer.args, **mixer.keywords)
-    return None if draw is None else Halves(draw, Mix.batch)
-
-
-def combinator(mixer: Any) -> Combinator | Scheduled | None:
-    """Return what stands behind a mixer made of mixers, or None if it is another."""
-    *_, mixer = called(mixer)
-    return mixer if isinstance(mixer, Combinator | Scheduled) else None
-
-
-def _draw_kept_with(function: Any) -> Callable[..., Mix] | None:
-    kept = getattr(function, "_mixup_jax_draw", None)
-    return kept.draw if isinstance(kept, _Draw) and kept.of is function else None
-
-
-def _no_halves(mixer: Any) -> TypeError:
-    if isinstance(combinator(mixer), Scheduled):
-        return TypeError(
-            f"mixer: expected one that takes a key and a batch; got {mixer!r}. Call it "
-            "with the step first."
-        )
-    return TypeError(
-        "mixer: expected one of two halves, a draw and its application; got "
-        f"{arrays.describe(mixer)}, which is one function. Decorate its draw, "
-        "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
-        "functools.partial, and jit what contains the mixer."
-    )
-
-
-def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
-    """Return ``mixer(key, batch)``.
-
-    Raises:
-      TypeError: If that is not a batch and a ``Mix``.
-    """
-    result = mixer(key, batch)
-    if isinstance(result, tuple | list) and len(result) == 2:
-        mixed, mix = result
-        if isinstance(mix, Mix):
-            return mixed, mix
-        got = f"a pair whose second is {arrays.describe(mix)}"
-    else:
-        got = arrays.describe(result)
-    raise TypeError(
-        f"mixer: expected (batch, mix) from {arrays.describe(mixer)}; got {got}. "
-        "Return the Mix that says what was mixed, that of "
-        "mixup_jax.erm(key, batch) for nothing."
-    )
-
-
 def _first_two(draw: Any) -> list[str] | None:
     """Return the names under which a function takes a key and a batch."""
-    if not inspect.isfunction(draw) or _draw_kept_with(draw) is not None:
+    if not inspect.isfunction(draw) or kept_with(draw) is not None:
         return None
     first = list(inspect.signature(draw).parameters.values())[:2]
     if any(p.default is not p.empty or p.name in ("self", "cls") for p in first):

@@ -27,7 +27,7 @@ from mixup_jax._core.mesh import (
     rows_at,
     rows_together,
 )
-from mixup_jax._core.types import Move, RowFunction
+from mixup_jax._core.move import Move, RowFunction
 
 ManyRows: TypeAlias = Callable[..., Array]  # of w, the own rows, those of each partner
 

@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import Link
+from mixup_jax._core.move import Move, move_of
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.region import Everywhere, Region, region_of, through
-from mixup_jax._core.types import Move, move_of
 
 SHARE = "It is the share of the own content."
 PLACE = "Partners count from 0, in the batch that they were drawn for."

@@ -9,8 +9,8 @@ from jax import Array
 
 from mixup_jax._combinators.devices import per_device
 from mixup_jax._core import checks
+from mixup_jax._core.halves import Mixer
 from mixup_jax._core.mesh import AxisName
-from mixup_jax._core.mixer import Mixer
 from mixup_jax._core.versions import set_mesh
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import Metrics, called_as, takes

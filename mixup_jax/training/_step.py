@@ -10,9 +10,9 @@ from jax import Array
 from mixup_jax._combinators.scheduled import at_step
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import widened
+from mixup_jax._core.halves import Mixer, Scheduled, run
 from mixup_jax._core.made import made, made_by
 from mixup_jax._core.mesh import shards
-from mixup_jax._core.mixer import Mixer, Scheduled, run
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import (
     Loss,

@@ -1,4 +1,4 @@
-"""CONTRIBUTING says where a thing is: what it names is there, and nothing is left out."""
+"""CONTRIBUTING says where a thing is: what it names is there, nothing is left out."""
 
 import re
 from pathlib import Path

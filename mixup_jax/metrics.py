@@ -16,8 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays
-from mixup_jax._core import labels as _labels
-from mixup_jax._core.labels import Classes, Ignored
+from mixup_jax._core.labels import Classes, Ignored, classes_of
 from mixup_jax._core.mix import Mix
 from mixup_jax.losses import termwise
 
@@ -266,7 +265,7 @@ def _hits(logits: Array, labels: ArrayLike, ignored: Ignored | None) -> Array:
     """Return 1 where the prediction is the label, 0 elsewhere, float32 ``[B, ...]``."""
     advice, name = "Give the classes by their numbers.", "accuracy: targets"
     count = _count(logits, "accuracy")
-    classes = _labels.classes_of(labels, count, name, advice, ignored)
+    classes = classes_of(labels, count, name, advice, ignored)
     return classes.worth(_equal(_predicted(logits), classes))
 
 
@@ -290,6 +289,6 @@ def _classes(
             f"and {tuple(values.shape)}. Put all but the classes on axis 0."
         )
     count = _count(logits, name)
-    classes = _labels.classes_of(labels, count, f"{name}: labels", unmixed, ignored)
+    classes = classes_of(labels, count, f"{name}: labels", unmixed, ignored)
     # Else 0 times a gradient of NaN would be one.
     return classes.counted(logits.astype(jnp.float32)), classes

@@ -8,8 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax._core import checks
-from mixup_jax._core import labels as _labels
-from mixup_jax._core.labels import Ignored
+from mixup_jax._core.labels import Ignored, classes_of
 
 _BELOW_ONE = 1 - 1e-6
 
@@ -58,7 +57,7 @@ def one_hot(
         )
     count = checks.count(num_classes, "num_classes", "Count the classes.")
     soft = "Floating targets are soft already: mix them."
-    classes = _labels.classes_of(labels, count, "labels", soft, ignored)
+    classes = classes_of(labels, count, "labels", soft, ignored)
     checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
     smoothing = jnp.asarray(smoothing, dtype)
     hot = jax.nn.one_hot(classes.ids, count, dtype=dtype)

@@ -10,9 +10,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core import labels as _labels
 from mixup_jax._core.blend import summable
-from mixup_jax._core.labels import Ignored
+from mixup_jax._core.labels import Ignored, ignored_among
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.mix import Mix
@@ -206,7 +205,7 @@ def _kept(y: Array, ignored: Ignored | None) -> Array:
     """Return 0 for the labels that are ignored, 1 for others, float32."""
     if ignored is None:
         return jnp.ones_like(y, jnp.float32)
-    return (~_labels.ignored_among(y, ignored)).astype(jnp.float32)
+    return (~ignored_among(y, ignored)).astype(jnp.float32)
 
 
 def _of_kept(

@@ -4,6 +4,7 @@
 """
 
 import importlib as _importlib
+import importlib.util as _util
 from typing import TYPE_CHECKING
 
 from mixup_jax import attacks as attacks
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-# Flax and Optax are met in these alone, and loaded when one is first used.
-_LAZY = ("hidden", "training")
+# What is loaded when it is first used, and the package that it needs.
+_LAZY = {"hidden": "flax", "training": "optax"}
 
 if not TYPE_CHECKING:  # else a name that there is not would be of any type
 
@@ -69,4 +70,6 @@ if not TYPE_CHECKING:  # else a name that there is not would be of any type
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    # `help` and `inspect.getmembers` ask for all that is listed.
+    there = [name for name, package in _LAZY.items() if _util.find_spec(package)]
+    return sorted({*globals(), *there})

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import checks
+from mixup_jax._core import checks as _checks
 from mixup_jax._core.mesh import per_example
 
 Bounds = tuple[float, float] | None
@@ -122,15 +122,15 @@ def _distance(size: ArrayLike, x: Array) -> Array:
 
 def _checked(x: Any, bounds: Bounds, **sizes: ArrayLike) -> Any:
     """Return ``x`` as JAX arrays, once all is as it must be."""
-    checks.no_list(x, "x")
+    _checks.no_list(x, "x")
     advice = "Scale images to floats within the model's range first."
-    checks.floating(x, "x", "to be differentiated by", advice)
-    shapes = [(), (checks.examples(x, "x"),)]
+    _checks.floating(x, "x", "to be differentiated by", advice)
+    shapes = [(), (_checks.examples(x, "x"),)]
     for name, size in sizes.items():
         advice = "It is a distance in the units of the inputs."
-        checks.number(size, name, 0, advice=advice)
+        _checks.number(size, name, 0, advice=advice)
         one_or_each = "Give one for all examples, or one for each."
-        checks.shaped(size, name, shapes, one_or_each)
+        _checks.shaped(size, name, shapes, one_or_each)
     if bounds is not None and not bounds[0] < bounds[1]:
         raise ValueError(
             f"bounds: expected the least value, then the largest; got {bounds}. "

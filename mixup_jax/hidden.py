@@ -25,7 +25,10 @@ try:
     import flax.linen
     from flax import nnx as flax_nnx
 except ModuleNotFoundError as error:
-    raise ImportError("mixup_jax.hidden needs Flax: pip install flax") from error
+    if error.name != "flax":
+        raise
+    message = "mixup_jax.hidden needs Flax: pip install flax"
+    raise ModuleNotFoundError(message, name="flax") from error
 
 
 @contextlib.contextmanager

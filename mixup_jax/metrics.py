@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import arrays
+from mixup_jax._core import arrays as _arrays
 from mixup_jax._core.labels import Classes, Ignored, classes_of
 from mixup_jax._core.mix import Mix
 from mixup_jax.losses import termwise
@@ -62,7 +62,7 @@ def accuracy(
       Array([0.25, 0.  ], dtype=float32)
     """
     _count(logits, "accuracy")
-    values = arrays.array(targets)
+    values = _arrays.array(targets)
     dense = jnp.issubdtype(values.dtype, jnp.floating)
     expected = logits.shape if dense else logits.shape[:-1]
     if values.shape != expected:
@@ -79,12 +79,12 @@ def accuracy(
     if mix is not None:
         raise TypeError(
             "accuracy: expected integer targets, to mix by `mix`; got "
-            f"{arrays.describe(values)}. Mix soft targets first: mix.targets(targets)."
+            f"{_arrays.describe(values)}. Mix soft targets first: mix.targets(targets)."
         )
     if ignored is not None:
         raise TypeError(
             "accuracy: expected integer targets, to ask `ignored` of; got "
-            f"{arrays.describe(values)}. Leave ignored out: against a target of zeros "
+            f"{_arrays.describe(values)}. Leave ignored out: against a target of zeros "
             "the accuracy is 0."
         )
     return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
@@ -280,7 +280,7 @@ def _classes(
 ) -> tuple[Array, Classes]:
     """Return logits in float32, 0 for ignored labels, and what the labels name."""
     unmixed = "Measure on data that are not mixed."
-    values = arrays.array(labels)
+    values = _arrays.array(labels)
     if jnp.issubdtype(values.dtype, jnp.integer) and (
         logits.ndim != 2 or values.shape != logits.shape[:1]
     ):

@@ -278,3 +278,39 @@ def test_a_scheduled_mixer_has_a_draw_once_there_is_a_step():
     with pytest.raises(TypeError, match="Call it with the step first"):
         mx.draw_of(scheduled)(KEY, BATCH)
     assert mx.draw_of(scheduled(0))(KEY, BATCH).lam.shape == (8,)
+
+
+# A method that is another with other defaults
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mixer: mixer(KEY, BATCH, regoin=1),
+        lambda mixer: mixer(KEY, BATCH, 0.2),
+        lambda mixer: mixer(),
+        lambda mixer: mixer(KEY, BATCH, key=KEY),
+        lambda mixer: mx.draw_of(partial(mixer, regoin=1))(KEY, BATCH),
+    ],
+    ids=["option", "place", "nothing", "twice", "half"],
+)
+def test_a_wrong_call_of_a_derived_mixer_names_it(call):
+    with pytest.raises(TypeError, match=r"^fmix\(\) ") as of_derived:
+        call(mx.fmix)
+    with pytest.raises(TypeError, match=r"^cutmix\(\) ") as of_other:
+        call(mx.cutmix)
+    assert str(of_derived.value) == str(of_other.value).replace("cutmix", "fmix")
+
+
+def test_a_derived_mixer_differs_in_its_default_alone():
+    own, other = map(inspect.signature, (mx.fmix, mx.cutmix))
+    changed = {n for n in own.parameters if own.parameters[n] != other.parameters[n]}
+    assert changed == {"region"}
+    assert own.parameters["region"].default is mx.regions.blob
+    assert inspect.unwrap(mx.fmix).__kwdefaults__["region"] is mx.regions.blob
+    assert inspect.unwrap(mx.cutmix).__kwdefaults__["region"] is mx.regions.box
+    given = partial(mx.cutmix, region=mx.regions.blob)
+    for one, another in zip(
+        jax.tree.leaves(mx.fmix(KEY, BATCH)), jax.tree.leaves(given(KEY, BATCH))
+    ):
+        np.testing.assert_array_equal(one, another)

@@ -391,6 +391,19 @@ def test_every_driver_computes_what_one_device_would(driver, mixer):
     )
 
 
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+def test_a_batch_may_be_divided_over_several_axes(kind):
+    types = (mesh(kind).axis_types[0],) * 2
+    both = jax.make_mesh((2, DEVICES // 2), ("pod", "data"), types)
+    step = mx.training.train_step(soft_loss, mx.mixup)
+    over = mx.training.sharded(step, both, axis_name=("pod", "data"))
+    found = run(over, new_state(), soft_batch(), 2)
+    alone = run(jax.jit(step), new_state(), soft_batch(), 2)
+    np.testing.assert_allclose(found[1], alone[1], rtol=1e-5)
+    with pytest.raises(ValueError, match="expected an axis of the mesh"):
+        mx.training.sharded(step, both, axis_name=("pod", "model"))
+
+
 def test_auto_and_explicit_meshes_of_any_size_agree():
     step = mx.training.train_step(soft_loss, mixup)
     results = [

@@ -111,5 +111,22 @@ def test_training_needs_optax_alone():
 def test_what_is_missing_is_named_with_how_to_install_it(module, package):
     for asked in (f"import mixup_jax as mx; mx.{module}", f"import mixup_jax.{module}"):
         found = python(asked, package.lower())
-        said = f"ImportError: mixup_jax.{module} needs {package}: pip install "
+        said = f"ModuleNotFoundError: mixup_jax.{module} needs {package}: pip install "
         assert said + package.lower() in found.stderr
+
+
+LISTED = """
+import importlib.util
+import inspect
+import mixup_jax as mx
+
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == "flax" else find(name)
+assert "hidden" not in dir(mx) and "training" in dir(mx)
+assert "mixup" in dict(inspect.getmembers(mx))
+"""
+
+
+def test_what_cannot_be_loaded_is_not_listed():
+    found = python(LISTED, "flax")
+    assert found.returncode == 0, found.stderr

@@ -26,7 +26,7 @@ _EACH = ratios.uniform()
 @made
 def choose(
     mixers: Sequence[Mixer],
-    probs: Sequence[ArrayLike] | Array,
+    probs: Sequence[ArrayLike] | Array | np.ndarray,
     *,
     by: Ratio = _EACH,
 ) -> Mixer:

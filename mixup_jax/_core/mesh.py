@@ -17,6 +17,11 @@ AxisName: TypeAlias = str | tuple[str, ...]
 """The name of one axis of a mesh or of ``jax.pmap``, or the names of several."""
 
 
+def axes(axis_name: AxisName) -> tuple[str, ...]:
+    """Return the names of one axis or several."""
+    return (axis_name,) if isinstance(axis_name, str) else tuple(axis_name)
+
+
 def per_example(w: Array, x: Array) -> Array:
     """Return ``w``, ``[B]``, with an axis of size 1 for each further axis of ``x``."""
     return laid_like(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)), x)

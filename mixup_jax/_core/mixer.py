@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any, ParamSpec
@@ -86,23 +87,20 @@ def derived(
     mixing: Callable[P, tuple[Mixed, Mix]], **defaults: Any
 ) -> Callable[[Callable[[], None]], Callable[P, tuple[Mixed, Mix]]]:
     """Decorate a name and a docstring: ``mixing`` so named, with other defaults."""
-    draw = inspect.unwrap(mixing)
-    signature = inspect.signature(draw)
-    options = [
-        option.replace(default=defaults.get(name, option.default))
-        for name, option in signature.parameters.items()
-    ]
+    draw = typing.cast(Any, inspect.unwrap(mixing))
 
     def decorate(named: Callable[[], None]) -> Callable[P, tuple[Mixed, Mix]]:
-        @functools.wraps(named)
-        def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
-            return draw(*args, **{**defaults, **kwargs})
-
-        function = typing.cast(Any, drawn)
-        function.__annotations__ = draw.__annotations__
-        function.__signature__ = signature.replace(parameters=options)
-        del function.__wrapped__
-        return mixer(drawn)
+        # The same code under another name, so that errors and traces give that name.
+        name, qualname = named.__name__, named.__qualname__
+        code = draw.__code__.replace(co_name=name, co_qualname=qualname)
+        copy = types.FunctionType(
+            code, draw.__globals__, name, draw.__defaults__, draw.__closure__
+        )
+        copy.__kwdefaults__ = draw.__kwdefaults__ | defaults
+        copy.__annotations__ = dict(draw.__annotations__)
+        copy.__doc__, copy.__module__ = named.__doc__, named.__module__
+        copy.__qualname__ = qualname
+        return mixer(typing.cast(Callable[P, Mix], copy))
 
     return decorate
 

@@ -14,7 +14,10 @@ of models and so serves NNX. The key is the same for the whole run: it is folded
 try:
     import optax as _optax  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError("mixup_jax.training needs Optax: pip install optax") from error
+    if error.name != "optax":
+        raise
+    message = "mixup_jax.training needs Optax: pip install optax"
+    raise ModuleNotFoundError(message, name="optax") from error
 
 from mixup_jax.training._drivers import Run as Run
 from mixup_jax.training._drivers import pmapped as pmapped

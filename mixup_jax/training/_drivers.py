@@ -10,7 +10,7 @@ from jax import Array
 from mixup_jax._combinators.devices import per_device
 from mixup_jax._core import checks
 from mixup_jax._core.halves import Mixer
-from mixup_jax._core.mesh import AxisName
+from mixup_jax._core.mesh import AxisName, axes
 from mixup_jax._core.versions import set_mesh
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import Metrics, called_as, takes
@@ -104,7 +104,7 @@ def sharded(
       step: from ``train_step``.
       mesh: Auto or Explicit axes; may span processes, each of which then hands in its
         own part of the batch.
-      axis_name: the mesh axis that the batch is divided over.
+      axis_name: the mesh axis that the batch is divided over, or several.
 
     Raises:
       TypeError: If ``step`` is not callable.
@@ -125,7 +125,7 @@ def sharded(
       1.0
     """
     checks.function(step, "sharded: step", _STEP_EXAMPLE)
-    if axis_name not in mesh.axis_names:
+    if not set(axes(axis_name)) <= set(mesh.axis_names):
         raise ValueError(
             f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
             f"{axis_name!r}. Name the one that the batch is divided over."

@@ -2,13 +2,20 @@
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, dataclass_transform
 
 import jax
 
 if TYPE_CHECKING:
-    from flax.struct import PyTreeNode as PyTreeNode
-    from flax.struct import field as field
+
+    def field(pytree_node: bool = True, *, default: Any = ...) -> Any: ...
+
+    @dataclass_transform(field_specifiers=(field,), frozen_default=True)
+    class PyTreeNode:
+        def __init_subclass__(cls, **options: Any) -> None: ...
+
+        def replace(self, **changes: Any) -> Self: ...
+
 else:
     try:
         # Known to Flax's serialization too, from which runs are resumed.

@@ -1,5 +1,6 @@
 """Where a state and a batch lie: laid out over devices, and donated but once."""
 
+import math
 import weakref
 from typing import Any
 
@@ -10,7 +11,7 @@ from jax import Array
 from jax.core import Tracer
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.mesh import AxisName
+from mixup_jax._core.mesh import AxisName, axes
 
 
 def stacked(batch: Any, devices: int) -> Any:
@@ -34,7 +35,10 @@ def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: AxisName) -> Any:
       ValueError: If the global batch does not divide, or holds integers that JAX would
         wrap.
     """
-    _divided(checks.examples(batch) * jax.process_count(), mesh.shape[axis_name])
+    _divided(
+        checks.examples(batch) * jax.process_count(),
+        math.prod(mesh.shape[axis] for axis in axes(axis_name)),
+    )
     batch = fitting(batch)
     sharding = jax.NamedSharding(mesh, jax.P(axis_name))
 

@@ -1,7 +1,7 @@
 """What is trained: the state of a train step, and what may be in it."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ class TrainState(PyTreeNode):
     @classmethod
     def create(
         cls, params: Any, tx: optax.GradientTransformation, *, model_state: Any = None
-    ) -> "TrainState":
+    ) -> Self:
         """Return the state before the first update.
 
         Args:
@@ -96,7 +96,7 @@ class TrainState(PyTreeNode):
             )
         return cls(jnp.zeros((), jnp.int32), params, tx.init(params), model_state, tx)
 
-    def apply_gradients(self, *, grads: Any) -> "TrainState":
+    def apply_gradients(self, *, grads: Any) -> Self:
         """Return the state after one update by ``tx``."""
         updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
         params = optax.apply_updates(self.params, updates)

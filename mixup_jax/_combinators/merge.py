@@ -86,6 +86,7 @@ def _merged_source(sources: Sequence[Source], index: Array) -> Source:
 
 
 def select(index: Array, values: Sequence[Array]) -> Array:
+    """Return for each example the value that ``index`` names, ``[B]``."""
     index, found, *others = alike(index, *values)
     for k, value in enumerate(others, start=1):
         found = jnp.where(index == k, value, found)

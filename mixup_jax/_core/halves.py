@@ -149,6 +149,7 @@ def combinator(mixer: Any) -> Combinator | Scheduled | None:
 
 
 def kept_with(function: Any) -> Callable[..., Mix] | None:
+    """Return the draw that ``mixer`` kept with this very function, or None."""
     kept = getattr(function, "_mixup_jax_draw", None)
     return kept.draw if isinstance(kept, Kept) and kept.of is function else None
 

@@ -95,5 +95,6 @@ def seen(sources: tuple[Source, ...]) -> tuple[Source, ...]:
 
 
 def link_of(w: Array, source: Source) -> Link:
+    """Return the link of a chain that a source is, for one leaf."""
     view = functools.partial(through, source.region) if source.region.windows else None
     return Link(w, source.move, source.partner, view)

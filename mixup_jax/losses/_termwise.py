@@ -236,6 +236,7 @@ def _of_kept(
 
 
 def or_one(weight: Array) -> Array:
+    """Return ``weight``, 1 where there is none, to divide by."""
     return jnp.where(weight > 0, weight, 1)
 
 

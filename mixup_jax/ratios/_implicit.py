@@ -23,6 +23,7 @@ _DEEP = 20.0  # exp(-20) of the density at the mode is left out of an integral
 
 
 def within_reason(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return parameters of which squares and sums stay finite in float32."""
     a, b = (jnp.minimum(x, jnp.finfo(jnp.float32).max) for x in (a, b))
     shrunk = _MOST / jnp.maximum(jnp.maximum(a, b), _MOST)
     return jnp.maximum(a * shrunk, _LEAST), jnp.maximum(b * shrunk, _LEAST)

@@ -229,10 +229,12 @@ def _positive(a: Array) -> Array:
 
 
 def is_symmetric(ratio: Ratio) -> bool:
+    """Whether a ratio says that ``1 - lam`` is distributed as ``lam``."""
     return getattr(ratio, "symmetric", False)
 
 
 def clipped(ratio: Ratio, low: float, high: float) -> Ratio:
+    """Return ``ratio`` clipped to a range; examples that are not mixed stay so."""
     least, most = _hat.inner_bounds(low, high)
 
     def sample(key: Array, partners: Partners) -> Array:

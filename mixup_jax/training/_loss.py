@@ -82,6 +82,8 @@ def stateful(loss: StatefulLoss) -> Stateful:
 
 
 def plain_value(loss: Loss) -> Callable[..., Any]:
+    """Return a loss of three arguments as one of five, without changes."""
+
     def run(params, batch, mix, state, key):
         del state, key
         found = loss(params, batch, mix)
@@ -92,6 +94,8 @@ def plain_value(loss: Loss) -> Callable[..., Any]:
 
 
 def stateful_value(loss: StatefulLoss) -> Callable[..., Any]:
+    """Return a loss of five arguments, what it returns being checked."""
+
     def run(params, batch, mix, state, key):
         wanted = "(value, (metrics, changes))"
         advice = "Return (value, ({}, {})) for none"
@@ -175,6 +179,7 @@ def _signatures(function: Callable[..., Any]) -> list[inspect.Signature]:
 
 
 def called_as(function: Callable[..., Any]) -> str:
+    """Return the name and the signature of a function, for a message."""
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}{_signatures(function)[-1]}"
 

@@ -182,6 +182,7 @@ def _narrowed(means: Any, like: Any) -> Any:
 
 
 def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf is of floating or complex numbers."""
     kinds = Array | np.ndarray | np.generic | int | float | complex
     number = isinstance(leaf, kinds)
     return number and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)

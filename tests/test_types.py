@@ -125,6 +125,8 @@ def lines(name: str) -> list[str]:
 @pytest.mark.parametrize("name", GOOD)
 def test_our_names_add_no_complaint(found, name):
     checker, answer = found
+    if checker == "pyright" and jax.__version_info__ < (0, 10):
+        pytest.skip("of older JAX and NumPy arrays themselves are partially unknown")
     ours = [
         each
         for each in answer

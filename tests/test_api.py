@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mixup_jax as mx
+from tests import imports
 
 PACKAGE = Path(mx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -81,7 +82,7 @@ ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
 
 def name_of(path):
-    """Return the name of a module within the package: ``ratios``, ``_core._mix``."""
+    """Return the name of a module within the package: ``ratios``, ``_core.mix``."""
     *folders, stem = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(folders if folders and stem == "__init__" else [*folders, stem])
 
@@ -280,20 +281,11 @@ def test_training_is_loaded_when_it_is_first_used():
 
 def imported(path):
     """Yield ``(package, module)`` for each import of a file: module only of ours."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: a relative import"
-            module = node.module or ""
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            package, _, inner = name.partition(".")
-            # The last part is a module, or a name in the one before it.
-            inner = inner if inner in MODULES else inner.rpartition(".")[0]
-            yield package, inner if package == "mixup_jax" else ""
+    for name, _ in imports.imported(path.read_text(encoding="utf-8")):
+        package, _, inner = name.partition(".")
+        # The last part is a module, or a name in the one before it.
+        inner = inner if inner in MODULES else inner.rpartition(".")[0]
+        yield package, inner if package == "mixup_jax" else ""
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,10 +2,11 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.imports import imported
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
@@ -19,20 +20,6 @@ def named(file: Path) -> str:
 
 def test_files_are_found():
     assert {"benchmarks/claims/uci.py", "examples/train.py"} <= {*map(named, FILES)}
-
-
-def imported(source: str) -> Iterator[tuple[str, str]]:
-    """Yield what a source imports, in full, and the name that it is known by in it."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                # `import a.b` makes `a` known.
-                known = alias.asname or alias.name.partition(".")[0]
-                yield alias.name, known
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "this repository has no relative imports"
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", alias.asname or alias.name
 
 
 def is_private(name: str) -> bool:

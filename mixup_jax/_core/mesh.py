@@ -40,9 +40,9 @@ def laid_like(w: Array, x: Array) -> Array:
 
     Only axes of an Explicit mesh are in the types; elsewhere nothing is to be done.
     """
-    axes = jax.typeof(x).sharding.spec
-    spec = (axis if n > 1 else None for axis, n in zip(axes, w.shape))
-    return _laid_out(w, x, jax.P(*spec))
+    spec = jax.typeof(x).sharding.spec
+    kept = (axis if n > 1 else None for axis, n in zip(spec, w.shape))
+    return _laid_out(w, x, jax.P(*kept))
 
 
 def laid_as(x: Array, y: Array) -> Array:

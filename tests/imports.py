@@ -1,0 +1,18 @@
+"""What a source imports, for the tests of which file may import which."""
+
+import ast
+from collections.abc import Iterator
+
+
+def imported(source: str) -> Iterator[tuple[str, str]]:
+    """Yield what a source imports, in full, and the name that it is known by in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                # `import a.b` makes `a` known.
+                known = alias.asname or alias.name.partition(".")[0]
+                yield alias.name, known
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "this repository has no relative imports"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", alias.asname or alias.name

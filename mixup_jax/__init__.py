@@ -8,6 +8,7 @@ import importlib.util as _util
 from typing import TYPE_CHECKING
 
 from mixup_jax import attacks as attacks
+from mixup_jax import follow as follow
 from mixup_jax import losses as losses
 from mixup_jax import metrics as metrics
 from mixup_jax import pairings as pairings

@@ -16,6 +16,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays as _arrays
+from mixup_jax._core.follow import Labels
+from mixup_jax._core.follow import content as _content
 from mixup_jax._core.labels import Classes, Ignored, classes_of
 from mixup_jax._core.mix import Mix
 from mixup_jax.losses import termwise
@@ -23,7 +25,7 @@ from mixup_jax.losses import termwise
 
 def accuracy(
     logits: Array,
-    targets: ArrayLike,
+    targets: Labels,
     *,
     mix: Mix | None = None,
     ignored: Ignored | None = None,
@@ -38,7 +40,7 @@ def accuracy(
     Args:
       logits: ``[B, ..., K]``.
       targets: floating ``[B, ..., K]``, mixed or not, or integer labels ``[B, ...]`` in
-        [0, K).
+        [0, K); of positions, ``follow.maps`` of such.
       mix: what integer labels are to be mixed by, which makes no dense targets; None
         is not at all.
       ignored: tells from integer labels which to ignore; None ignores nothing.
@@ -62,7 +64,7 @@ def accuracy(
       Array([0.25, 0.  ], dtype=float32)
     """
     _count(logits, "accuracy")
-    values = _arrays.array(targets)
+    values = _arrays.array(_content(targets, "targets"))
     dense = jnp.issubdtype(values.dtype, jnp.floating)
     expected = logits.shape if dense else logits.shape[:-1]
     if values.shape != expected:
@@ -72,7 +74,7 @@ def accuracy(
             "value a class, and integer labels none."
         )
     if not dense and mix is None:
-        return _hits(logits, targets, ignored)
+        return _hits(logits, values, ignored)
     if not dense:
         unmixed = functools.partial(_hits, ignored=None)
         return termwise(unmixed, ignored=ignored)(logits, targets, mix)
@@ -87,10 +89,10 @@ def accuracy(
             f"{_arrays.describe(values)}. Leave ignored out: against a target of zeros "
             "the accuracy is 0."
         )
-    return _at(_predicted(logits), jnp.asarray(targets)).astype(jnp.float32)
+    return _at(_predicted(logits), jnp.asarray(values)).astype(jnp.float32)
 
 
-def nll(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> Array:
+def nll(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Array:
     """Return the negative log likelihood of each label, in nats.
 
     Args:
@@ -116,7 +118,7 @@ def nll(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> 
     return classes.worth(-_at(classes.ids, log_p))
 
 
-def brier(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -> Array:
+def brier(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Array:
     """Return each prediction's Brier score, in [0, 2].
 
     ``sum_k (p[k] - [k == label])^2``
@@ -161,7 +163,7 @@ class Reliability:
 
 def reliability(
     logits: Array,
-    labels: ArrayLike,
+    labels: Labels,
     *,
     bins: int = 15,
     ignored: Ignored | None = None,
@@ -276,11 +278,11 @@ def _at(classes: Array, values: Array) -> Array:
 
 
 def _classes(
-    logits: Array, labels: ArrayLike, name: str, ignored: Ignored | None
+    logits: Array, labels: Labels, name: str, ignored: Ignored | None
 ) -> tuple[Array, Classes]:
     """Return logits in float32, 0 for ignored labels, and what the labels name."""
     unmixed = "Measure on data that are not mixed."
-    values = _arrays.array(labels)
+    values = _arrays.array(_content(labels, f"{name}: labels"))
     if jnp.issubdtype(values.dtype, jnp.integer) and (
         logits.ndim != 2 or values.shape != logits.shape[:1]
     ):
@@ -289,6 +291,6 @@ def _classes(
             f"and {tuple(values.shape)}. Put all but the classes on axis 0."
         )
     count = _count(logits, name)
-    classes = classes_of(labels, count, f"{name}: labels", unmixed, ignored)
+    classes = classes_of(values, count, f"{name}: labels", unmixed, ignored)
     # Else 0 times a gradient of NaN would be one.
     return classes.counted(logits.astype(jnp.float32)), classes

@@ -89,11 +89,18 @@ class Expected:
       targets: returns the terms of a leaf of the targets.
       slack: how far a float32 weight may be from its formula, where the method works
         it out and does not draw it.
+      maps: returns the terms of labels of positions; None as the inputs.
     """
 
     inputs: Callable[[Any], Terms]
     targets: Callable[[Any], Terms]
     slack: float = 0.0
+    maps: Callable[[Any], Terms] | None = None
+
+    @property
+    def dense(self) -> Callable[[Any], Terms]:
+        """Return what gives the terms of labels of positions."""
+        return self.maps or self.inputs
 
     def shares(self, size: int) -> np.ndarray:
         """Return the share of each label, float64 ``[terms, B]``."""
@@ -161,11 +168,12 @@ def extrapolation(by: Any) -> Callable[..., Expected]:
     """``x + by (x - x[partner])``, and the own label (DeVries & Taylor)."""
 
     def moved_away(mix: Any, *_: Any) -> Expected:
-        return _paired(
+        found = _paired(
             mix,
             lambda x: 1 + column(np.broadcast_to(by, len(x)), x),
             labels=np.ones(len(mix.partner)),
         )
+        return dataclasses.replace(found, maps=found.targets)
 
     return moved_away
 
@@ -189,7 +197,9 @@ def field(mix: Any, *_: Any) -> Expected:
 def layer(mix: Any, *_: Any) -> Expected:
     """``lam`` in the layer that was drawn; the inputs are layer 0 (Manifold Mixup)."""
     lam = np.where(np.asarray(mix.region.drawn) == 0, np.asarray(mix.lam), 1)
-    return _paired(mix, lambda x: column(lam, x))
+    found = _paired(mix, lambda x: column(lam, x))
+    # Labels are mixed whichever layer was drawn.
+    return dataclasses.replace(found, maps=found.targets)
 
 
 def window(mix: Any, *_: Any) -> Expected:
@@ -283,6 +293,7 @@ def picked(index: np.ndarray, each: Sequence[Expected]) -> Expected:
         lambda x: of(x, [one.inputs(x) for one in each]),
         lambda y: of(y, [one.targets(y) for one in each]),
         max(one.slack for one in each),
+        lambda y: of(y, [one.dense(y) for one in each]),
     )
 
 

@@ -17,6 +17,7 @@ PACKAGE = Path(mx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMESPACES = [
     "attacks",
+    "follow",
     "hidden",
     "losses",
     "metrics",
@@ -36,13 +37,15 @@ DERIVED = {"fmix"}  # others with another default
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
     {"_core.arrays", "_core.mesh", "_core.versions"},
-    {"_core.checks", "_core.random"},
+    {"_core.checks", "_core.random", "_core.follow"},
     {"_core.move", "_core.made", "_core.grid"},
     {"_core.types"},
     {"_core.moves", "_core.labels"},
     {"_core.region", "_core.windows", "_core.blend"},
     {"_core.source", "_core.coverage"},
+    {"_core.leaf"},
     {"_core.mix"},
+    {"follow"},
     {"_core.compose", "_core.halves"},
     {"_core.mixer"},
     {"ratios._implicit"},

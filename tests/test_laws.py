@@ -120,10 +120,42 @@ def assert_follows(case: Case) -> None:
         ids = rng.integers(-many, many, plane).astype(np.int32)
         for x in (mask, ids):
             oracle.assert_terms(case.mix.inputs(x), case.expected.inputs(x))
+    assert_declared_follow(case, rng, mask)
     want = oracle.cells(case.expected.own(plane), CELLS)
     got = case.mix.coverage(CELLS)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=max(slack, 1e-7))
+
+
+def assert_declared_follow(case: Case, rng: Any, mask: np.ndarray) -> None:
+    """Assert that maps and masks follow by their rules, wherever they stand."""
+    slack, dense = case.expected.slack, case.expected.dense
+    ids = rng.integers(0, oracle.CLASSES, mask.shape).astype(np.int32)
+    hot = np.eye(oracle.CLASSES, dtype=np.float32)[ids]
+    many = {"hot": mx.follow.maps(hot), "half": mx.follow.maps(jnp.bfloat16(mask))}
+    got = case.mix.targets(many)
+    if case.mix.mixes_targets:
+        oracle.assert_terms(got["hot"].tree, dense(hot), slack)
+        oracle.assert_terms(got["half"].tree, dense(many["half"].tree), slack)
+    else:
+        assert got is many
+    weights = [np.broadcast_to(w, mask.shape) for w, _ in dense(mask)]
+    if case.method.pastes:
+        assert all(((w == 0) | (w == 1)).all() for w in weights)
+        follows = case.mix.inputs(mx.follow.maps(ids)).tree
+        oracle.assert_terms(follows, case.expected.inputs(ids))
+    # What one-hot maps become is what the terms of their ids add up to.
+    total = np.zeros(hot.shape)
+    for share, each in case.mix.terms(mx.follow.maps(ids)):
+        share = np.broadcast_to(np.asarray(share, np.float64), ids.shape)
+        total += share[..., None] * np.eye(oracle.CLASSES)[np.asarray(each.tree)]
+    want = sum(w * content for w, content in dense(hot))
+    np.testing.assert_allclose(total, want, rtol=1e-6, atol=max(slack, 1e-6))
+    for masks in (mask, mask.astype(np.int8), np.float32(mask)):
+        joined = case.mix.inputs({"mask": mx.follow.masks(masks)})["mask"].tree
+        assert joined.dtype == masks.dtype
+        seen = oracle.seen(case.expected.inputs(mask))
+        np.testing.assert_array_equal(joined, seen.astype(masks.dtype))
 
 
 @pytest.mark.parametrize("row", METHODS)

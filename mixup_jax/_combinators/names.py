@@ -1,10 +1,11 @@
 """Mixers over batches whose entries have names."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from jax import Array
 
+from mixup_jax import follow
 from mixup_jax._combinators.entries import entries_of, with_entries
 from mixup_jax._combinators.once import each_once, once_per_batch
 from mixup_jax._core import arrays, checks
@@ -13,6 +14,8 @@ from mixup_jax._core.made import made
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.types import Batch
 
+_HALVES = ("inputs", "targets")
+
 
 @made
 def on_keys(
@@ -20,17 +23,25 @@ def on_keys(
     *,
     inputs: str | Sequence[str] | None = (),
     targets: str | Sequence[str] | None = (),
+    maps: str | Sequence[str] | None = (),
+    masks: str | Sequence[str] | None = (),
+    lengths: str | Sequence[str] | None = (),
 ) -> Mixer:
     """Return a mixer over batches with names that mixes the named entries.
 
     A batch is a dict or any other mapping, a dataclass (Flax's among them) or a named
     tuple, and comes back as what it was, its keys in their order. Other entries pass
-    through untouched. One name hands on the entry itself, several a dict of them.
+    through untouched. One name hands on the entry itself, several a dict of them: masks
+    and lengths with the inputs, maps with the targets.
 
     Args:
       mixer: a mixer over pairs.
       inputs: the entries to be mixed as inputs.
       targets: the entries to be mixed as targets.
+      maps: the entries that follow position by position, such as label maps:
+        ``follow.maps``.
+      masks: the entries that say which positions hold something: ``follow.masks``.
+      lengths: the entries that say how many positions do: ``follow.lengths``.
 
     Raises:
       TypeError: If ``mixer`` is not callable. When called: if the type of the batch
@@ -47,25 +58,36 @@ def on_keys(
       Array([0, 1, 2, 3], dtype=int32)
     """
     checks.function(mixer, "on_keys: mixer", "mixup_jax.mixup")
-    halves_named = tuple(() if half is None else half for half in (inputs, targets))
-    names = [name for half in halves_named for name in _names(half)]
+    wanted = {
+        "inputs": inputs,
+        "targets": targets,
+        "maps": maps,
+        "masks": masks,
+        "lengths": lengths,
+    }
+    names = [name for each in wanted.values() for name in _names(each)]
     if not names or len(set(names)) != len(names):
+        given = {name: each for name, each in wanted.items() if each or name in _HALVES}
         raise ValueError(
             "on_keys: expected at least one name, each once; got "
-            f"inputs={inputs!r}, targets={targets!r}. Name the entries to be mixed: "
-            'inputs="image".'
+            f"{', '.join(f'{name}={each!r}' for name, each in given.items())}. Name "
+            'the entries to be mixed: inputs="image".'
         )
+    halves_named = (
+        _Half(inputs, {follow.masks: masks, follow.lengths: lengths}),
+        _Half(targets, {follow.maps: maps}),
+    )
 
     def pair_of(batch: Any) -> Batch:
         entries = _named(batch, names, "on_keys")
-        inputs, targets = (_picked(entries, wanted) for wanted in halves_named)
+        inputs, targets = (half.of(entries) for half in halves_named)
         return inputs, targets
 
     def put_back(batch: Any, mixed: Batch) -> Any:
-        found = {}
-        for wanted, half in zip(halves_named, mixed):
-            found |= {wanted: half} if isinstance(wanted, str) else dict(half or {})
-        return with_entries(batch, found)
+        inputs, targets = (
+            half.named(each) for half, each in zip(halves_named, mixed, strict=True)
+        )
+        return with_entries(batch, inputs | targets)
 
     def of_names(batch: Any) -> Halves | None:
         inner = halves(mixer, pair_of(batch))
@@ -85,7 +107,7 @@ def on_keys(
         return put_back(batch, mixed), mix
 
     def once() -> Mixer:
-        return on_keys(once_per_batch(mixer), inputs=inputs, targets=targets)
+        return on_keys(once_per_batch(mixer), **wanted)
 
     return Combinator(of_names, whole, once)
 
@@ -158,11 +180,38 @@ def _named(batch: Any, names: Sequence[str], by: str) -> Mapping[str, Any]:
     return entries
 
 
-def _names(wanted: str | Sequence[str]) -> Sequence[str]:
-    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+def _names(wanted: str | Sequence[str] | None) -> Sequence[str]:
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
 
 
-def _picked(batch: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
-    if isinstance(wanted, str):
-        return batch[wanted]
-    return {name: batch[name] for name in wanted} or None
+class _Half(NamedTuple):
+    """The entries of one half of a pair.
+
+    Attributes:
+      plain: one name, or several.
+      following: the names of those that are wrapped, by what wraps them.
+    """
+
+    plain: str | Sequence[str] | None
+    following: Mapping[Callable[[Any], Any], str | Sequence[str] | None]
+
+    def of(self, entries: Mapping[str, Any]) -> Any:
+        """Return the half: an entry if it is of one, else a dict, or None."""
+        found = {name: entries[name] for name in _names(self.plain)}
+        for wrapped, names in self.following.items():
+            found |= {name: wrapped(entries[name]) for name in _names(names)}
+        return found[cast(str, self.plain)] if self._is_one else found or None
+
+    def named(self, half: Any) -> dict[str, Any]:
+        """Return what a mixer made of the half, under its names."""
+        if self._is_one:
+            return {cast(str, self.plain): half}
+        found = dict(half or {})
+        for names in self.following.values():
+            found |= {name: follow.tree_of(found[name]) for name in _names(names)}
+        return found
+
+    @property
+    def _is_one(self) -> bool:
+        others = any(_names(names) for names in self.following.values())
+        return isinstance(self.plain, str) and not others

@@ -1,5 +1,6 @@
 """Arrays of JAX, of NumPy or of anything else, as JAX takes them."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -41,8 +42,7 @@ def array_of_numbers(leaf: Any, where: str) -> None:
     if dtype is None or not hasattr(leaf, "shape"):
         raise TypeError(
             f"{where}: expected an array with the examples on axis 0; got "
-            f"{describe(leaf)}. Make it an array with a value for each example, as "
-            "jax.numpy.asarray does of a list, or keep it out of the batch."
+            f"{describe(leaf)}. {_as_array(leaf)}, or keep it out of the batch."
         )
     _unmasked(leaf, where)
     if not isinstance(dtype, np.dtype):
@@ -65,6 +65,15 @@ def array_of_numbers(leaf: Any, where: str) -> None:
             f"{where}: expected an array of numbers; got {describe(leaf)}. {advice}, "
             "or keep it out of the batch."
         )
+
+
+def _as_array(leaf: Any) -> str:
+    if dataclasses.is_dataclass(leaf):
+        return "Register its class as a pytree: jax.tree_util.register_dataclass"
+    return (
+        "Make it an array with a value for each example, as jax.numpy.asarray does of "
+        "a list"
+    )
 
 
 def _unmasked(value: Any, where: str) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import jax
 from jax import Array
+
+from mixup_jax._core.follow import blended
 
 
 class Grid(NamedTuple):
@@ -19,16 +20,38 @@ class Grid(NamedTuple):
         Raises:
           ValueError: ``x`` does not have the sizes of the grid on these axes.
         """
-        axes = self.axes if x.ndim == self.ndim else range(1, 1 + len(self.axes))
-        fits = x.ndim in (self.ndim, 1 + len(self.axes))
-        if not fits or tuple(x.shape[axis] for axis in axes) != self.sizes:
+        axes = self._found_in(x.shape)
+        if axes is None:
             raise ValueError(
                 f"inputs: expected a leaf with the spatial sizes {self.sizes}, as the "
                 f"one that the region was drawn for (axes {self.axes} of {self.ndim}, "
                 f"or without a channel axis); got shape {tuple(x.shape)}. Resize it, "
                 "or leave it out."
             )
-        return tuple(axes)
+        return axes
+
+    def covers(self, shape: tuple[int, ...]) -> bool:
+        """Whether these sizes are the positions', which one axis alone does not tell.
+
+        With one spatial axis, sizes may be the same by chance: ``[B, 10, C]`` and the
+        shares of 10 classes ``[B, 10]``.
+        """
+        return len(self.sizes) > 1 and self._found_in(tuple(shape)) is not None
+
+    def _found_in(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the spatial axes in an array of this shape, None if it has others.
+
+        They are the same axes, in an array that lost an axis of channels or got one; or
+        else the first after the examples, whatever stands behind them.
+        """
+        first = tuple(range(1, 1 + len(self.axes)))
+        tried = [first]
+        if abs(len(shape) - self.ndim) <= 1 and len(shape) != len(first) + 1:
+            tried = [self.axes, first]
+        for axes in tried:
+            if tuple(shape[axis] for axis in axes if axis < len(shape)) == self.sizes:
+                return axes
+        return None
 
 
 def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
@@ -49,7 +72,7 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
       >>> mx.regions.grid((images, masks))
       Grid(axes=(1, 2), sizes=(8, 6), ndim=4)
     """
-    leaves = jax.tree.leaves(inputs)
+    leaves = blended(inputs)
     if not leaves:
         raise ValueError(
             "inputs: expected an array to cut from; got none. Put what is to be mixed "
@@ -74,6 +97,6 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "inputs: expected at least one position on each spatial axis; got shape "
             f"{tuple(leaf.shape)}. Drop empty examples in the loader."
         )
-    for other in jax.tree.leaves(inputs):
+    for other in leaves:
         shared.axes_of(other)
     return shared

@@ -15,21 +15,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core import arrays, blend, checks
-from mixup_jax._core.blend import Link
+from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.coverage import cell_shares
-from mixup_jax._core.mesh import alike, per_example
+from mixup_jax._core.follow import is_follower, positions_of
+from mixup_jax._core.mesh import alike
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
-from mixup_jax._core.region import (
-    Everywhere,
-    Region,
-    Untouched,
-    field,
-    gain_of,
-    through,
-)
-from mixup_jax._core.source import PLACE, SHARE, Source, checked, link_of, seen
+from mixup_jax._core.region import Everywhere, Region, Untouched, field, through
+from mixup_jax._core.source import PLACE, SHARE, Source, checked, seen
 from mixup_jax._core.types import Batch, Mixed
 
 Terms = tuple[tuple[Array, Any], ...]
@@ -149,24 +142,13 @@ class Mix:
           TypeError: If a leaf would be blended and is neither floating nor complex.
           ValueError: If a leaf has another batch size or other spatial sizes.
         """
-        sources = seen(self.drawn().sources)
-        regions = [source.region for source in sources]
-        if not sources:
-            return self._of_batch("inputs", tree)
+        mix = self.drawn()
+        sources = seen(mix.sources)
 
         def of_leaf(x: Array, _: str) -> Array:
-            fields = [field(each.region, each.lam, x) for each in sources]
-            if any(not region.pastes or region.gains for region in regions):
-                checks.blendable(
-                    x,
-                    "inputs",
-                    "Cast or scale integer inputs to a float dtype first; one-hot maps "
-                    "of class ids.",
-                )
-            gain = gain_of(regions[0], fields[0])
-            return blend.chain(x, list(map(link_of, fields, sources)), gain)
+            return leaf.mixed(x, sources, "inputs", _about_inputs)
 
-        return self._map("inputs", of_leaf, tree)
+        return mix._follow("inputs", of_leaf if sources else None, tree)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
@@ -176,21 +158,17 @@ class Mix:
           ValueError: If a leaf has another batch size.
         """
 
-        def of_leaf(y: Array, where: str) -> Array:
-            checks.blendable(y, where, _about_labels)
-            return blend.chain(
-                y,
-                [
-                    Link(per_example(w, y), source.move, source.partner)
-                    for w, source in zip(weights, sources)
-                ],
-            )
-
         mix = self.drawn()
         if not self.mixes_targets:
             return self._of_batch("targets", tree)
-        sources, weights = mix.sources, mix._label_weights()
-        return self._map("targets", of_leaf, tree)
+        weights = mix._label_weights()
+
+        def of_leaf(y: Array, where: str) -> Array:
+            mix._refuse_positions(y, where)
+            checks.blendable(y, where, _about_labels)
+            return leaf.weighed(y, mix.sources, weights)
+
+        return mix._of_labels()._follow("targets", of_leaf, tree)
 
     def partners(self, tree: Any) -> Any:
         """Return values gathered from each example's first partner, any dtype."""
@@ -228,26 +206,30 @@ class Mix:
         """
         mix = self.drawn()
         sources = mix.sources
-        if like is None:
-            weights, dense = mix._label_weights(), False
+        dense = positions_of(tree) if like is None else like
+        if dense is None:
+            weights = mix._label_weights()
         else:
-            x = arrays.exact(self._of_batch("like", arrays.array(like)), "like")
-            weights, dense = mix._weights_at(x), True
+            x = arrays.exact(self._of_batch("like", arrays.array(dense)), "like")
+            weights = mix._weights_at(x)
         shares, left = [], None
         for w in weights:
             shares.append(w if left is None else left * w)
             left = 1 - w if left is None else left * (1 - w)
         shares.append(left)
 
-        def own(x: Array, _: str) -> Array:
+        def own(x: Array, where: str) -> Array:
+            if dense is None:
+                mix._refuse_positions(x, where)
+                return x
             for source in sources:
-                if dense and source.region.grid:
+                if source.region.grid:
                     source.region.grid.axes_of(x)  # refuses another size
             return x
 
         def behind(source: Source, x: Array, _: str) -> Array:
             taken = source.move.take(x, source.partner)
-            return through(source.region, taken) if dense else taken
+            return taken if dense is None else through(source.region, taken)
 
         fronts = [own, *(functools.partial(behind, source) for source in sources)]
         return tuple(
@@ -353,15 +335,7 @@ class Mix:
                     f"{where}: expected bool masks; got {arrays.describe(mask)}. "
                     "Compare first: mask > 0."
                 )
-            room, seen = jnp.ones_like(mask), jnp.zeros_like(mask)
-            front = mask
-            for source in sources:
-                w = field(source.region, source.lam, mask).astype(jnp.float32)
-                seen = seen | (room & (w != 0) & front)
-                room = room & (w != 1)
-                front = source.move.take(mask, source.partner)
-                front = through(source.region, front)
-            return seen | (room & front)
+            return leaf.largest_seen(mask, sources)
 
         return self._map("union", joined, masks)
 
@@ -405,22 +379,61 @@ class Mix:
         lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
         return list(alike(lam, *(source.lam for source in self.sources[1:])))
 
+    def _of_labels(self) -> "Mix":
+        """Return the mix whose regions say where labels of positions are mixed."""
+        first, *others = (
+            dataclasses.replace(source, region=source.region.of_labels())
+            for source in self.sources
+        )
+        if self.mixes_targets:
+            # Chosen for an example may be a mixer that leaves its label alone.
+            lam, kept = alike(self.lam, first.lam)
+            first = dataclasses.replace(first, lam=jnp.where(lam == 1, 1.0, kept))
+        else:
+            first = dataclasses.replace(first, region=Untouched())
+        return dataclasses.replace(self, sources=(first, *others))
+
     def _weights_at(self, x: Array) -> list[Array]:
         """Return what each front keeps of the positions of dense targets."""
-        first, *others = self.sources
-        own = first.region if self.mixes_targets else Untouched()
-        regions = [own, *(source.region for source in others)]
         return [
-            field(region, source.lam, x).astype(jnp.float32)
-            for region, source in zip(regions, self.sources)
+            field(source.region, source.lam, x).astype(jnp.float32)
+            for source in self._of_labels().sources
         ]
+
+    def _refuse_positions(self, y: Array, where: str) -> None:
+        """Raise ValueError if a leaf looks like labels of positions that differ."""
+        grids = [source.region.grid for source in self.sources]
+        if self.mixes_targets and any(grid and grid.covers(y.shape) for grid in grids):
+            raise ValueError(
+                f"{where}: expected labels of whole examples; got "
+                f"{arrays.describe(y)}, with the spatial sizes of the inputs, whose "
+                "positions are not mixed alike. Declare maps, which follow position by "
+                "position: mixup_jax.follow.maps(x) in the batch or in a loss, "
+                "on_keys(..., maps=...) in a dict batch, or mix.terms(x, like=x). What "
+                "a mixer has already mixed so takes no mix in the loss. Labels of "
+                "whole examples that have such sizes by chance: x.reshape(len(x), -1)."
+            )
+
+    def _follow(
+        self, name: str, function: Callable[[Array, str], Array] | None, tree: Any
+    ) -> Any:
+        """Return ``tree`` with followers mixed, and ``function`` of other leaves."""
+
+        def applied(path: Any, part: Any) -> Any:
+            where = name + jax.tree_util.keystr(path)
+            if is_follower(part):
+                return part.mixed(self)
+            return function(arrays.exact(part, where), where) if function else part
+
+        tree = self._of_batch(name, tree)
+        return jax.tree.map_with_path(applied, tree, is_leaf=is_follower)
 
     def _map(
         self, name: str, function: Callable[[Array, str], Array], tree: Any
     ) -> Any:
-        def applied(path: Any, leaf: Any) -> Array:
+        def applied(path: Any, part: Any) -> Array:
             where = name + jax.tree_util.keystr(path)
-            return function(arrays.exact(leaf, where), where)
+            return function(arrays.exact(part, where), where)
 
         return jax.tree.map_with_path(applied, self._of_batch(name, tree))
 
@@ -445,11 +458,24 @@ def unmixed(key: Array, batch: Batch) -> Mix:
     return Mix(lam, (alone,), mixes_targets=False)
 
 
+def _about_inputs(leaf: Any) -> str:
+    """Say what to do with inputs that cannot be blended."""
+    follows = "Masks of 0 and 1", "masks"
+    if leaf.ndim == 1 and leaf.dtype != bool:
+        follows = "Lengths", "lengths"
+    what, rule = follows
+    return (
+        "Cast or scale integer inputs to a float dtype first; one-hot maps of class "
+        f"ids. {what} follow as mixup_jax.follow.{rule}(x), or in a dict batch by "
+        f"on_keys(..., {rule}=...)."
+    )
+
+
 def _about_labels(leaf: Any) -> str:
     """Say what to do with targets that cannot be blended."""
     cast = "Cast labels of 0 and 1, one for each class, with labels.astype(float)"
     if leaf.dtype == bool:
-        return f"{cast}."
+        return f"{cast}. Masks follow as mixup_jax.follow.masks(x)."
     one_hot = (
         "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); or "
         "leave them out of the batch and use "

@@ -93,6 +93,15 @@ class Region(abc.ABC):
         """Return what is done to a hidden layer; by default nothing, but to layer 0."""
         return self if layer == 0 else Untouched()
 
+    def of_labels(self) -> "Region":
+        """Return what is done to labels of positions; by default as to the inputs."""
+        return self
+
+    @property
+    def cuts(self) -> bool:
+        """Whether positions are one side's alone, which leaves holes in sequences."""
+        return self.pastes and self.grid is not None
+
 
 class RegionDraw(Protocol):
     """Draws a region that leaves the share ``lam``, and the share it really left.

@@ -1,5 +1,7 @@
 """Gaussian noise: the vicinal distribution that Mixup is measured against."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -7,6 +9,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.blend import widened
+from mixup_jax._core.follow import blended, is_follower
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.mix import Mix, unmixed
 from mixup_jax._core.random import normal_rows
@@ -53,11 +56,18 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]
         checks.number(sigma, "gaussian: sigma", 0, advice=advice)
         checks.shaped(sigma, "gaussian: sigma", [()], advice)
         advice = "Cast or scale integers first."
-        checks.floating(inputs, "inputs", "to add noise to", advice)
-        leaves, structure = jax.tree.flatten(inputs)
-        keys = jax.random.split(key, len(leaves))
-        noisy = [_noisy(k, jnp.asarray(leaf), sigma) for k, leaf in zip(keys, leaves)]
-        return (jax.tree.unflatten(structure, noisy), targets), mix
+        plain = blended(inputs)
+        keys = iter(jax.random.split(key, max(len(plain), 1)))
+
+        def noisy(path: Any, part: Any) -> Any:
+            if is_follower(part):
+                return part  # as the mix says, which mixes nothing
+            where = "inputs" + jax.tree_util.keystr(path)
+            checks.floating(part, where, "to add noise to", advice)
+            return _noisy(next(keys), jnp.asarray(part), sigma)
+
+        inputs = jax.tree.map_with_path(noisy, inputs, is_leaf=is_follower)
+        return (inputs, targets), mix
 
 
 def _noisy(key: Array, x: Array, sigma: ArrayLike) -> Array:

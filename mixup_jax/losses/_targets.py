@@ -8,25 +8,27 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax._core import checks
+from mixup_jax._core.follow import Labels, content, held_as
 from mixup_jax._core.labels import Ignored, classes_of
 
 _BELOW_ONE = 1 - 1e-6
 
 
 def one_hot(
-    labels: ArrayLike,
+    labels: Labels,
     num_classes: int,
     *,
     smoothing: ArrayLike = 0.0,
     dtype: DTypeLike = jnp.float32,
     ignored: Ignored | None = None,
-) -> Array:
+) -> Any:
     """Return soft targets for integer labels, ready to be mixed.
 
     ``target[k] = (1 - smoothing) * [k == label] + smoothing / num_classes``
 
     Args:
-      labels: integer ``[B, ...]`` in [0, num_classes).
+      labels: integer ``[B, ...]`` in [0, num_classes); of ``follow.maps`` the targets
+        are such a container as well.
       num_classes: K.
       smoothing: in [0, 1], may be traced.
       dtype: floating dtype of the targets.
@@ -57,11 +59,11 @@ def one_hot(
         )
     count = checks.count(num_classes, "num_classes", "Count the classes.")
     soft = "Floating targets are soft already: mix them."
-    classes = classes_of(labels, count, "labels", soft, ignored)
+    classes = classes_of(content(labels, "labels"), count, "labels", soft, ignored)
     checks.number(smoothing, "smoothing", 0, 1, "0 is none.")
     smoothing = jnp.asarray(smoothing, dtype)
     hot = jax.nn.one_hot(classes.ids, count, dtype=dtype)
-    return classes.worth((1 - smoothing) * hot + smoothing / count)
+    return held_as(labels, classes.worth((1 - smoothing) * hot + smoothing / count))
 
 
 def negative(labels: Array) -> Array:

@@ -11,9 +11,10 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import summable
+from mixup_jax._core.follow import Labels, content, held_as
 from mixup_jax._core.labels import Ignored, ignored_among
 from mixup_jax._core.made import made
-from mixup_jax._core.mesh import per_example
+from mixup_jax._core.mesh import laid_as, per_example
 from mixup_jax._core.mix import Mix
 from mixup_jax.losses._targets import negative
 
@@ -27,7 +28,7 @@ class TermwiseLoss(Protocol):
     """A loss of mixed integer labels: what ``termwise`` returns."""
 
     def __call__(
-        self, logits: ArrayLike, labels: ArrayLike, mix: Mix | None = None
+        self, logits: ArrayLike, labels: Labels, mix: Mix | None = None
     ) -> Array: ...
 
 
@@ -37,7 +38,7 @@ class TermwiseMean(Protocol):
     def __call__(
         self,
         logits: ArrayLike,
-        labels: ArrayLike,
+        labels: Labels,
         mix: Mix | None = None,
         weights: ArrayLike | None = None,
     ) -> Array: ...
@@ -90,11 +91,11 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
       Array([2.3025851, 2.3025851], dtype=float32)
     """
 
-    def summed(logits: Any, labels: ArrayLike, mix: Mix | None = None) -> Array:
-        y = checks.class_ids(labels, "labels", _SOFT)
+    def summed(logits: Any, labels: Labels, mix: Mix | None = None) -> Array:
+        y, labels = _class_ids(labels)
         if ignored is None:
-            return _sum_of(loss, logits, _terms(mix, y))
-        each, left = _of_kept(loss, logits, y, mix, _kept(y, ignored))
+            return _sum_of(loss, logits, _terms(mix, labels))
+        each, left = _of_kept(loss, logits, labels, mix, _kept(y, ignored))
         return left * each
 
     return summed
@@ -139,11 +140,11 @@ def termwise_mean(
 
     def mean(
         logits: Any,
-        labels: ArrayLike,
+        labels: Labels,
         mix: Mix | None = None,
         weights: ArrayLike | None = None,
     ) -> Array:
-        y = checks.class_ids(labels, "labels", _SOFT)
+        y, labels = _class_ids(labels)
         kept = _kept(y, ignored)
         if weights is not None:
             checks.number(weights, "weights", 0, advice="Weights are at least 0.")
@@ -152,22 +153,37 @@ def termwise_mean(
             each = "Give each example its own, or each label."
             checks.shaped(weights, "weights", [y.shape[:1], y.shape], each)
             kept = jnp.where(kept > 0, per_example(weights, kept), 0.0)
-        each, left = _of_kept(loss, logits, y, mix, kept)
+        each, left = _of_kept(loss, logits, labels, mix, kept)
         return jnp.sum(left * each) / or_one(jnp.sum(left))
 
     return mean
 
 
-def _terms(mix: Mix | None, tree: Array) -> Sequence[tuple[Array, Array]]:
+def _class_ids(labels: Labels) -> tuple[Array, Labels]:
+    """Return integer labels, and the same in the container that they came in."""
+    y = checks.class_ids(content(labels, "labels"), "labels", _SOFT)
+    return y, held_as(labels, y)
+
+
+def _terms(mix: Mix | None, labels: Any) -> Sequence[tuple[Array, Array]]:
     """Return the terms of labels, of which without a mix there is one."""
     if isinstance(mix, Mix):
-        return mix.terms(tree)
+        found = [(share, content(y, "labels")) for share, y in mix.terms(labels)]
+        return [(_of_positions(share, y), y) for share, y in found]
     if mix is not None:
         raise TypeError(
             f"mix: expected the Mix that a mixer returned, or None for no mixing; got "
             f"{arrays.describe(mix)}."
         )
-    return [(jnp.ones(tree.shape[0], jnp.float32), tree)]
+    y = content(labels, "labels")
+    return [(jnp.ones(y.shape[0], jnp.float32), y)]
+
+
+def _of_positions(share: Array, y: Array) -> Array:
+    """Return the share of each position, if those have shares of their own."""
+    if share.ndim == 1:
+        return share
+    return laid_as(jnp.broadcast_to(share, y.shape), y)
 
 
 def _sum_of(
@@ -209,27 +225,30 @@ def _kept(y: Array, ignored: Ignored | None) -> Array:
 
 
 def _of_kept(
-    loss: ExampleLoss, logits: Array, y: Array, mix: Mix | None, kept: Array
+    loss: ExampleLoss, logits: Array, labels: Any, mix: Mix | None, kept: Array
 ) -> tuple[Array, Array]:
     """Return the mean loss of the terms that are left of each label, and their weight.
 
     Args:
       loss: as in ``termwise``.
       logits: what ``loss`` takes.
-      y: integer ``[B, ...]``.
+      labels: integer ``[B, ...]``, or a container of such.
       mix: what the batch was mixed by.
-      kept: float32, like ``y``: what each label counts, 0 for an ignored one.
+      kept: float32, like the labels: what each counts, 0 for an ignored one.
     """
-    weights = [per_example(share, y) * each for share, each in _terms(mix, kept)]
-    labels = [label for _, label in _terms(mix, y)]
+    weights = [
+        per_example(share, each) * each
+        for share, each in _terms(mix, held_as(labels, kept))
+    ]
+    mixed = [label for _, label in _terms(mix, labels)]
     left = functools.reduce(jnp.add, weights)
     some = left > 0
     # Where no term is left the loss may be infinite, and 0 times its gradient NaN.
     terms = [
         (jnp.where(some, w / or_one(left), 0), jnp.where(some, label, 0))
-        for w, label in zip(weights, labels)
+        for w, label in zip(weights, mixed)
     ]
-    counts = jnp.any(some, axis=tuple(range(1, y.ndim)))
+    counts = jnp.any(some, axis=tuple(range(1, kept.ndim)))
     each = _sum_of(loss, _felt(logits, counts), terms)
     left = left.astype(each.dtype)
     return jnp.where(left > 0, each, 0), left

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
+from mixup_jax._core.follow import blended
 from mixup_jax._core.mesh import laid_like, whole
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.random import uniform_below
@@ -82,7 +82,7 @@ def class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> An
     Of floats ``[B, K]`` with a NaN a class of its own: ``nobody`` and below.
     """
     size = checks.examples(batch)
-    found: list[Any] = jax.tree.leaves(batch[1]) if labels is None else [labels]
+    found: list[Any] = blended(batch[1]) if labels is None else [labels]
     if len(found) != 1:
         raise ValueError(
             f"labels: expected an array that tells the classes; got {len(found)} "

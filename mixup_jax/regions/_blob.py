@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
+from mixup_jax._core.follow import blended
 from mixup_jax._core.grid import grid
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import normal_rows
@@ -89,7 +90,7 @@ def blob(
             f"(axes {positions.axes}). Name those to cut along with spatial=(...)."
         )
     total = math.prod(positions.sizes)
-    like = jnp.asarray(jax.tree.leaves(inputs)[0])
+    like = jnp.asarray(blended(inputs)[0])
     noise = normal_rows(key, (lam.shape[0], *positions.sizes), like)
     field = _low_pass(noise, decay).reshape(-1, total)
     theirs = jnp.round((1 - lam) * total).astype(jnp.int32)

@@ -83,6 +83,16 @@ class Chosen(Region):
             return Untouched()
         return dataclasses.replace(self, regions=there)
 
+    def of_labels(self) -> Region:
+        """Return the choice among what the regions do to labels."""
+        there = tuple(region.of_labels() for region in self.regions)
+        return dataclasses.replace(self, regions=there)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether one of them does."""
+        return any(region.cuts for region in self.regions)
+
     def _selected(self, values: Sequence[Array], x: Array) -> Array:
         index, selected = per_example(self.index, x), values[0]
         for k, value in enumerate(values[1:], start=1):

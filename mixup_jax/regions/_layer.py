@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from mixup_jax._core.mesh import per_example
-from mixup_jax._core.region import Region, Untouched
+from mixup_jax._core.region import Everywhere, Region, Untouched
 from mixup_jax._core.types import Partners
 
 
@@ -47,6 +47,10 @@ class Layer(Region):
         if layer not in self.layers:
             return Untouched()
         return dataclasses.replace(self, here=layer)
+
+    def of_labels(self) -> Region:
+        """Return what is done in whichever layer was drawn: ``w = lam``."""
+        return Everywhere()
 
 
 def layer(

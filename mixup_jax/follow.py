@@ -7,6 +7,7 @@ lengths=)`` wraps and unwraps. A rule of your own is a subclass of ``Follower``.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,12 @@ _IDS = (
 )
 
 
-@jax.tree_util.register_dataclass
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["tree"],
+    meta_fields=[],
+    drop_fields=["were_mixed"],
+)
 @dataclasses.dataclass(frozen=True, eq=False)
 class Maps(Follower):
     """Values at each position, such as labels: mixed there as the inputs are.
@@ -40,6 +46,8 @@ class Maps(Follower):
     """
 
     tree: Any
+    # No part of the pytree: lost where that is made anew, and so no promise.
+    were_mixed: bool = dataclasses.field(default=False, repr=False)
 
     def mixed(self, mix: Mix) -> "Maps":
         """Return them pasted or blended, position by position.
@@ -52,10 +60,20 @@ class Maps(Follower):
         def placed(x: Array, where: str, sources: tuple[Source, ...]) -> Array:
             return leaf.placed(x, sources, where, _IDS)
 
-        return Maps(_of_seen("maps", placed, self.tree, mix))
+        return Maps(_of_seen("maps", placed, self.tree, mix), were_mixed=True)
 
     def positions(self) -> ArrayLike:
-        """Return the array of labels, whose positions have shares of their own."""
+        """Return the array of labels, whose positions have shares of their own.
+
+        Raises:
+          ValueError: If there are several arrays, or they are known to be mixed.
+        """
+        if self.were_mixed:
+            raise ValueError(
+                "maps: expected labels before they are mixed; got what a mixer has "
+                "mixed, of which each position is of one label. Leave out the mix: "
+                "loss(logits, labels)."
+            )
         return content(self, "maps")
 
 

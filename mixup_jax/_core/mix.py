@@ -148,7 +148,7 @@ class Mix:
         def of_leaf(x: Array, _: str) -> Array:
             return leaf.mixed(x, sources, "inputs", _about_inputs)
 
-        return mix._follow("inputs", of_leaf if sources else None, tree)
+        return mix._follow("inputs", of_leaf if sources else None, tree, lambda: mix)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
@@ -168,7 +168,7 @@ class Mix:
             checks.blendable(y, where, _about_labels)
             return leaf.weighed(y, mix.sources, weights)
 
-        return mix._of_labels()._follow("targets", of_leaf, tree)
+        return mix._follow("targets", of_leaf, tree, mix._of_labels)
 
     def partners(self, tree: Any) -> Any:
         """Return values gathered from each example's first partner, any dtype."""
@@ -415,14 +415,18 @@ class Mix:
             )
 
     def _follow(
-        self, name: str, function: Callable[[Array, str], Array] | None, tree: Any
+        self,
+        name: str,
+        function: Callable[[Array, str], Array] | None,
+        tree: Any,
+        to_follow: Callable[[], "Mix"],
     ) -> Any:
         """Return ``tree`` with followers mixed, and ``function`` of other leaves."""
 
         def applied(path: Any, part: Any) -> Any:
             where = name + jax.tree_util.keystr(path)
             if is_follower(part):
-                return part.mixed(self)
+                return part.mixed(to_follow())
             return function(arrays.exact(part, where), where) if function else part
 
         tree = self._of_batch(name, tree)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
+from mixup_jax._core.axes import refuse_unclear
+
 
 class Grid(NamedTuple):
     """The positions of an example: which axes are spatial, and their sizes."""
@@ -56,6 +58,8 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "into the first half of the batch."
         )
     leaf = max(leaves, key=lambda x: x.ndim)
+    if spatial is None:
+        refuse_unclear(leaf.shape)
     axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
     if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
         raise ValueError(

@@ -3,10 +3,11 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 Axes = tuple[int, ...]
 
-_CHANNELS = 4  # the most that images, depth and alpha included, usually have
+_CHANNELS = 4  # the most that images, depth or alpha included, usually have
 _READINGS = {
     2: {"[B, T]": (1,)},
     3: {"[B, T, C]": (1,), "[B, C, T]": (2,), "[B, H, W]": (1, 2)},
@@ -21,37 +22,17 @@ _READINGS = {
 }
 
 
-class UnclearAxes(ValueError):
-    """The spatial axes have to be named; the message is calls that name them."""
-
-    def __init__(self, message: str, shape: Sequence[int] = ()):
-        super().__init__(message)
-        self.shape = tuple(shape)
-
-    def say(self, call_of: Callable[[Axes], str | None]) -> None:
-        """Make the message of the calls with axes that ``call_of`` writes, if any."""
-        ndim = len(self.shape)
-        readings = _READINGS.get(ndim) or {
-            "channels first": tuple(range(2, ndim)),
-            "channels last": tuple(range(1, ndim - 1)),
-        }
-        calls = {layout: call_of(axes) for layout, axes in readings.items()}
-        if None in calls.values():
-            return
-        lines = [f"\n    {call}  # {layout}" for layout, call in calls.items()]
-        self.args = (
-            "inputs: expected spatial axes between the first (examples) and the last "
-            f"(channels); got shape {self.shape}, {_why(self.shape)}. Name the spatial "
-            f"axes:{''.join(lines)}\nWhere a mixer or a region is handed on, "
-            "functools.partial binds spatial.",
-        )
-
-
 def refuse_unclear(shape: Sequence[int]) -> None:
-    """Raise ``UnclearAxes`` unless a shape says that its channels are last."""
+    """Raise ValueError unless a shape says that its channels are last.
+
+    Who calls on behalf of a function that takes ``spatial`` as well does so within
+    ``named_by``, for the message to advise calls of that function.
+    """
     if _why(shape):
-        error = UnclearAxes("", shape)
-        error.say(lambda axes: f"mixup_jax.regions.grid(inputs, spatial={axes})")
+        # Users get a ValueError, as of any other shape; what was refused goes with it.
+        error: Any = ValueError()
+        error._mixup_jax_shape = tuple(shape)
+        _advise(error, lambda axes: f"mixup_jax.regions.grid(inputs, spatial={axes})")
         raise error
 
 
@@ -60,9 +41,30 @@ def named_by(call_of: Callable[[Axes], str | None]) -> Iterator[None]:
     """Have errors by unclear axes advise the calls that ``call_of`` writes, if any."""
     try:
         yield
-    except UnclearAxes as error:
-        error.say(call_of)
+    except ValueError as error:
+        if hasattr(error, "_mixup_jax_shape"):
+            _advise(error, call_of)
         raise
+
+
+def _advise(error: ValueError, call_of: Callable[[Axes], str | None]) -> None:
+    """Make the message of the calls that ``call_of`` writes, one for each reading."""
+    shape = cast(Any, error)._mixup_jax_shape
+    ndim = len(shape)
+    readings = _READINGS.get(ndim) or {
+        "channels first": tuple(range(2, ndim)),
+        "channels last": tuple(range(1, ndim - 1)),
+    }
+    calls = {layout: call_of(axes) for layout, axes in readings.items()}
+    if None in calls.values():
+        return
+    lines = [f"\n    {call}  # {layout}" for layout, call in calls.items()]
+    error.args = (
+        "inputs: expected spatial axes between the first (examples) and the last "
+        f"(channels); got shape {shape}, {_why(shape)}. Name the spatial axes:"
+        f"{''.join(lines)}\nWhere a mixer or a region is handed on, functools.partial "
+        "binds spatial.",
+    )
 
 
 def _why(shape: Sequence[int]) -> str:

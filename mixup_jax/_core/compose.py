@@ -161,7 +161,7 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
 
 
 def _call_with(region: Any, axes: Axes) -> str | None:
-    """Return ``region`` with axes bound, as a program has it; None if it takes none."""
+    """Return Python that binds axes to ``region``; None if it does not ask for them."""
     try:
         asked = inspect.signature(region).parameters.get("spatial")
     except ValueError:

@@ -43,7 +43,11 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
         last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
 
     Raises:
-      ValueError: there are no spatial axes, or leaves that disagree on their sizes.
+      ValueError: If there are no spatial axes, or leaves disagree on their sizes. If
+        ``spatial`` is None and the leaf that decides may have its channels elsewhere:
+        of 4 or 5 axes with at most 4 in axis 1 and more in the last, of 3 axes of which
+        the last is not the shorter one, or of one position. The message has the calls
+        that say it.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx

@@ -122,7 +122,7 @@ def _first_two(draw: Any) -> list[str] | None:
 
 
 def _call_with(draw: Any, args: Any, kwargs: Any, axes: Axes) -> str | None:
-    """Return this call with axes, as a program has it; None if it takes none."""
+    """Return Python that calls a mixer so, with axes; None if it does not take them."""
     parameters = inspect.signature(draw).parameters
     asked = parameters.get("spatial")
     by_name = asked and asked.kind in (asked.KEYWORD_ONLY, asked.POSITIONAL_OR_KEYWORD)

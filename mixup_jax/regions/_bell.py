@@ -84,8 +84,8 @@ def bell(
       max_width: the largest width, as a share of each side.
 
     Raises:
-      ValueError: If ``0 < min_width <= max_width`` does not hold, or inputs have no
-        spatial axes.
+      ValueError: If ``0 < min_width <= max_width`` does not hold, or inputs do not say
+        which axes are spatial.
 
     Example:
       >>> import jax, mixup_jax as mx

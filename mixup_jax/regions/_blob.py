@@ -64,8 +64,8 @@ def blob(
       share: as in ``box``; here they differ by the rounding to whole positions.
 
     Raises:
-      ValueError: a ``decay`` that is negative or no scalar, inputs without spatial axes
-        or with over three.
+      ValueError: a ``decay`` that is negative or no scalar, inputs that do not say
+        which axes are spatial, or over three of them.
 
     Example:
       >>> from functools import partial

@@ -111,7 +111,8 @@ def box(
         ``from_pixels`` or ``as_drawn``.
 
     Raises:
-      ValueError: a range outside [0, 1], inputs without spatial axes.
+      ValueError: a range outside [0, 1], inputs that do not say which axes are
+        spatial.
 
     Example:
       >>> from functools import partial
@@ -173,7 +174,8 @@ def salient(
 
     Raises:
       TypeError: If ``saliency`` is not floating.
-      ValueError: If ``saliency`` has another shape, or inputs have no spatial axes.
+      ValueError: If ``saliency`` has another shape, or inputs do not say which axes
+        are spatial.
 
     Example:
       >>> from functools import partial

@@ -94,7 +94,7 @@ def resized(
       share: as in ``box``.
 
     Raises:
-      ValueError: If inputs have no spatial axes.
+      ValueError: If inputs do not say which axes are spatial.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -154,6 +154,11 @@ def own_box(key, lam, inputs, partners, *, spatial=None):
     return mx.regions.box(key, lam, inputs, partners, spatial=spatial)
 
 
+def deaf_box(key, lam, inputs, partners, *, spatial=None):
+    del spatial
+    return mx.regions.box(key, lam, inputs, partners)
+
+
 @mx.mixer
 def deaf(key, batch, *, spatial=None):
     """A user's mixer that does not hand its axes on."""
@@ -209,6 +214,14 @@ TOLD = {
         plain,
         "functools.partial(mixup_jax.regions.box, spatial=(2, 3))",
     ),
+    "a region of the user's that takes none": (
+        mx.mixer(lambda k, b: box_of(k, b, lambda *args: mx.regions.box(*args))),
+        "functools.partial(mixup_jax.regions.box, spatial=(2, 3))",
+    ),
+    "a region of the user's that keeps its axes": (
+        mx.mixer(lambda k, b: box_of(k, b, partial(deaf_box, spatial=(2, 3)))),
+        "functools.partial(mixup_jax.regions.box, spatial=(2, 3))",
+    ),
     "a mixer of the user's that keeps its axes": (
         partial(deaf, spatial=(2, 3)),
         "functools.partial(own_box, spatial=(2, 3))",
@@ -235,6 +248,19 @@ def test_the_call_is_that_of_who_is_to_be_told(name):
         region = again(None, None)
         again = mx.mixer(lambda key, batch: box_of(key, batch, region))
     assert grid_of(again, inputs).axes == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["box", "blob", "bell", "resized", "salient"])
+def test_a_region_that_is_drawn_by_hand_names_itself(name):
+    draw, lam = getattr(mx.regions, name), jnp.full(SIZE, 0.5)
+    options = {"saliency": SALIENCY} if name == "salient" else {}
+    given = (lam, inputs_of((3, 8, 9)), mx.pairings.neighbour(KEY, (lam, None)))
+    with pytest.raises(ValueError, match="expected spatial axes between") as caught:
+        draw(KEY, *given, **options)
+    call = calls_in(caught.value)[0]
+    assert call == f"functools.partial(mixup_jax.regions.{name}, spatial=(2, 3))"
+    again = partial(eval(call, {"mixup_jax": mx, "functools": functools}), **options)
+    assert jax.eval_shape(again, KEY, *given)[0].grid.axes == (2, 3)
 
 
 def test_in_a_dict_batch_and_pickled():

@@ -1,11 +1,12 @@
 """The positions of an example."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jax import Array
 
-from mixup_jax._core.axes import refuse_unclear
+from mixup_jax._core.axes import named_by, refuse_unclear
 
 
 class Grid(NamedTuple):
@@ -85,3 +86,12 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     for other in jax.tree.leaves(inputs):
         shared.axes_of(other)
     return shared
+
+
+def grid_for(
+    draw: Callable[..., Any], inputs: Any, spatial: tuple[int, ...] | None
+) -> Grid:
+    """Return ``grid``, for a draw in `mixup_jax.regions` that is told the axes."""
+    name = f"mixup_jax.regions.{draw.__name__}"
+    with named_by(lambda axes: f"functools.partial({name}, spatial={axes})"):
+        return grid(inputs, spatial=spatial)

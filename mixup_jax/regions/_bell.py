@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import divided_as
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -105,7 +105,7 @@ def bell(
             "bell: expected 0 < min_width <= max_width; got min_width="
             f"{min_width}, max_width={max_width}. Give widths as shares of a side."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(bell, inputs, spatial)
     key_centre, key_width = jax.random.split(key)
     count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
     centre = uniform_below(key_centre, count)

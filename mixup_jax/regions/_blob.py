@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
-from mixup_jax._core.grid import grid
+from mixup_jax._core.grid import grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
@@ -82,7 +82,7 @@ def blob(
     advice = "3 is the paper's."
     checks.number(decay, "blob: decay", 0, advice=advice)
     checks.shaped(decay, "blob: decay", [()], advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(blob, inputs, spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
             f"blob: expected one to three spatial axes; got {len(positions.sizes)} "

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -131,7 +131,7 @@ def box(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
             f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(box, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions, min_size, max_size)
     seen = jnp.minimum(
@@ -196,7 +196,7 @@ def salient(
     del key
     advice = "Give a number for each position, such as the norm of a gradient."
     checks.floating(saliency, "saliency", "to compare positions by", advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(salient, inputs, spatial)
     checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
     rows = arrays.exact(arrays.array(saliency), "saliency").reshape(lam.shape[0], -1)
     peak = jnp.argmax(jnp.where(jnp.isnan(rows), -jnp.inf, rows), axis=1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core import windows
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -109,7 +109,7 @@ def resized(
       Labels", 2020, arXiv:2012.11101.
     """
     del partners
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(resized, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions)
     start = uniform_below(key, n - side + 1)

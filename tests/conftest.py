@@ -157,6 +157,7 @@ ONE_IN = {
     "test_the_law_holds_on_each_device": 4,
     "test_the_mean_divides_by_the_weight_that_is_left": 3,
     "test_the_number_that_was_drawn_keeps_the_range": 4,
+    "test_the_named_axes_are_cut_and_no_others": 4,
     "test_the_partner_covers_the_share_of_the_labels": 6,
     "test_the_real_sets_have_the_documented_counts": 3,
     "test_the_state_is_donated": 2,

@@ -117,7 +117,8 @@ class RegionDraw(Protocol):
 class SpatialDraw(Protocol):
     """A region draw along spatial axes, which its caller may name.
 
-    ``spatial`` are their numbers, and None is all between the first and the last.
+    ``spatial`` are their numbers, and None is all between the first and the last, as in
+    ``regions.grid``.
     """
 
     def __call__(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import divided_as
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -93,8 +93,8 @@ def bell(
 
     Raises:
       TypeError: If ``valid`` is not of bools.
-      ValueError: If ``0 < min_width <= max_width`` does not hold, inputs have no
-        spatial axes, or ``valid`` has other sizes.
+      ValueError: If ``0 < min_width <= max_width`` does not hold, inputs do
+        not say which axes are spatial, or ``valid`` has other sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -113,7 +113,7 @@ def bell(
             "bell: expected 0 < min_width <= max_width; got min_width="
             f"{min_width}, max_width={max_width}. Give widths as shares of a side."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(bell, inputs, spatial)
     key_centre, key_width = jax.random.split(key)
     count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
     centre = uniform_below(key_centre, count)

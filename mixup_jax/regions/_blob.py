@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.follow import blended
-from mixup_jax._core.grid import grid
+from mixup_jax._core.grid import grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
@@ -68,8 +68,8 @@ def blob(
 
     Raises:
       TypeError: If ``valid`` is not of bools.
-      ValueError: If ``decay`` is negative or not a scalar, inputs have no spatial axes
-        or more than three, or ``valid`` has other sizes.
+      ValueError: If ``decay`` is negative or not a scalar, inputs do not
+        say which axes are spatial or have over three, or ``valid`` has other sizes.
 
     Example:
       >>> from functools import partial
@@ -85,7 +85,7 @@ def blob(
     advice = "3 is the paper's."
     checks.number(decay, "blob: decay", 0, advice=advice)
     checks.shaped(decay, "blob: decay", [()], advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(blob, inputs, spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
             f"blob: expected one to three spatial axes; got {len(positions.sizes)} "

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -116,8 +116,8 @@ def box(
 
     Raises:
       TypeError: If ``valid`` is not of bools.
-      ValueError: If a range lies outside [0, 1], inputs have no spatial axes, or
-        ``valid`` has other sizes.
+      ValueError: If a range lies outside [0, 1], inputs do not say which axes
+        are spatial, or ``valid`` has other sizes.
 
     Example:
       >>> from functools import partial
@@ -135,7 +135,7 @@ def box(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
             f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(box, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions, min_size, max_size)
     seen = jnp.minimum(
@@ -183,8 +183,8 @@ def salient(
 
     Raises:
       TypeError: If ``saliency`` is not floating, or ``valid`` not of bools.
-      ValueError: If ``saliency`` or ``valid`` has another shape, or inputs have no
-        spatial axes.
+      ValueError: If ``saliency`` or ``valid`` has another shape, or inputs do not
+        say which axes are spatial.
 
     Example:
       >>> from functools import partial
@@ -205,7 +205,7 @@ def salient(
     del key
     advice = "Give a number for each position, such as the norm of a gradient."
     checks.floating(saliency, "saliency", "to compare positions by", advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(salient, inputs, spatial)
     checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
     rows = arrays.exact(arrays.array(saliency), "saliency").reshape(lam.shape[0], -1)
     peak = jnp.argmax(jnp.where(jnp.isnan(rows), -jnp.inf, rows), axis=1)

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import windows
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
@@ -102,7 +102,8 @@ def resized(
 
     Raises:
       TypeError: If ``valid`` is not of bools.
-      ValueError: If inputs have no spatial axes, or ``valid`` has other sizes.
+      ValueError: If inputs do not say which axes are spatial, or ``valid`` has other
+        sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -116,7 +117,7 @@ def resized(
       Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
       Labels", 2020, arXiv:2012.11101.
     """
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(resized, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions)
     start = uniform_below(key, n - side + 1)

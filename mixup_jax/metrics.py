@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays as _arrays
 from mixup_jax._core.labels import Classes, Ignored, classes_of
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.register import pytree as _pytree
 from mixup_jax.losses import termwise
 
 
@@ -139,7 +140,7 @@ def brier(logits: Array, labels: ArrayLike, *, ignored: Ignored | None = None) -
     return classes.worth(jnp.sum((p - hot) ** 2, axis=-1))
 
 
-@jax.tree_util.register_dataclass
+@_pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reliability:
     """How often predictions hold, over how sure they were: sums, which add up.

@@ -38,6 +38,7 @@ ROWS = [
     {"_core.arrays", "_core.mesh", "_core.versions"},
     {"_core.checks", "_core.random"},
     {"_core.move", "_core.made", "_core.grid"},
+    {"_core.register"},
     {"_core.types"},
     {"_core.moves", "_core.labels"},
     {"_core.region", "_core.windows", "_core.blend"},

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
+from mixup_jax._core import checks
+
 
 class Grid(NamedTuple):
     """The positions of an example: which axes are spatial, and their sizes."""
@@ -69,6 +71,7 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
     shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    checks.known(shared.sizes, "inputs", "size of each spatial axis")
     if 0 in shared.sizes:
         raise ValueError(
             "inputs: expected at least one position on each spatial axis; got shape "

@@ -70,7 +70,7 @@ ROWS = [
     {f"_mixers.{method}" for method in DERIVED},
     {"_combinators.once", "_combinators.entries", "_combinators.merge"},
     {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
-    {"_combinators.choose"},
+    {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},
     {"training._state", "training._loss"},
     {"training._place", "training._placement"},

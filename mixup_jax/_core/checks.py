@@ -222,9 +222,15 @@ def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
     return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
 
 
+STOPS = "A mixer that stops at a step is mixup_jax.until(step, mixer)."
+
+
 def real(value: Any, name: str, advice: str) -> None:
     """Raise TypeError unless ``value`` is of real numbers."""
-    dtype = array(value).dtype
+    found = array(value)
+    dtype = found.dtype
+    if dtype == np.bool_ and found.shape == ():
+        advice = f"{advice} {STOPS}"  # as step < last is one
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(
             f"{name}: expected a real number; got {describe(value)}. {advice}".strip()

@@ -261,6 +261,26 @@ def test_every_driver_stops_at_the_step(driver, mixer):
     assert found == [(True, mixes), (True, mixes), (False, False), (False, False)]
 
 
+@jax.jit
+def whole_everywhere(key, batch):
+    x, y = batch
+    x = jax.sharding.reshard(x, jax.P())
+    return (2 * x, y), mx.erm(key, batch)[1]
+
+
+def test_the_layout_is_that_of_the_batch_before_and_afterwards():
+    mesh = jax.make_mesh((8,), ("data",), (AxisType.Explicit,))
+    there = jax.NamedSharding(mesh, jax.P("data"))
+    x = jax.device_put(np.arange(8, dtype=np.float32), there)
+    with jax.set_mesh(mesh):
+        stopped = mx.until(1, whole_everywhere)
+        at = jax.jit(lambda step, x: stopped(step)(KEY, (x, None)))
+        for step, factor in ((0, 2), (1, 1)):
+            (mixed, _), _ = at(step, x)
+            np.testing.assert_array_equal(mixed, factor * np.arange(8))
+            assert mixed.sharding.spec == jax.P("data")
+
+
 # What it refuses, and who points at it
 
 NOT_STEPS = [

@@ -79,7 +79,11 @@ def test_before_it_is_the_mixer_and_afterwards_nothing(name):
     def without(step, batch):
         return here(mixer, step)(KEY, batch)
 
-    same(at(LAST - 1, batch), without(LAST - 1, batch))
+    (found, mix), (wanted, plain) = (f(LAST - 1, batch) for f in (at, without))
+    same(mix, plain)
+    # Two programs, whose sums may be fused differently.
+    close = partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(close, found, wanted)
     for step in (LAST, LAST + 1):
         left, mix = at(step, batch)
         same(left, batch)

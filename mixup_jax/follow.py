@@ -7,7 +7,6 @@ lengths=)`` wraps and unwraps. A rule of your own is a subclass of ``Follower``.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from mixup_jax._core.follow import content
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.register import pytree
 from mixup_jax._core.source import Source, seen
 
 _IDS = (
@@ -31,12 +31,7 @@ _IDS = (
 )
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["tree"],
-    meta_fields=[],
-    drop_fields=["were_mixed"],
-)
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Maps(Follower):
     """Values at each position, such as labels: mixed there as the inputs are.
@@ -46,8 +41,10 @@ class Maps(Follower):
     """
 
     tree: Any
-    # No part of the pytree: lost where that is made anew, and so no promise.
-    were_mixed: bool = dataclasses.field(default=False, repr=False)
+    # Lost where the pytree is made anew, and so no promise.
+    were_mixed: bool = dataclasses.field(
+        default=False, repr=False, metadata={"dropped": True}
+    )
 
     def mixed(self, mix: Mix) -> "Maps":
         """Return them pasted or blended, position by position.
@@ -77,7 +74,7 @@ class Maps(Follower):
         return content(self, "maps")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks(Follower):
     """Which positions hold something: where any content that is seen there does.
@@ -104,7 +101,7 @@ class Masks(Follower):
         return Masks(_of_seen("masks", joined, self.tree, mix))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lengths(Follower):
     """How many positions hold something, from the first on.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+from mixup_jax._core import checks
 from mixup_jax._core.axes import named_by, refuse_unclear
 from mixup_jax._core.follow import blended
 
@@ -100,6 +101,7 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
     shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    checks.known(shared.sizes, "inputs", "size of each spatial axis")
     if 0 in shared.sizes:
         raise ValueError(
             "inputs: expected at least one position on each spatial axis; got shape "

@@ -22,6 +22,7 @@ from mixup_jax._core.mesh import alike
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import Everywhere, Region, Untouched, field, through
+from mixup_jax._core.register import pytree
 from mixup_jax._core.source import PLACE, SHARE, Source, checked, seen
 from mixup_jax._core.types import Batch, Mixed
 
@@ -29,7 +30,7 @@ Terms = tuple[tuple[Array, Any], ...]
 _PATCHES = "Count the patches along each axis: (14, 14)."
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mix:
     """What was drawn for a batch; applies the same mix to whatever else must follow.
@@ -43,7 +44,8 @@ class Mix:
     side is itself such a mixture of the first partner's content and what lies behind.
 
     A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
-    scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
+    scan, pmap, shard_map and ``jax.export``. To apply a mix that came out of vmap or
+    pmap, map again.
     ``dataclasses.replace(mix, lam=...)`` changes the labels alone, the inputs' weights
     are those of the sources.
 
@@ -108,6 +110,7 @@ class Mix:
                 "mix: partner: expected an array of integers, one for each example; "
                 f"got {arrays.describe(partner)}. {PLACE}"
             )
+        checks.known(index.shape, "mix: partner", "number of examples")
         checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), PLACE)
         weight = jnp.asarray(lam, jnp.float32)
         if not weight.shape:

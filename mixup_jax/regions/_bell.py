@@ -12,11 +12,12 @@ from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import divided_as
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._share import of_valid
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bell(Region):
     """The partner's content strongest at a centre, the own content far from it.

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -15,11 +14,12 @@ from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Box(Region):
     """The partner's content inside a box, the own content outside.

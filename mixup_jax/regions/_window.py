@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -14,12 +13,13 @@ from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._box import Box
 from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Window(Region):
     """A box of the partner shown in a box of the own place, resized to fit.

@@ -370,7 +370,7 @@ WAYS: dict[str, Any] = {
     "constant": lambda step: partial(blend, ratio=mx.ratios.constant(step < LAST)),
     "none": lambda step: None,
     "batch-alone": lambda step: lambda k, batch: batch,
-    "within": lambda step: mx.on_keys(mx.until(LAST, blend), inputs=0),  # type: ignore
+    "within": lambda step: lambda k, b: mx.until(LAST, blend)(k, b),  # type: ignore
     "chosen": lambda step: mx.choose([mx.until(LAST, blend)], [1.0]),  # type: ignore
     "by-bool": lambda step: mx.until(step < LAST, blend),
 }

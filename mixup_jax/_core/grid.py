@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.export
 from jax import Array
 
 from mixup_jax._core import checks
 from mixup_jax._core.axes import named_by, refuse_unclear
 from mixup_jax._core.follow import blended
+
+_SIZES = "size of each spatial axis"
 
 
 class Grid(NamedTuple):
@@ -87,7 +90,10 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
         )
     leaf = max(leaves, key=lambda x: x.ndim)
     if spatial is None:
-        refuse_unclear(leaf.shape)
+        checks.known(leaf.shape[1:-1], "inputs", _SIZES)
+        *known, channels = leaf.shape
+        symbolic = jax.export.is_symbolic_dim(channels)
+        refuse_unclear((*known, 1 if symbolic else channels))
     axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
     if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
         raise ValueError(
@@ -101,7 +107,7 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
     shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
-    checks.known(shared.sizes, "inputs", "size of each spatial axis")
+    checks.known(shared.sizes, "inputs", _SIZES)
     if 0 in shared.sizes:
         raise ValueError(
             "inputs: expected at least one position on each spatial axis; got shape "

@@ -28,6 +28,11 @@ def batch_for(name: str) -> Any:
     """Return the batch that the mixer of that name takes."""
     if name == "on_keys":
         return {"image": IMAGES, "label": LABELS, "id": np.arange(4, dtype=np.int32)}
+    if name == "follow":
+        bright = IMAGES[..., 0] > 0.5
+        inputs = {"image": IMAGES, "mask": mx.follow.masks(bright)}
+        lengths = mx.follow.lengths(np.arange(4, dtype=np.int32))
+        return inputs | {"lengths": lengths}, mx.follow.maps(IMAGES[..., :2])
     return IMAGES, LABELS
 
 

@@ -29,6 +29,7 @@ MIXERS = {
     "manifold": partial(mx.manifold, layers=(0, 1)),
     "extrapolate": partial(mx.extrapolate, pairing=mx.pairings.roll),
     "on_keys": mx.on_keys(mx.cutmix, inputs="image", targets="label"),
+    "follow": mx.mixup,
     "own": exported_parts.own,
 }
 KEY = jax.random.key(7)

@@ -80,7 +80,8 @@ def test_maps_have_channels_of_their_own_or_none(channels):
     ):
         mixer = partial(mx.cutmix, spatial=spatial)
         (_, maps), mix = mixer(KEY, (images, mx.follow.maps(x)))
-        start, stop = np.asarray(mix.region.start), np.asarray(mix.region.stop)
+        region: Any = mix.region
+        start, stop = np.asarray(region.start), np.asarray(region.stop)
         want = x.copy()
         for i, (a, b) in enumerate(zip(start, stop)):
             box = (slice(a[0], b[0]), slice(a[1], b[1]))
@@ -177,7 +178,7 @@ def test_losses_of_ids_are_those_of_one_hot_maps(name):
     mix = drawn(MIXERS[name])
     assert (np.asarray(mix.lam) < 1).any()
     dense = oracle.double(mix.targets(mx.follow.maps(HOT)).tree)
-    logits = RNG.normal(size=HOT.shape).astype(np.float32)
+    logits = jnp.asarray(RNG.normal(size=HOT.shape), jnp.float32)
     log_p = oracle.double(jax.nn.log_softmax(logits))
     labels = mx.follow.maps(IDS)
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels
@@ -185,7 +186,8 @@ def test_losses_of_ids_are_those_of_one_hot_maps(name):
     np.testing.assert_allclose(each, -(dense * log_p).sum(-1), rtol=1e-5, atol=1e-6)
     mean = mx.losses.termwise_mean(entropy)(logits, labels, mix)
     np.testing.assert_allclose(mean, each.mean(), rtol=1e-5)
-    want = np.take_along_axis(dense, logits.argmax(-1)[..., None], -1)[..., 0]
+    hit = np.asarray(logits.argmax(-1))[..., None]
+    want = np.take_along_axis(dense, hit, -1)[..., 0]
     hits = mx.metrics.accuracy(logits, labels, mix=mix)
     np.testing.assert_allclose(hits, want, rtol=1e-6, atol=1e-6)
     soft = mx.metrics.accuracy(logits, mix.targets(mx.follow.maps(HOT)))
@@ -209,6 +211,7 @@ def test_targets_of_maps_are_maps():
     hot = mx.losses.one_hot(mx.follow.maps(IDS), CLASSES, smoothing=0.1)
     assert isinstance(hot, mx.follow.Maps)
     same(hot.tree, mx.losses.one_hot(IDS, CLASSES, smoothing=0.1))
+    same(mx.losses.binary_targets(hot, smoothing=0.1).tree, HOT)
 
 
 def test_labels_that_were_mixed_take_no_mix():
@@ -262,7 +265,8 @@ def test_layers_leave_masks_to_the_model():
     inputs = {"x": WAVES, "mask": mx.follow.masks(VALID)}
     (mixed, _), mix = mixer(KEY, (inputs, None))
     same(mixed["mask"].tree, VALID)
-    layer = int(mix.region.drawn[0])
+    region: Any = mix.region
+    layer = int(region.drawn[0])
     theirs = VALID[np.asarray(mix.partner)] & (np.asarray(mix.lam) < 1)[:, None]
     same(mix.at(layer).union(VALID), VALID | theirs)
     same(mix.at(3 - layer).union(VALID), VALID)

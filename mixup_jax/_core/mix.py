@@ -139,7 +139,8 @@ class Mix:
         """Return ``tree`` mixed as the inputs were.
 
         Where all regions paste (CutMix), a leaf needs the spatial sizes of the batch,
-        with or without a channel axis, and may have any dtype.
+        with or without a channel axis, and may have any dtype. Containers of
+        ``mixup_jax.follow`` follow by their rules.
 
         Raises:
           TypeError: If a leaf would be blended and is neither floating nor complex.
@@ -156,9 +157,13 @@ class Mix:
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
 
+        Containers of ``mixup_jax.follow`` follow by their rules: ``follow.maps`` hold
+        what has a value at each position.
+
         Raises:
           TypeError: If a leaf is neither floating nor complex.
-          ValueError: If a leaf has another batch size.
+          ValueError: If a leaf has another batch size; or the spatial sizes of the
+            inputs, two or more, where positions are not mixed alike.
         """
 
         mix = self.drawn()
@@ -189,7 +194,8 @@ class Mix:
             share_0 = lam,  share_k = (1 - lam) * ... * lam_k,  the last without lam_k
 
         Args:
-          tree: pytree of arrays of any dtype, such as integer labels ``[B]``.
+          tree: pytree of arrays of any dtype, such as integer labels ``[B]``; or
+            ``follow.maps`` of one array, which is ``like`` as well.
           like: for dense targets, an array with the examples and the spatial sizes of
             the inputs, such as integer label maps ``[B, H, W]``. Shares are then those
             of each position in the inputs, float32, and broadcast with ``like``; what
@@ -197,7 +203,9 @@ class Mix:
 
         Raises:
           ValueError: If a leaf has another batch size, or, with ``like``, other spatial
-            sizes.
+            sizes; without it, if a leaf has the spatial sizes of the inputs, two or
+            more, where positions are not mixed alike; if ``tree`` has maps in it
+            beside other things.
 
         Example:
           >>> import jax.numpy as jnp, mixup_jax as mx

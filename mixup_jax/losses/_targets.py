@@ -1,6 +1,6 @@
 """Targets for mixing and of mixing: one-hot, binary, real and fake."""
 
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,33 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mixup_jax._core import checks
-from mixup_jax._core.follow import Labels, content, held_as
+from mixup_jax._core.follow import Follower, Labels, content, held_as
 from mixup_jax._core.labels import Ignored, classes_of
 
+F = TypeVar("F", bound=Follower)
 _BELOW_ONE = 1 - 1e-6
+
+
+@overload
+def one_hot(
+    labels: ArrayLike,
+    num_classes: int,
+    *,
+    smoothing: ArrayLike = 0.0,
+    dtype: DTypeLike = jnp.float32,
+    ignored: Ignored | None = None,
+) -> Array: ...
+
+
+@overload
+def one_hot(
+    labels: F,
+    num_classes: int,
+    *,
+    smoothing: ArrayLike = 0.0,
+    dtype: DTypeLike = jnp.float32,
+    ignored: Ignored | None = None,
+) -> F: ...
 
 
 def one_hot(
@@ -78,9 +101,21 @@ def negative(labels: Array) -> Array:
     return labels < 0
 
 
+@overload
 def binary_targets(
     targets: ArrayLike, *, threshold: ArrayLike = 0.0, smoothing: ArrayLike = 0.0
-) -> Array:
+) -> Array: ...
+
+
+@overload
+def binary_targets(
+    targets: F, *, threshold: ArrayLike = 0.0, smoothing: ArrayLike = 0.0
+) -> F: ...
+
+
+def binary_targets(
+    targets: Labels, *, threshold: ArrayLike = 0.0, smoothing: ArrayLike = 0.0
+) -> Any:
     """Return 1 for each class with more than ``threshold`` of the mixed label, else 0.
 
     For binary cross-entropy on mixed labels. ``smoothing`` is the amount that the
@@ -88,7 +123,8 @@ def binary_targets(
     by more than rounding.
 
     Args:
-      targets: floating ``[B, K]``, mixed.
+      targets: floating ``[B, ..., K]``, mixed; of ``follow.maps`` the result is such a
+        container as well.
       threshold: share of the label, in [0, 1).
       smoothing: s, in [0, 1), as given to ``one_hot``.
 
@@ -98,7 +134,7 @@ def binary_targets(
       >>> mx.losses.binary_targets(targets, smoothing=0.1)
       Array([[1., 1., 0., 0.]], dtype=float32)
     """
-    targets = jnp.asarray(targets)
+    given, targets = targets, jnp.asarray(content(targets, "targets"))
     checks.blendable(targets, "targets", "Mix one-hot targets.")
     checks.number(threshold, "threshold", 0, _BELOW_ONE, "At 1 no class is left.")
     checks.number(smoothing, "smoothing", 0, _BELOW_ONE, "At 1 no label is left.")
@@ -106,7 +142,7 @@ def binary_targets(
     # What is compared was rounded twice: as a target, and to float32.
     rounding = max(float(jnp.finfo(d).eps) for d in (targets.dtype, jnp.float32))
     least = s / targets.shape[-1] + (1 - s) * t + rounding
-    return (targets.astype(jnp.float32) > least).astype(targets.dtype)
+    return held_as(given, (targets.astype(jnp.float32) > least).astype(targets.dtype))
 
 
 def real_and_fake(real: Any, fake: Any) -> tuple[Any, Array]:

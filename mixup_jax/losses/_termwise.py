@@ -70,6 +70,8 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
 
     Returns:
       ``(logits, labels, mix=None) -> [B, ...]``, float32 or wider; take its mean.
+      Labels of positions are given as ``follow.maps(labels)``, before they are mixed;
+      each then has shares of its own.
       Without a mix nothing was mixed, so training and evaluation can share the loss.
       The term of an ignored label adds 0 to the value and to the gradient, and the
       others keep their weights; ``termwise_mean`` divides by the weight left. Where an
@@ -80,7 +82,8 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
       TypeError: If ``labels`` are not integers, or ``ignored`` is not a function that
         returns bools.
       ValueError: If the mix was drawn for another batch size, or ``loss`` takes a mean
-        (with ``ignored``, a mean or a sum of an example's labels).
+        (with ``ignored``, a mean or a sum of an example's labels); if labels have the
+        spatial sizes of the inputs and are not declared as maps.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx

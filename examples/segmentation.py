@@ -1,10 +1,10 @@
-"""Segmentation with CutMix, FMix and ResizeMix, beside ERM, on few pictures.
+"""Segmentation with CutMix, FMix and ResizeMix beside ERM: mean IoU, and a picture.
 
     python -m examples.segmentation
 
 A pixel is pasted with its own label: `mx.follow.maps` says so of label maps, and in a
-dict batch `mx.on_keys(mixer, inputs="image", maps="label")`. Prints the mean IoU on
-other pictures, and draws what each method makes of a picture and its labels.
+dict batch `mx.on_keys(mixer, inputs="image", maps="label")`. It shows how, not a gain:
+with these shapes no method is above ERM by more than chance, in 500 steps or 2000.
 """
 
 import argparse

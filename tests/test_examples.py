@@ -7,10 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from examples import _curves, batch_norm_linen, batch_norm_nnx, train, two_processes
+import mixup_jax as mx
+from examples import (
+    _curves,
+    _shapes,
+    batch_norm_linen,
+    batch_norm_nnx,
+    segmentation,
+    train,
+    two_processes,
+)
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -99,6 +109,67 @@ def test_the_standard_error_is_that_of_the_mean():
 
 def test_one_seed_has_no_standard_error():
     assert _curves.amount(*_curves.mean_and_error(np.array([3.0]))) == "3.00 %"
+
+
+# Segmentation.
+
+
+@pytest.mark.slow
+def test_segmentation(tmp_path):
+    said = output("segmentation", "--steps", 100, "--out", tmp_path)
+    amount = r"(-?[\d.]+) ± [\d.]+"
+    rows = re.findall(rf"^(\w+) +{amount}(?: +{amount})?$", said, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["ERM", "CutMix", "FMix", "ResizeMix"]
+    (_, erm, none), *others = rows
+    assert none == ""
+    for _, iou, over in others:
+        assert float(iou) - float(erm) == pytest.approx(float(over), abs=0.15)
+    # To call all of it background is worth 17.
+    assert all(20 < float(iou) < 60 for _, iou, _ in rows)
+    assert (tmp_path / "segmentation.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("name", segmentation.MIXERS)
+def test_pixels_are_pasted_with_their_labels(name):
+    _, labels = _shapes.scenes(np.random.default_rng(0), 8)
+    colors = np.random.default_rng(1).random((len(_shapes.CLASSES), 3), np.float32)
+    mixer, key = segmentation.MIXERS[name], jax.random.key(0)
+    batch = colors[labels], mx.follow.maps(labels)
+    (images, maps), _ = jax.jit(mixer)(key, batch)
+    assert maps.tree.dtype == np.int32
+    np.testing.assert_array_equal(images, colors[np.asarray(maps.tree)])
+    # Not because all of it stayed, or came from elsewhere.
+    stayed = np.mean(maps.tree == labels)
+    assert stayed == 1 if name == "ERM" else 0.3 < stayed < 0.95
+
+    named = mx.on_keys(mixer, inputs="image", maps="label")
+    found, _ = jax.jit(named)(key, {"image": colors[labels], "label": labels})
+    np.testing.assert_array_equal(found["image"], images)
+    np.testing.assert_array_equal(found["label"], maps.tree)
+
+
+def test_the_shapes_to_segment_are_alike_but_for_their_outlines():
+    draw = np.random.default_rng(0)
+    sizes = np.array(
+        [
+            [_shapes.shape(draw, sides).sum() for _ in range(400)]
+            for sides in _shapes.SIDES.values()
+        ]
+    )
+    error = np.max(sizes.std(1)) / 400**0.5
+    assert np.ptp(sizes.mean(1)) < 6 * error < 0.15 * sizes.mean()
+    images, labels = _shapes.scenes(draw, 100)
+    assert images.shape == (*labels.shape, 3)
+    colors = [images[labels == k].mean() for k in range(len(_shapes.CLASSES))]
+    assert np.ptp(colors[1:]) < 0.05 < min(colors[1:]) - colors[0]
+
+
+def test_mean_iou():
+    labels = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+    assert segmentation.mean_iou(labels, labels) == 1
+    found = np.array([[0, 1, 2, 2], [3, 2, 1, 1]])
+    expected = np.mean([1 / 2, 2 / 3, 2 / 3, 1 / 2])
+    np.testing.assert_allclose(segmentation.mean_iou(found, labels), expected)
 
 
 # The same program under two drivers.

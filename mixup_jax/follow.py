@@ -31,9 +31,21 @@ _IDS = (
 )
 
 
+class _Container(Follower):
+    """What holds something else, and is not to be taken for it."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError(
+            f"{type(self).__name__}: expected to be compared by what it holds; got "
+            f"{arrays.describe(other)} to compare it with. Compare its .tree."
+        )
+
+    __hash__ = object.__hash__
+
+
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
-class Maps(Follower):
+class Maps(_Container):
     """Values at each position, such as labels: mixed there as the inputs are.
 
     Attributes:
@@ -76,7 +88,7 @@ class Maps(Follower):
 
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
-class Masks(Follower):
+class Masks(_Container):
     """Which positions hold something: where any content that is seen there does.
 
     Attributes:
@@ -103,7 +115,7 @@ class Masks(Follower):
 
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
-class Lengths(Follower):
+class Lengths(_Container):
     """How many positions hold something, from the first on.
 
     Attributes:

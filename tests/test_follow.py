@@ -545,6 +545,20 @@ def test_mixers_of_one_function_leave_what_follows_to_the_mix():
     same(mixed["mask"].tree, mix.union(VALID))
 
 
+def test_a_container_is_not_taken_for_what_it_holds():
+    for held in (mx.follow.maps(IDS), mx.follow.masks(VALID)):
+        with pytest.raises(TypeError, match=r"Compare its \.tree"):
+            jnp.mean(held == IDS)
+        assert len({held, held}) == 1
+
+
+def test_errors_say_which_part_did_not_follow():
+    targets = {"a": mx.follow.maps(IDS), "half": mx.follow.maps(IDS[:, ::2])}
+    with pytest.raises(ValueError, match="spatial sizes") as error:
+        mx.cutmix(KEY, (IMAGES, targets))
+    assert error.value.__notes__ == ["This is about targets['half'], Maps."]
+
+
 def test_containers_pass_through_transformations():
     maps = mx.follow.maps({"a": IDS, "b": HOT})
     held = jax.tree.map(jnp.asarray, maps)

@@ -1,6 +1,8 @@
 """What a part of a batch is asked that follows a mix by a rule of its own."""
 
 import abc
+import contextlib
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import jax
@@ -78,6 +80,16 @@ def blended(tree: Any) -> list[Any]:
     """Return the leaves of ``tree`` that follow by no rule of their own."""
     leaves = jax.tree.leaves(tree, is_leaf=is_follower)
     return [leaf for leaf in leaves if not is_follower(leaf)]
+
+
+@contextlib.contextmanager
+def noted(part: Follower, where: str) -> Iterator[None]:
+    """Within it, errors are given a note of which part did not follow."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"This is about {where}, {type(part).__name__}.")
+        raise
 
 
 def content(value: Any, name: str) -> Any:

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.coverage import cell_shares
-from mixup_jax._core.follow import is_follower, positions_of
+from mixup_jax._core.follow import is_follower, noted, positions_of
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
@@ -437,7 +437,8 @@ class Mix:
         def applied(path: Any, part: Any) -> Any:
             where = name + jax.tree_util.keystr(path)
             if is_follower(part):
-                return part.mixed(to_follow())
+                with noted(part, where):
+                    return part.mixed(to_follow())
             return function(arrays.exact(part, where), where) if function else part
 
         tree = self._of_batch(name, tree)

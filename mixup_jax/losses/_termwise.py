@@ -241,11 +241,11 @@ def _of_kept(
       mix: what the batch was mixed by.
       kept: float32, like the labels: what each counts, 0 for an ignored one.
     """
+    mixed = [label for _, label in _terms(mix, labels)]
     weights = [
         per_example(share, each) * each
         for share, each in _terms(mix, held_as(labels, kept))
     ]
-    mixed = [label for _, label in _terms(mix, labels)]
     left = functools.reduce(jnp.add, weights)
     some = left > 0
     # Where no term is left the loss may be infinite, and 0 times its gradient NaN.

@@ -390,6 +390,14 @@ def test_valid_that_does_not_fit_is_refused():
             mixed(wrong)
 
 
+def test_valid_may_be_a_mask_that_follows():
+    def shares(valid):
+        region = partial(mx.regions.box, valid=valid)
+        return mx.cutmix(KEY, (WAVES, None), region=region)[1].lam
+
+    same(shares(mx.follow.masks(VALID)), shares(VALID))
+
+
 def test_what_is_valid_travels_in_the_batch():
     def of_valid(mask):
         region = partial(mx.regions.box, valid=mask)

@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays
+from mixup_jax._core.follow import content
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.region import Region, field, through
 from mixup_jax._core.types import Partners
@@ -72,7 +73,7 @@ def of_valid(
     """
     if valid is None:
         return pixels
-    own, sizes = jnp.asarray(arrays.array(valid)), _sizes_of(region)
+    own, sizes = jnp.asarray(arrays.array(content(valid, "valid"))), _sizes_of(region)
     if own.dtype != jnp.bool_:
         raise TypeError(
             "valid: expected bools, True where a position holds something; got "

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.follow import Follower as Follower
-from mixup_jax._core.follow import content
+from mixup_jax._core.follow import content, is_follower
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.mix import Mix
@@ -174,7 +174,8 @@ def maps(tree: Any) -> Maps:
 
     Args:
       tree: pytree of arrays ``[B, *sizes]`` or ``[B, *sizes, K]`` of the spatial sizes
-        of the inputs. Integers and bools can be pasted, not blended.
+        of the inputs. Integers and bools can be pasted, not blended. Channels stand
+        where those of the inputs do, or last; where both fit, as those of the inputs.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -256,10 +257,15 @@ def _of_seen(
 
     def followed(path: Any, value: Any) -> Any:
         where = name + jax.tree_util.keystr(path)
+        if is_follower(value):
+            raise ValueError(
+                f"{where}: expected arrays; got {type(value).__name__} within a "
+                "container, whose rules may differ. Put each where it stands by itself."
+            )
         value = arrays.exact(value, where)
         return rule(value, where, sources) if sources else value
 
-    return jax.tree.map_with_path(followed, tree)
+    return jax.tree.map_with_path(followed, tree, is_leaf=is_follower)
 
 
 def _last_seen(

@@ -553,6 +553,13 @@ def test_mixers_of_one_function_leave_what_follows_to_the_mix():
     same(mixed["mask"].tree, mix.union(VALID))
 
 
+def test_a_rule_within_a_rule_is_refused():
+    mask = mx.follow.masks(IDS > 1)
+    for outer in (mx.follow.maps({"d": HOT, "m": mask}), mx.follow.masks(mask)):
+        with pytest.raises(ValueError, match="got Masks within a container"):
+            mx.cutmix(KEY, (IMAGES, outer))
+
+
 def test_a_container_is_not_taken_for_what_it_holds():
     for held in (mx.follow.maps(IDS), mx.follow.masks(VALID)):
         with pytest.raises(TypeError, match=r"Compare its \.tree"):

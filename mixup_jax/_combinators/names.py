@@ -39,7 +39,7 @@ def on_keys(
       inputs: the entries to be mixed as inputs.
       targets: the entries to be mixed as targets.
       maps: the entries that follow position by position, such as label maps:
-        ``follow.maps``.
+        ``follow.maps``. They come back mixed, so that a loss takes them without a mix.
       masks: the entries that say which positions hold something: ``follow.masks``.
       lengths: the entries that say how many positions do: ``follow.lengths``.
 

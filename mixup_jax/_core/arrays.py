@@ -68,7 +68,7 @@ def array_of_numbers(leaf: Any, where: str) -> None:
 
 
 def _as_array(leaf: Any) -> str:
-    if dataclasses.is_dataclass(leaf):
+    if dataclasses.is_dataclass(leaf) or hasattr(leaf, "mixed"):  # a container's rule
         return "Register its class as a pytree: jax.tree_util.register_dataclass"
     return (
         "Make it an array with a value for each example, as jax.numpy.asarray does of "

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.coverage import cell_shares
-from mixup_jax._core.follow import is_follower, noted, positions_of
+from mixup_jax._core.follow import content, is_follower, noted, positions_of
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
@@ -217,7 +217,7 @@ class Mix:
         """
         mix = self.drawn()
         sources = mix.sources
-        dense = positions_of(tree) if like is None else like
+        dense = positions_of(tree) if like is None else content(like, "like")
         if dense is None:
             weights = mix._label_weights()
         else:
@@ -418,11 +418,12 @@ class Mix:
             raise ValueError(
                 f"{where}: expected labels of whole examples; got "
                 f"{arrays.describe(y)}, with the spatial sizes of the inputs, whose "
-                "positions are not mixed alike. Declare maps, which follow position by "
-                "position: mixup_jax.follow.maps(x) in the batch or in a loss, "
-                "on_keys(..., maps=...) in a dict batch, or mix.terms(x, like=x). What "
-                "a mixer has already mixed so takes no mix in the loss. Labels of "
-                "whole examples that have such sizes by chance: x.reshape(len(x), -1)."
+                "positions are not mixed alike. If a mixer has mixed them already, "
+                "position by position, leave out the mix: loss(logits, labels). If "
+                "not, declare maps, which follow so: mixup_jax.follow.maps(x) in the "
+                "batch or in a loss, on_keys(..., maps=...) in a dict batch, or "
+                "mix.terms(x, like=x). Labels of whole examples that have such sizes "
+                "by chance: x.reshape(len(x), -1)."
             )
 
     def _follow(

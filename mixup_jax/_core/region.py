@@ -66,7 +66,11 @@ class Region(abc.ABC):
     """Whether it was drawn from what an example or its partner holds."""
 
     grid: ClassVar["Grid | None"] = None
-    """The positions that it was drawn for, if it tells them apart."""
+    """The positions that it was drawn for: of any region whose weights differ by them.
+
+    By it labels of positions are told from those of examples, and what pastes from what
+    blends whole examples.
+    """
 
     layers: ClassVar[tuple[int, ...]] = (0,)
     """The layers that it may mix, 0 for the inputs."""

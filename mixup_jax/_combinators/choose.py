@@ -11,9 +11,15 @@ from jax.typing import ArrayLike
 
 from mixup_jax import ratios
 from mixup_jax._combinators.devices import per_device, whole_batch
-from mixup_jax._combinators.merge import merged, of_one_dtype, partners_here
+from mixup_jax._combinators.merge import (
+    Wanted,
+    merged,
+    of_one_dtype,
+    partners_here,
+    rows_of,
+)
 from mixup_jax._combinators.once import once_per_batch
-from mixup_jax._core import arrays, blend, checks
+from mixup_jax._core import arrays, checks
 from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made, made_by
 from mixup_jax._core.mix import Mix, unmixed
@@ -21,6 +27,12 @@ from mixup_jax._core.types import Batch, Partners, Ratio
 from mixup_jax._mixers.erm import erm
 
 _EACH = ratios.uniform()
+_OTHERS = Wanted(
+    "choose",
+    "of the same structure as other mixers",
+    "as from the other mixers",
+    "Let all mixers return the same dtypes and shapes.",
+)
 
 
 @made
@@ -155,7 +167,8 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
         ]
         mixed = merged(passed, index).batch(batch)
         for k, result in results.items():
-            mixed = _rows_from(index == k, result, mixed, mixers[k])
+            given = checks.pair(result)
+            mixed = rows_of(index == k, given, mixed, mixers[k], _OTHERS)
         return mixed, merged(mixes, index)
 
     def once() -> Mixer:
@@ -232,34 +245,3 @@ def _drawn_index(
         below = below + jnp.asarray(p, jnp.float32)
         index = jnp.where(u >= below, k, index)
     return index
-
-
-def _rows_from(own: Array, result: Any, mixed: Batch, mixer: Mixer) -> Batch:
-    """Return ``mixed`` with the rows ``own`` from what ``mixer`` returned."""
-    result = checks.pair(result)
-    found, expected = jax.tree.structure(result), jax.tree.structure(mixed)
-    if found != expected:
-        raise ValueError(
-            f"choose: expected {arrays.describe(mixer)} to return a batch of the same "
-            f"structure as other mixers, {expected}; got {found}. Return all that was "
-            "given."
-        )
-
-    def of_leaf(path: Any, row: Any, other: Any) -> Array:
-        where = "batch" + jax.tree_util.keystr(path)
-        arrays.array_of_numbers(row, where)
-        row, other = (arrays.exact(x, where) for x in (row, other))
-        for kind, got, wanted in (
-            (TypeError, row.dtype, other.dtype),
-            (ValueError, row.shape, other.shape),
-        ):
-            if got != wanted:
-                raise kind(
-                    f"choose: {where}: expected an array {other.dtype}"
-                    f"{list(other.shape)} from {arrays.describe(mixer)}, as from the "
-                    f"other mixers; got {arrays.describe(row)}. Let all mixers return "
-                    "the same dtypes and shapes."
-                )
-        return blend.rows_from(own, row, other)
-
-    return jax.tree.map_with_path(of_leaf, result, mixed)

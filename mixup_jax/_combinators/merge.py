@@ -1,12 +1,13 @@
 """Several mixes as one, which is another one's for each example."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mixup_jax._core import checks
+from mixup_jax._core import arrays, blend, checks
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.move import Move
@@ -15,6 +16,55 @@ from mixup_jax._core.region import Untouched
 from mixup_jax._core.source import Source
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._chosen import select_region
+
+
+class Wanted(NamedTuple):
+    """What a mixer of one function has to return, for a message.
+
+    Attributes:
+      by: who asks.
+      structure: of which structure the batch is to be.
+      like: what its arrays are to be like.
+      advice: what to do where they are not.
+    """
+
+    by: str
+    structure: str
+    like: str
+    advice: str
+
+
+def rows_of(own: Array, result: Any, other: Any, mixer: Any, wanted: Wanted) -> Any:
+    """Return ``other`` with the rows ``own`` of what ``mixer`` returned.
+
+    Raises:
+      TypeError: If the dtypes of the two differ.
+      ValueError: If their structures or shapes do.
+    """
+    found, expected = jax.tree.structure(result), jax.tree.structure(other)
+    if found != expected:
+        raise ValueError(
+            f"{wanted.by}: expected {arrays.describe(mixer)} to return a batch "
+            f"{wanted.structure}, {expected}; got {found}. Return all that was given."
+        )
+
+    def of_leaf(path: Any, row: Any, other: Any) -> Array:
+        where = "batch" + jax.tree_util.keystr(path)
+        arrays.array_of_numbers(row, where)
+        row, other = (arrays.exact(x, where) for x in (row, other))
+        for kind, got, expected in (
+            (TypeError, row.dtype, other.dtype),
+            (ValueError, row.shape, other.shape),
+        ):
+            if got != expected:
+                raise kind(
+                    f"{wanted.by}: {where}: expected an array {other.dtype}"
+                    f"{list(other.shape)} from {arrays.describe(mixer)}, "
+                    f"{wanted.like}; got {arrays.describe(row)}. {wanted.advice}"
+                )
+        return blend.rows_from(own, row, other)
+
+    return jax.tree.map_with_path(of_leaf, result, other)
 
 
 def of_one_dtype(mix: Mix, size: int) -> Mix:

@@ -3,19 +3,24 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from mixup_jax._combinators.merge import Wanted, rows_of
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._combinators.scheduled import at_step
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.halves import Combinator, Halves, Mixer, Scheduled, halves, run
 from mixup_jax._core.made import made
-from mixup_jax._core.mesh import laid_as
 from mixup_jax._core.mix import Mix
 
+_GIVEN = Wanted(
+    "until",
+    "of the structure that it was given",
+    "as it was given",
+    "Afterwards the batch comes back as it is: convert it before it is mixed.",
+)
 _COUNTS = "Count steps from 0: mixup_jax.until(90_000, mixer)."
 
 
@@ -77,7 +82,9 @@ def _while(on: Any, mixer: Mixer) -> Mixer:
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
         mixed, mix = run(mixer, key, batch)
-        return _given_unless(on, mixed, batch, mixer), _alone_unless(on, mix)
+        mixed, batch = (tuple(x) if type(x) is list else x for x in (mixed, batch))
+        rows = rows_of(jnp.asarray(on), mixed, batch, mixer, _GIVEN)
+        return rows, _alone_unless(on, mix)
 
     return Combinator(of_halves, whole, lambda: _while(on, once_per_batch(mixer)))
 
@@ -91,37 +98,6 @@ def _alone_unless(on: Any, mix: Mix) -> Mix:
         for source in mix.sources
     )
     return dataclasses.replace(mix, lam=jnp.where(on, mix.lam, 1.0), sources=sources)
-
-
-def _given_unless(on: Any, mixed: Any, batch: Any, mixer: Mixer) -> Any:
-    """Return ``mixed``, or ``batch`` where not ``on``."""
-    mixed, batch = (tuple(x) if type(x) is list else x for x in (mixed, batch))
-    found, expected = jax.tree.structure(mixed), jax.tree.structure(batch)
-    if found != expected:
-        raise ValueError(
-            f"until: expected {arrays.describe(mixer)} to return a batch of the "
-            f"structure that it was given, {expected}; got {found}. Afterwards the "
-            "batch comes back as it is: return all that was given."
-        )
-
-    def of_leaf(path: Any, row: Any, other: Any) -> Any:
-        where = "batch" + jax.tree_util.keystr(path)
-        arrays.array_of_numbers(row, where)
-        row, other = (arrays.exact(x, where) for x in (row, other))
-        for kind, got, wanted in (
-            (TypeError, row.dtype, other.dtype),
-            (ValueError, row.shape, other.shape),
-        ):
-            if got != wanted:
-                raise kind(
-                    f"until: {where}: expected {arrays.describe(other)} from "
-                    f"{arrays.describe(mixer)}, as it was given; got "
-                    f"{arrays.describe(row)}. Afterwards the batch comes back as it "
-                    "is: convert it before it is mixed."
-                )
-        return jnp.where(on, laid_as(row, other), other)
-
-    return jax.tree.map_with_path(of_leaf, mixed, batch)
 
 
 def _before(now: ArrayLike, step: ArrayLike) -> Array:

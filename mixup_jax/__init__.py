@@ -24,6 +24,7 @@ from mixup_jax._combinators.names import on_keys as on_keys
 from mixup_jax._combinators.names import using as using
 from mixup_jax._combinators.once import once_per_batch as once_per_batch
 from mixup_jax._combinators.scheduled import scheduled as scheduled
+from mixup_jax._combinators.until import until as until
 from mixup_jax._core.compose import compose as compose
 from mixup_jax._core.compose import draw_source as draw_source
 from mixup_jax._core.halves import Mixer as Mixer

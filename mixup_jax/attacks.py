@@ -125,7 +125,7 @@ def _checked(x: Any, bounds: Bounds, **sizes: ArrayLike) -> Any:
     _checks.no_list(x, "x")
     advice = "Scale images to floats within the model's range first."
     _checks.floating(x, "x", "to be differentiated by", advice)
-    shapes = [(), (_checks.examples(x, "x"),)]
+    shapes = [(), (_checks.rows(x, "x"),)]
     for name, size in sizes.items():
         advice = "It is a distance in the units of the inputs."
         _checks.number(size, name, 0, advice=advice)

@@ -21,6 +21,7 @@ from mixup_jax._core.follow import content
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.register import pytree
 from mixup_jax._core.source import Source, seen
 
 _IDS = (
@@ -30,7 +31,7 @@ _IDS = (
 )
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Maps(Follower):
     """Values at each position, such as labels: mixed there as the inputs are.
@@ -40,6 +41,10 @@ class Maps(Follower):
     """
 
     tree: Any
+    # Lost where the pytree is made anew, and so no promise.
+    were_mixed: bool = dataclasses.field(
+        default=False, repr=False, metadata={"dropped": True}
+    )
 
     def mixed(self, mix: Mix) -> "Maps":
         """Return them pasted or blended, position by position.
@@ -52,14 +57,24 @@ class Maps(Follower):
         def placed(x: Array, where: str, sources: tuple[Source, ...]) -> Array:
             return leaf.placed(x, sources, where, _IDS)
 
-        return Maps(_of_seen("maps", placed, self.tree, mix))
+        return Maps(_of_seen("maps", placed, self.tree, mix), were_mixed=True)
 
     def positions(self) -> ArrayLike:
-        """Return the array of labels, whose positions have shares of their own."""
+        """Return the array of labels, whose positions have shares of their own.
+
+        Raises:
+          ValueError: If there are several arrays, or they are known to be mixed.
+        """
+        if self.were_mixed:
+            raise ValueError(
+                "maps: expected labels before they are mixed; got what a mixer has "
+                "mixed, of which each position is of one label. Leave out the mix: "
+                "loss(logits, labels)."
+            )
         return content(self, "maps")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks(Follower):
     """Which positions hold something: where any content that is seen there does.
@@ -86,7 +101,7 @@ class Masks(Follower):
         return Masks(_of_seen("masks", joined, self.tree, mix))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lengths(Follower):
     """How many positions hold something, from the first on.

@@ -20,6 +20,7 @@ from mixup_jax._core.follow import Labels
 from mixup_jax._core.follow import content as _content
 from mixup_jax._core.labels import Classes, Ignored, classes_of
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.register import pytree as _pytree
 from mixup_jax.losses import termwise
 
 
@@ -141,7 +142,7 @@ def brier(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> A
     return classes.worth(jnp.sum((p - hot) ** 2, axis=-1))
 
 
-@jax.tree_util.register_dataclass
+@_pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reliability:
     """How often predictions hold, over how sure they were: sums, which add up.

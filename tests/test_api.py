@@ -36,9 +36,10 @@ DERIVED = {"fmix"}  # others with another default
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
-    {"_core.arrays", "_core.mesh", "_core.versions"},
+    {"_core.arrays", "_core.axes", "_core.mesh", "_core.versions"},
     {"_core.checks", "_core.random", "_core.follow"},
     {"_core.move", "_core.made", "_core.grid"},
+    {"_core.register"},
     {"_core.types"},
     {"_core.moves", "_core.labels"},
     {"_core.region", "_core.windows", "_core.blend"},
@@ -72,7 +73,7 @@ ROWS = [
     {f"_mixers.{method}" for method in DERIVED},
     {"_combinators.once", "_combinators.entries", "_combinators.merge"},
     {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
-    {"_combinators.choose"},
+    {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},
     {"training._state", "training._loss"},
     {"training._place", "training._placement"},

@@ -200,7 +200,7 @@ def test_6_cutmix_draws_lam_from_the_distribution_it_was_given():
 
     images = np.zeros((20_000, 1, 1, 1), np.uint8)
     region = partial(mx.regions.box, share=mx.regions.as_drawn)
-    _, mix = compiled(mx.cutmix, images, alpha=1.0, region=region)
+    _, mix = compiled(mx.cutmix, images, alpha=1.0, region=region, spatial=(1, 2))
     assert has_beta_variance(mix.lam, 1.0)
     lam = defective(np.random.default_rng(0), 1.0, 20_000)
     assert not has_beta_variance(lam, 1.0)

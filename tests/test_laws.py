@@ -632,7 +632,13 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
 
     @jax.jit
     def both(key):
-        channels_last = mx.cutmix(key, (last, None), ratio=ratio, region=region)
+        channels_last = mx.cutmix(
+            key,
+            (last, None),
+            ratio=ratio,
+            region=region,
+            spatial=tuple(range(1, 1 + dims)),
+        )
         channels_first = mx.cutmix(
             key,
             (first, None),

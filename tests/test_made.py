@@ -61,6 +61,7 @@ FACTORIES = {
         0.5, partial(mx.mixup, ratio=partial(ratios.per_batch, {"a": [1, {2}]}))
     ),
     "scheduled": lambda: mx.scheduled(mixer_at),
+    "until": lambda: mx.until(90_000, mx.once_per_batch(soft)),
     "on_keys": lambda: mx.on_keys(soft, inputs=["image"], targets="label"),
     "using": lambda: mx.using("label", mixer_at),
     "per_device": lambda: mx.per_device(soft, "data", key_of=mx.common_key),

@@ -51,7 +51,17 @@ def surroundings():
     given = [
         {},
         {"key": key, "batch": spread, "mesh": jax.make_mesh((DEVICES,), ("data",))},
-        {"masks": images, "soft_labels": mx.losses.one_hot(ids, 10), "ids": ids},
+        {
+            "depth": images[..., 0],
+            "masks": images,
+            "soft_labels": mx.losses.one_hot(ids, 10),
+            "ids": ids,
+        },
+        {
+            "images": images,
+            "mask": images[..., 0] > 0,
+            "label_map": images[..., 0].astype(int),
+        },
         {"batch": {"image": images, "label": ids}, "model": apply, "optax": optax},
         {
             "batch": {"image": images, "label": ids},

@@ -43,6 +43,7 @@ COMBINATORS = {
     "with_probability": lambda m: mx.with_probability(0.5, m),
     "once_per_batch": mx.once_per_batch,
     "scheduled": lambda m: mx.scheduled(lambda step: m)(0),
+    "until": lambda m: mx.until(jnp.int32(9), m)(jnp.int32(0)),
     "on_keys": lambda m: mx.on_keys(m, **NAMES),
     "using": lambda m: mx.using("label", lambda _: mx.on_keys(m, **NAMES)),
     "all": lambda m: mx.on_keys(

@@ -8,16 +8,19 @@ from jax.typing import ArrayLike
 
 from mixup_jax._combinators.once import each_once
 from mixup_jax._core import checks
-from mixup_jax._core.halves import Mixer, Scheduled
-from mixup_jax._core.made import made, made_by
+from mixup_jax._core.halves import Mixer, Scheduled, combinator
+from mixup_jax._core.made import made
 
 
 @made
 def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
-    """Mark ``mixer_at: step -> mixer``, for mixing that warms up or switches off.
+    """Mark ``mixer_at: step -> mixer``, for mixing that changes as training goes on.
 
     ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as
-    ``f(step)(key, batch)``. The step is traced, and so is what depends on it.
+    ``f(step)(key, batch)``. The step is traced, and so is what depends on it: numbers
+    such as ``alpha`` may, the choice of a mixer may not. To stop at a step is
+    ``until(step, mixer)``; ``mixer if step < last else erm``, and ``jax.lax.cond`` over
+    mixers or within one, are refused by JAX.
 
     Args:
       mixer_at: returns the mixer for a step, an int32 scalar.
@@ -41,4 +44,4 @@ def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
 
 def at_step(mixer: Any, step: ArrayLike) -> Mixer:
     """Return the mixer for this step: ``mixer`` itself, unless it is scheduled."""
-    return mixer(step) if made_by(mixer, scheduled) else mixer
+    return mixer(step) if isinstance(combinator(mixer), Scheduled) else mixer

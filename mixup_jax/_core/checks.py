@@ -4,10 +4,11 @@ A refusal says what was expected, what came and what to do, while the program is
 traced. Values are looked at only where they are concrete: a traced value has none yet.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -89,12 +90,36 @@ def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name + jax.tree_util.keystr(path), leaf
 
 
+_SYMBOLIC = (
+    "Export the function for each size by itself, with numbers in place of "
+    "jax.export.symbolic_shape."
+)
+
+
 def examples(tree: Any, name: str = "batch") -> int:
     """Return how many examples the leaves of ``tree`` hold on axis 0.
 
-    Raises ValueError where there is no array, no example, a scalar, or a leaf that
-    disagrees with the first one; TypeError where a leaf is no array.
+    Raises ValueError where there is no array, no example, a scalar, a leaf that
+    disagrees with the first one, or a number that is symbolic; TypeError where a leaf
+    is no array.
     """
+    size = rows(tree, name)
+    known([size], name, "number of examples, among whom partners are drawn")
+    return size
+
+
+def known(sizes: Iterable[int], name: str, what: str) -> None:
+    """Raise ValueError if one of ``sizes`` is symbolic, which ``what`` cannot be."""
+    symbolic = [size for size in sizes if jax.export.is_symbolic_dim(size)]
+    if symbolic:
+        raise ValueError(
+            f"{name}: expected a known {what}; got {symbolic[0]}, which is symbolic. "
+            f"{_SYMBOLIC}"
+        )
+
+
+def rows(tree: Any, name: str) -> int:
+    """Return what ``examples`` does, of whatever follows no mix: it may be symbolic."""
     size, first = None, ""
     for where, leaf in leaves(tree, name):
         array_of_numbers(leaf, where)
@@ -126,10 +151,14 @@ def examples(tree: Any, name: str = "batch") -> int:
 
 def sized(tree: Any, size: int, name: str, advice: str) -> None:
     """Raise ValueError unless every leaf of ``tree`` holds ``size`` examples."""
-    if jax.tree.leaves(tree) and examples(tree, name) != size:
+    if not jax.tree.leaves(tree):
+        return
+    found = rows(tree, name)
+    if found != size:
+        symbolic = jax.export.is_symbolic_dim(found)
         raise ValueError(
-            f"{name}: expected {size} examples on axis 0; got {examples(tree, name)}. "
-            f"{advice}"
+            f"{name}: expected {size} examples on axis 0; got {found}. "
+            f"{_SYMBOLIC if symbolic else advice}"
         )
 
 
@@ -193,9 +222,15 @@ def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
     return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
 
 
+STOPS = "A mixer that stops at a step is mixup_jax.until(step, mixer)."
+
+
 def real(value: Any, name: str, advice: str) -> None:
     """Raise TypeError unless ``value`` is of real numbers."""
-    dtype = array(value).dtype
+    found = array(value)
+    dtype = found.dtype
+    if dtype == np.bool_ and found.shape == ():
+        advice = f"{advice} {STOPS}"  # as step < last is one
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(
             f"{name}: expected a real number; got {describe(value)}. {advice}".strip()

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core import arrays, checks
+from mixup_jax._core.axes import Axes, named_by
+from mixup_jax._core.made import options, written
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.region import RegionDraw, SpatialDraw, region_and_lam
@@ -110,7 +112,8 @@ def draw_source(
             "partners.index.shape values, as mixup_jax.ratios do."
         )
     checks.real(lam, "ratio: lam", SHARE)
-    drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
+    with named_by(functools.partial(_call_with, region)):
+        drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
     where, lam = region_and_lam(size, drawn)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)
     alone, lam = alike(alone, lam)
@@ -155,6 +158,21 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
             f"region: expected a function ({names}); got {arrays.describe(region)}: "
             f"{error}. {advice}"
         ) from None
+
+
+def _call_with(region: Any, axes: Axes) -> str | None:
+    """Return Python that binds axes to ``region``; None if it does not ask for them."""
+    try:
+        asked = inspect.signature(region).parameters.get("spatial")
+    except ValueError:
+        return None
+    if asked is None or asked.default is not None:
+        return None
+    bound = functools.partial(region, spatial=axes)
+    draw = functools.partial(bound.func, *bound.args) if bound.args else bound.func
+    name = getattr(draw, "__name__", "")
+    name = written(draw, name if name.isidentifier() else "region")
+    return f"functools.partial({name}, {options(bound.keywords)})"
 
 
 def _for_examples(size: int, drawn: Any) -> Partners:

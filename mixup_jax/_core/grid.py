@@ -1,10 +1,16 @@
 """The positions of an example."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.export
 from jax import Array
 
+from mixup_jax._core import checks
+from mixup_jax._core.axes import named_by, refuse_unclear
 from mixup_jax._core.follow import blended
+
+_SIZES = "size of each spatial axis"
 
 
 class Grid(NamedTuple):
@@ -64,7 +70,11 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
         last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
 
     Raises:
-      ValueError: there are no spatial axes, or leaves that disagree on their sizes.
+      ValueError: If there are no spatial axes, or leaves disagree on their sizes. If
+        ``spatial`` is None and the leaf that decides may have its channels elsewhere:
+        of 4 or 5 axes with at most 4 in axis 1 and more in the last, of 3 axes of which
+        the last is not the shorter one, or of one position. The message has the calls
+        that say it.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -79,6 +89,11 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "into the first half of the batch."
         )
     leaf = max(leaves, key=lambda x: x.ndim)
+    if spatial is None:
+        checks.known(leaf.shape[1:-1], "inputs", _SIZES)
+        *known, channels = leaf.shape
+        symbolic = jax.export.is_symbolic_dim(channels)
+        refuse_unclear((*known, 1 if symbolic else channels))
     axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
     if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
         raise ValueError(
@@ -92,6 +107,7 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
             "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
     shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
+    checks.known(shared.sizes, "inputs", _SIZES)
     if 0 in shared.sizes:
         raise ValueError(
             "inputs: expected at least one position on each spatial axis; got shape "
@@ -100,3 +116,12 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     for other in leaves:
         shared.axes_of(other)
     return shared
+
+
+def grid_for(
+    draw: Callable[..., Any], inputs: Any, spatial: tuple[int, ...] | None
+) -> Grid:
+    """Return ``grid``, for a draw in `mixup_jax.regions` that is told the axes."""
+    name = f"mixup_jax.regions.{draw.__name__}"
+    with named_by(lambda axes: f"functools.partial({name}, spatial={axes})"):
+        return grid(inputs, spatial=spatial)

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -25,6 +26,10 @@ from mixup_jax._core.mix import Mix
 
 Draw = Callable[[Array, Any], Mix]
 _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
+NO_MIXER = (
+    "mixup_jax.erm, which mixes nothing, or mixup_jax.until(step, mixer), which stops "
+    "at a step"
+)
 
 
 class Mixer(Protocol):
@@ -86,9 +91,16 @@ class Scheduled:
             raise TypeError(
                 "scheduled: expected the step alone; got a key and a batch. Call it as "
                 "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
-                "outermost: scheduled(lambda step: on_keys(mixer_at(step), ...))."
+                "outermost: mixup_jax.until(step, on_keys(mixer, ...)), "
+                "scheduled(lambda step: on_keys(mixer_at(step), ...))."
             )
-        return self.mixer_at(typing.cast(Array, step))  # traced, in a train step
+        try:
+            mixer = self.mixer_at(typing.cast(Array, step))  # traced, in a train step
+        except TypeError as error:
+            _pointed_on(error)
+            raise
+        checks.function(mixer, "scheduled: what mixer_at returned", NO_MIXER)
+        return mixer
 
 
 @made
@@ -174,7 +186,13 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
     Raises:
       TypeError: If that is not a batch and a ``Mix``.
     """
-    result = mixer(key, batch)
+    try:
+        result = mixer(key, batch)
+    except TypeError as error:
+        unknown = isinstance(error, jax.errors.TracerBoolConversionError)
+        if unknown or "branch outputs must" in str(error):  # of jax.lax.cond
+            _pointed_on(error)
+        raise
     if isinstance(result, tuple | list) and len(result) == 2:
         mixed, mix = result
         if isinstance(mix, Mix):
@@ -185,5 +203,11 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
     raise TypeError(
         f"mixer: expected (batch, mix) from {arrays.describe(mixer)}; got {got}. "
         "Return the Mix that says what was mixed, that of "
-        "mixup_jax.erm(key, batch) for nothing."
+        f"mixup_jax.erm(key, batch) for nothing. {checks.STOPS}"
     )
+
+
+def _pointed_on(error: TypeError) -> None:
+    """Note how mixing stops at a step, unless the error says so itself."""
+    if "mixup_jax.until(" not in str(error):
+        error.add_note(checks.STOPS)

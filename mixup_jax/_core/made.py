@@ -5,6 +5,7 @@ was given, and these say everything: `Made` is pickled by making it anew, compar
 what it was made of, and printed as the call that makes it.
 """
 
+import ast
 import functools
 import inspect
 import typing
@@ -163,6 +164,31 @@ def parts(value: Any) -> Iterator[Made]:
         inside = filter(None, [getattr(value, "__wrapped__", None)])
     for part in inside:
         yield from parts(part)
+
+
+def written(value: Any, name: str) -> str:
+    """Return Python that makes ``value``; ``name`` if it cannot be written in a call.
+
+    It can with `mixup_jax` and `functools` alone in scope; arrays cannot.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> from mixup_jax._core.made import written
+      >>> written(mx.pairings.roll, "pairing"), written(jax.numpy.ones(3), "alpha")
+      ('mixup_jax.pairings.roll', 'alpha')
+    """
+    text = _written(value)
+    try:
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except SyntaxError:
+        return name
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return text if names <= {"mixup_jax", "functools", "float"} else name
+
+
+def options(given: Mapping[str, Any]) -> str:
+    """Return options as a call has them: ``name=value, ...``, each as ``written``."""
+    return ", ".join(f"{name}={written(value, name)}" for name, value in given.items())
 
 
 def _again(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -41,7 +41,7 @@ def laid_like(w: Array, x: Array) -> Array:
     Only axes of an Explicit mesh are in the types; elsewhere nothing is to be done.
     """
     spec = jax.typeof(x).sharding.spec
-    kept = (axis if n > 1 else None for axis, n in zip(spec, w.shape))
+    kept = (None if n in (0, 1) else axis for axis, n in zip(spec, w.shape))
     return _laid_out(w, x, jax.P(*kept))
 
 

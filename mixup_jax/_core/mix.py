@@ -22,6 +22,7 @@ from mixup_jax._core.mesh import alike
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import Everywhere, Region, Untouched, field, through
+from mixup_jax._core.register import pytree
 from mixup_jax._core.source import PLACE, SHARE, Source, checked, seen
 from mixup_jax._core.types import Batch, Mixed
 
@@ -29,7 +30,7 @@ Terms = tuple[tuple[Array, Any], ...]
 _PATCHES = "Count the patches along each axis: (14, 14)."
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mix:
     """What was drawn for a batch; applies the same mix to whatever else must follow.
@@ -43,7 +44,8 @@ class Mix:
     side is itself such a mixture of the first partner's content and what lies behind.
 
     A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
-    scan, pmap and shard_map. To apply a mix that came out of vmap or pmap, map again.
+    scan, pmap, shard_map and ``jax.export``. To apply a mix that came out of vmap or
+    pmap, map again.
     ``dataclasses.replace(mix, lam=...)`` changes the labels alone, the inputs' weights
     are those of the sources.
 
@@ -108,6 +110,7 @@ class Mix:
                 "mix: partner: expected an array of integers, one for each example; "
                 f"got {arrays.describe(partner)}. {PLACE}"
             )
+        checks.known(index.shape, "mix: partner", "number of examples")
         checks.number(index, "mix: partner", 0, max(len(index) - 1, 0), PLACE)
         weight = jnp.asarray(lam, jnp.float32)
         if not weight.shape:
@@ -148,7 +151,7 @@ class Mix:
         def of_leaf(x: Array, _: str) -> Array:
             return leaf.mixed(x, sources, "inputs", _about_inputs)
 
-        return mix._follow("inputs", of_leaf if sources else None, tree)
+        return mix._follow("inputs", of_leaf if sources else None, tree, lambda: mix)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
@@ -168,7 +171,7 @@ class Mix:
             checks.blendable(y, where, _about_labels)
             return leaf.weighed(y, mix.sources, weights)
 
-        return mix._of_labels()._follow("targets", of_leaf, tree)
+        return mix._follow("targets", of_leaf, tree, mix._of_labels)
 
     def partners(self, tree: Any) -> Any:
         """Return values gathered from each example's first partner, any dtype."""
@@ -415,14 +418,18 @@ class Mix:
             )
 
     def _follow(
-        self, name: str, function: Callable[[Array, str], Array] | None, tree: Any
+        self,
+        name: str,
+        function: Callable[[Array, str], Array] | None,
+        tree: Any,
+        to_follow: Callable[[], "Mix"],
     ) -> Any:
         """Return ``tree`` with followers mixed, and ``function`` of other leaves."""
 
         def applied(path: Any, part: Any) -> Any:
             where = name + jax.tree_util.keystr(path)
             if is_follower(part):
-                return part.mixed(self)
+                return part.mixed(to_follow())
             return function(arrays.exact(part, where), where) if function else part
 
         tree = self._of_batch(name, tree)

@@ -10,7 +10,9 @@ from typing import Any, ParamSpec
 import jax
 
 from mixup_jax._core import arrays
+from mixup_jax._core.axes import Axes, named_by
 from mixup_jax._core.halves import Kept, kept_with
+from mixup_jax._core.made import options, written
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.types import Mixed
 
@@ -58,7 +60,8 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
-        with jax.named_scope(name):
+        call_with = functools.partial(_call_with, draw, args, kwargs)
+        with jax.named_scope(name), named_by(call_with):
             mix = draw(*args, **kwargs)
         if not isinstance(mix, Mix):
             raise TypeError(
@@ -116,3 +119,17 @@ def _first_two(draw: Any) -> list[str] | None:
         p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in first
     )
     return [p.name for p in first] if len(first) == 2 and by_place else None
+
+
+def _call_with(draw: Any, args: Any, kwargs: Any, axes: Axes) -> str | None:
+    """Return Python that calls a mixer so, with axes; None if it does not take them."""
+    parameters = inspect.signature(draw).parameters
+    asked = parameters.get("spatial")
+    by_name = asked and asked.kind in (asked.KEYWORD_ONLY, asked.POSITIONAL_OR_KEYWORD)
+    key, pair, *_ = parameters
+    given = dict(zip(parameters, args)) | kwargs
+    named = {name: given[name] for name in given if name not in (key, pair)}
+    if not asked or not by_name or named.get("spatial", asked.default) is not None:
+        return None
+    name = written(draw, draw.__name__)
+    return f"{name}(key, batch, {options(named | {'spatial': axes})})"

@@ -4,7 +4,8 @@ The moves there are stand in `moves`; a user's own works like these.
 """
 
 import abc
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, final
 
 import jax
@@ -107,3 +108,60 @@ def move_of(value: Any) -> Move:
             "pairing(key, batch).move."
         )
     return value
+
+
+def parts_of_move(value: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return the name of the class of a move and its fields, None if it is no move.
+
+    Raises:
+      TypeError: If it is a move, and not a dataclass.
+    """
+    if not isinstance(value, Move):
+        return None
+    if not dataclasses.is_dataclass(value):
+        raise TypeError(
+            "move: expected a frozen dataclass of numbers, which can be serialised; "
+            f"got {arrays.describe(value)}. Decorate its class: "
+            "dataclasses.dataclass(frozen=True)."
+        )
+    names = _fields_of(type(value))
+    return _name_of(type(value)), {name: getattr(value, name) for name in names}
+
+
+def move_from(name: str, parts: Mapping[str, Any]) -> Move:
+    """Return the move of the class of that name that has these fields.
+
+    Raises:
+      ValueError: If no class of this process has that name, or it has other fields.
+    """
+    found = [kind for kind in _kinds_of(Move) if _name_of(kind) == name]
+    if not found:
+        raise ValueError(
+            f"move: expected the name of a subclass of mixup_jax.Move; got {name!r}, "
+            "which this process has not defined. Import the module that defines it, "
+            "then deserialise again."
+        )
+    kind = found[-1]  # the last, where a notebook defined it anew
+    if sorted(_fields_of(kind)) != sorted(parts):
+        raise ValueError(
+            f"move: expected the fields of {name}, {_fields_of(kind)}; got "
+            f"{sorted(parts)}. Export again with the class as it is now."
+        )
+    return kind(**parts)
+
+
+def _kinds_of(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _kinds_of(each)
+
+
+def _fields_of(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if field.init]
+
+
+def _name_of(kind: type) -> str:
+    module = kind.__module__
+    if module.startswith("mixup_jax."):
+        module, _, _ = module.partition("._")  # the file may change
+    return f"{module}.{kind.__qualname__}"

@@ -15,6 +15,7 @@ from jax import Array
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import laid_like, per_example
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 
 
@@ -23,7 +24,9 @@ class Region(abc.ABC):
 
     It has to say ``weights``. The facts say what else it does; the defaults are those
     of a region that blends or pastes the partner's content in its own place. Facts are
-    static: class attributes, or properties of static fields.
+    static: class attributes, or properties of static fields. To serialise functions
+    that return it in a mix, register your class also by
+    ``jax.export.register_pytree_node_serialization``.
 
     Example:
       >>> import dataclasses, jax, jax.numpy as jnp, mixup_jax as mx
@@ -117,7 +120,8 @@ class RegionDraw(Protocol):
 class SpatialDraw(Protocol):
     """A region draw along spatial axes, which its caller may name.
 
-    ``spatial`` are their numbers, and None is all between the first and the last.
+    ``spatial`` are their numbers, and None is all between the first and the last, as in
+    ``regions.grid``.
     """
 
     def __call__(
@@ -132,7 +136,7 @@ class SpatialDraw(Protocol):
     ) -> tuple[Region, Array]: ...
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Everywhere(Region):
     """The same weight at every position: ``w = lam``."""
@@ -142,7 +146,7 @@ class Everywhere(Region):
         return per_example(lam, x)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Untouched(Region):
     """The own content at every position, of any dtype."""

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -13,12 +12,13 @@ from mixup_jax._core.blend import Link
 from mixup_jax._core.move import Move, move_of
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.region import Everywhere, Region, region_of, through
+from mixup_jax._core.register import pytree
 
 SHARE = "It is the share of the own content."
 PLACE = "Partners count from 0, in the batch that they were drawn for."
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """Who lies behind the content in front, and how much of that is kept.
@@ -68,6 +68,7 @@ def checked(
             f"mix: expected lam [B] and partner [B]; got shapes {got}. Apply a mix "
             "that came out of vmap or pmap under vmap or pmap."
         )
+    checks.known(own_label.shape, "mix: lam", "number of examples")
     cast = []
     for k, source in enumerate(sources):
         weight, partner = weights[k], partners[k]

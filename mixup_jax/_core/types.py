@@ -12,6 +12,7 @@ from jax import Array
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.move import Move, move_of
+from mixup_jax._core.register import pytree
 
 # Not `tuple[Any, Any]`, which a type checker takes for a pair of anything and a mix: a
 # mixer that forgot to return its mix would pass. Whoever reads targets sees an array.
@@ -21,7 +22,7 @@ Mixed: TypeAlias = tuple[Any, Any]
 """A batch that came back mixed, of the types that its caller put in."""
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partners:
     """Who is mixed with whom, and how the partners travel.
@@ -56,7 +57,7 @@ class Partners:
         """
         checks.no_list(tree, "partners.bring")
         advice = "Bring what the examples of the batch have."
-        size = len(arrays.array(self.index))
+        size = arrays.array(self.index).shape[0]
         checks.sized(tree, size, "partners.bring", advice)
 
         own_index, move = arrays.array(self.index), move_of(self.move)

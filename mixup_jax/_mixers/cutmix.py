@@ -48,8 +48,9 @@ def cutmix(
         correction: ``partial(regions.box, min_size=0.1, share=regions.as_drawn)``. One
         box for all: ``once_per_batch``.
       spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
-        ``(1,)``.
+        between the first and the last, if the shape says that channels are last (see
+        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
+        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
 
     Returns:
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
@@ -58,8 +59,8 @@ def cutmix(
       TypeError: ``key`` is no key, targets are integers, or ``region`` is none of
         spatial axes.
       ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
-        the spatial sizes, or have no spatial axes; ``alpha`` is negative or NaN; both
-        ``alpha`` and ``ratio`` are given.
+        the spatial sizes, or do not say which axes are spatial; ``alpha`` is negative
+        or NaN; both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -32,8 +32,9 @@ def fmix() -> None:
         ones: ``partial(regions.blob, decay=5.0)``. One blob and one ``lam`` for all:
         ``once_per_batch``.
       spatial: axis numbers of the spatial axes, one to three of them; None takes all
-        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
-        ``(1,)``.
+        between the first and the last, if the shape says that channels are last (see
+        ``regions.grid``). NCHW images: ``(2, 3)``; one blob through a video's frames
+        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
 
     Returns:
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
@@ -42,8 +43,8 @@ def fmix() -> None:
       TypeError: ``key`` is no key, targets are integers, or ``region`` is none of
         spatial axes.
       ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
-        the spatial sizes, or have no spatial axes or more than three; ``alpha`` is
-        negative or NaN; both ``alpha`` and ``ratio`` are given.
+        the spatial sizes, or do not say which axes are spatial, or these are more than
+        three; ``alpha`` is negative or NaN; both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

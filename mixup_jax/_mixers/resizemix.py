@@ -48,8 +48,9 @@ def resizemix(
         uniform from 0.1 to 0.8 as in the paper.
       pairing: draws the partners. The default relies on a shuffled batch.
       spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
-        ``(1,)``.
+        between the first and the last, if the shape says that channels are last (see
+        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
+        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
 
     Returns:
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
@@ -58,7 +59,7 @@ def resizemix(
       TypeError: If ``key`` is not a key, targets are integers, or ``tau`` or
         ``pairing`` is not a function.
       ValueError: If the batch is not a pair, is empty, its leaves disagree on its size
-        or on the spatial sizes, or have no spatial axes.
+        or on the spatial sizes, or do not say which axes are spatial.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -49,8 +49,9 @@ def saliencymix(
       ratio: draws ``lam`` in place of ``beta(alpha)``.
       pairing: draws the partners. The default relies on a shuffled batch.
       spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
-        ``(1,)``.
+        between the first and the last, if the shape says that channels are last (see
+        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
+        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
 
     Returns:
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
@@ -59,9 +60,9 @@ def saliencymix(
       TypeError: If ``key`` is not a key, ``saliency`` is not floating, or targets are
         integers.
       ValueError: If the batch is not a pair, is empty, its leaves disagree on its size
-        or on the spatial sizes, or have no spatial axes; if ``saliency`` has another
-        shape; if ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are
-        given.
+        or on the spatial sizes, or do not say which axes are spatial; if ``saliency``
+        has another shape; if ``alpha`` is negative or NaN, or both ``alpha`` and
+        ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

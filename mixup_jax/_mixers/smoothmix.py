@@ -40,8 +40,9 @@ def smoothmix(
       region: draws the bells, ``(key, lam, inputs, partners, *, spatial)``. Narrow
         ones: ``partial(regions.bell, min_width=0.1, max_width=0.2)``.
       spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last. NCHW images: ``(2, 3)``; waveforms ``[B, T]``:
-        ``(1,)``.
+        between the first and the last, if the shape says that channels are last (see
+        ``regions.grid``). NCHW images: ``(2, 3)``; one bell through a video's frames
+        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
 
     Returns:
       The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
@@ -50,7 +51,7 @@ def smoothmix(
       TypeError: If ``key`` is not a key, a leaf is of integers, or ``region`` is not a
         function of spatial axes.
       ValueError: If the batch is not a pair, is empty, its leaves disagree on its size
-        or on the spatial sizes, or have no spatial axes.
+        or on the spatial sizes, or do not say which axes are spatial.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -151,6 +151,6 @@ def real_and_fake(real: Any, fake: Any) -> tuple[Any, Array]:
             f"real_and_fake: expected as many made examples as real ones, in the same "
             f"shapes; got {shapes[0]} and {shapes[1]}. Draw one latent per example."
         )
-    size = checks.examples(real, "real")
+    size = checks.rows(real, "real")
     inputs = jax.tree.map(lambda *halves: jnp.concatenate(halves), real, fake)
     return inputs, (jnp.arange(2 * size) < size).astype(jnp.float32)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import summable
-from mixup_jax._core.follow import Labels, content, held_as
+from mixup_jax._core.follow import Labels, content, held_as, positions_of
 from mixup_jax._core.labels import Ignored, ignored_among
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import laid_as, per_example
@@ -92,7 +92,7 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
     """
 
     def summed(logits: Any, labels: Labels, mix: Mix | None = None) -> Array:
-        y, labels = _class_ids(labels)
+        y, labels = _class_ids(labels, mix)
         if ignored is None:
             return _sum_of(loss, logits, _terms(mix, labels))
         each, left = _of_kept(loss, logits, labels, mix, _kept(y, ignored))
@@ -144,7 +144,7 @@ def termwise_mean(
         mix: Mix | None = None,
         weights: ArrayLike | None = None,
     ) -> Array:
-        y, labels = _class_ids(labels)
+        y, labels = _class_ids(labels, mix)
         kept = _kept(y, ignored)
         if weights is not None:
             checks.number(weights, "weights", 0, advice="Weights are at least 0.")
@@ -159,8 +159,10 @@ def termwise_mean(
     return mean
 
 
-def _class_ids(labels: Labels) -> tuple[Array, Labels]:
+def _class_ids(labels: Labels, mix: Mix | None) -> tuple[Array, Labels]:
     """Return integer labels, and the same in the container that they came in."""
+    if mix is not None:
+        positions_of(labels)  # refuses what was mixed before
     y = checks.class_ids(content(labels, "labels"), "labels", _SOFT)
     return y, held_as(labels, y)
 

@@ -6,15 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import divided_as
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
+from mixup_jax.regions._share import of_valid
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bell(Region):
     """The partner's content strongest at a centre, the own content far from it.
@@ -29,11 +32,15 @@ class Bell(Region):
       centre: int32 ``[B, S]``, a position on each of S spatial axes.
       width: float32 ``[B]``, as a share of each side.
       grid: the positions that the bell was drawn for.
+      of_example: whether it was drawn from what an example or its partner holds.
     """
 
     centre: Array
     width: Array
     grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    of_example: bool = dataclasses.field(  # type: ignore[misc]
+        default=False, metadata={"static": True}
+    )
 
     def weights(self, lam: Array, x: Array) -> Array:
         """Return float32 ``[B, ..., 1]``."""
@@ -64,6 +71,7 @@ def bell(
     spatial: tuple[int, ...] | None = None,
     min_width: float = 0.25,
     max_width: float = 0.5,
+    valid: ArrayLike | None = None,
 ) -> tuple[Bell, Array]:
     """Draw a bell in which the partner's content shows (SmoothMix).
 
@@ -78,14 +86,16 @@ def bell(
       lam: float32 ``[B]``, as the ratio drew it; only where it is 1 does it count, and
         nothing is mixed.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: not used.
+      partners: whose valid positions count; otherwise not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``.
       min_width: the smallest width, as a share of each side, above 0.
       max_width: the largest width, as a share of each side.
+      valid: as in ``box``, positions counting by their weights.
 
     Raises:
-      ValueError: If ``0 < min_width <= max_width`` does not hold, or inputs have no
-        spatial axes.
+      TypeError: If ``valid`` is not of bools.
+      ValueError: If ``0 < min_width <= max_width`` does not hold, inputs do
+        not say which axes are spatial, or ``valid`` has other sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -99,20 +109,21 @@ def bell(
       Lee et al., "SmoothMix: A Simple Yet Effective Data Augmentation to Train Robust
       Classifiers", CVPR Workshops 2020.
     """
-    del partners
     if not 0 < min_width <= max_width:
         raise ValueError(
             "bell: expected 0 < min_width <= max_width; got min_width="
             f"{min_width}, max_width={max_width}. Give widths as shares of a side."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(bell, inputs, spatial)
     key_centre, key_width = jax.random.split(key)
     count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
     centre = uniform_below(key_centre, count)
     u = jax.random.uniform(key_width, lam.shape, jnp.float32)
-    region = Bell(centre, min_width + (max_width - min_width) * u, positions)
+    width = min_width + (max_width - min_width) * u
+    region = Bell(centre, width, positions, of_example=valid is not None)
     theirs = jnp.ones_like(lam)
     for s, n in enumerate(positions.sizes):
         position = jnp.arange(n, dtype=jnp.int32)[None]
         theirs *= region.along(s, position).mean(axis=1)
-    return region, jnp.where(lam == 1, 1.0, 1 - theirs)
+    share = jnp.where(lam == 1, 1.0, 1 - theirs)
+    return region, of_valid(share, region, lam, partners, valid)

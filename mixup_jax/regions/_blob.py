@@ -12,12 +12,12 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.follow import blended
-from mixup_jax._core.grid import grid
+from mixup_jax._core.grid import grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._field import Field
-from mixup_jax.regions._share import from_pixels, own_share
+from mixup_jax.regions._share import from_pixels, of_valid, own_share
 
 _LONGEST_PRODUCT = 1024  # positions; the work of a product grows with their square
 
@@ -31,6 +31,7 @@ def blob(
     spatial: tuple[int, ...] | None = None,
     decay: ArrayLike = 3.0,
     share: Callable[[Array, Array], Array] = from_pixels,
+    valid: ArrayLike | None = None,
 ) -> tuple[Field, Array]:
     """Draw for each example blobs that cover ``1 - lam`` of the positions.
 
@@ -58,15 +59,17 @@ def blob(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: not used.
+      partners: whose valid positions count; otherwise not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``; one to three.
       decay: how fast amplitudes fall with frequency, at least 0, may be traced. 3 is
         the paper's; 0 is white noise, single positions.
       share: as in ``box``; here they differ by the rounding to whole positions.
+      valid: as in ``box``.
 
     Raises:
-      ValueError: a ``decay`` that is negative or no scalar, inputs without spatial axes
-        or with over three.
+      TypeError: If ``valid`` is not of bools.
+      ValueError: If ``decay`` is negative or not a scalar, inputs do not
+        say which axes are spatial or have over three, or ``valid`` has other sizes.
 
     Example:
       >>> from functools import partial
@@ -79,11 +82,10 @@ def blob(
 
     Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
     """
-    del partners
     advice = "3 is the paper's."
     checks.number(decay, "blob: decay", 0, advice=advice)
     checks.shaped(decay, "blob: decay", [()], advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(blob, inputs, spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
             f"blob: expected one to three spatial axes; got {len(positions.sizes)} "
@@ -95,8 +97,10 @@ def blob(
     field = _low_pass(noise, decay).reshape(-1, total)
     theirs = jnp.round((1 - lam) * total).astype(jnp.int32)
     own = _above_lowest(field, laid_like(theirs, field))
-    region = Field(own.reshape(-1, *positions.sizes), positions)
-    return region, share(lam, own_share(theirs, total))
+    own = own.reshape(-1, *positions.sizes)
+    region = Field(own, positions, of_example=valid is not None)
+    seen = of_valid(own_share(theirs, total), region, lam, partners, valid)
+    return region, share(lam, seen)
 
 
 def _low_pass(noise: Array, decay: ArrayLike) -> Array:

@@ -5,21 +5,21 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
-from mixup_jax.regions._share import from_pixels, outside, side_of
+from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Box(Region):
     """The partner's content inside a box, the own content outside.
@@ -81,6 +81,7 @@ def box(
     min_size: float = 0.0,
     max_size: float = 1.0,
     share: Callable[[Array, Array], Array] = from_pixels,
+    valid: ArrayLike | None = None,
 ) -> tuple[Box, Array]:
     """Draw one box per example that covers about ``1 - lam`` of the positions.
 
@@ -103,15 +104,20 @@ def box(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: not used.
+      partners: whose valid positions count; otherwise not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``.
       min_size: the smallest side, as a share of the axis, in [0, 1].
       max_size: the largest side, as a share of the axis, in [0, 1].
       share: what the labels use, from the drawn share and that of the pixels:
         ``from_pixels`` or ``as_drawn``.
+      valid: bool ``[B, *sizes]``, which positions hold something and are not padding,
+        or of size 1 along an axis; None is all. Of those that are seen ``lam`` is the
+        own content's share: 1 if there are none.
 
     Raises:
-      ValueError: a range outside [0, 1], inputs without spatial axes.
+      TypeError: If ``valid`` is not of bools.
+      ValueError: If a range lies outside [0, 1], inputs do not say which axes
+        are spatial, or ``valid`` has other sizes.
 
     Example:
       >>> from functools import partial
@@ -124,13 +130,12 @@ def box(
 
     Source: Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899.
     """
-    del partners
     if not 0 <= min_size <= max_size <= 1:
         raise ValueError(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
             f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
         )
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(box, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions, min_size, max_size)
     seen = jnp.minimum(
@@ -140,7 +145,9 @@ def box(
     last = jnp.minimum(n - 1 - side // 2, n - seen)
     corner = first + uniform_below(key, last - first + 1)
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
-    return Box(start, stop, positions), share(lam, outside(start, stop, positions))
+    region = Box(start, stop, positions, of_example=valid is not None)
+    seen_share = outside(start, stop, positions)
+    return region, share(lam, of_valid(seen_share, region, lam, partners, valid))
 
 
 def salient(
@@ -152,6 +159,7 @@ def salient(
     saliency: ArrayLike,
     spatial: tuple[int, ...] | None = None,
     share: Callable[[Array, Array], Array] = from_pixels,
+    valid: ArrayLike | None = None,
 ) -> tuple[Box, Array]:
     """Draw the box of ``box`` around the peak of the partner's saliency.
 
@@ -170,10 +178,13 @@ def salient(
         A NaN is below every number; of equal peaks the first counts.
       spatial: the axis numbers of the spatial axes, as in ``grid``.
       share: as in ``box``.
+      valid: as in ``box``. It does not keep the peak from padding, where ``saliency``
+        should be low.
 
     Raises:
-      TypeError: If ``saliency`` is not floating.
-      ValueError: If ``saliency`` has another shape, or inputs have no spatial axes.
+      TypeError: If ``saliency`` is not floating, or ``valid`` not of bools.
+      ValueError: If ``saliency`` or ``valid`` has another shape, or inputs do not
+        say which axes are spatial.
 
     Example:
       >>> from functools import partial
@@ -194,7 +205,7 @@ def salient(
     del key
     advice = "Give a number for each position, such as the norm of a gradient."
     checks.floating(saliency, "saliency", "to compare positions by", advice)
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(salient, inputs, spatial)
     checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
     rows = arrays.exact(arrays.array(saliency), "saliency").reshape(lam.shape[0], -1)
     peak = jnp.argmax(jnp.where(jnp.isnan(rows), -jnp.inf, rows), axis=1)
@@ -205,4 +216,5 @@ def salient(
     corner = centre - side // 2
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
     region = Box(start, stop, positions, of_example=True)
-    return region, share(lam, outside(start, stop, positions))
+    seen = of_valid(outside(start, stop, positions), region, lam, partners, valid)
+    return region, share(lam, seen)

@@ -11,9 +11,10 @@ from jax import Array
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import alike, per_example
 from mixup_jax._core.region import Region, Untouched, field, gain_of, through
+from mixup_jax._core.register import pytree
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chosen(Region):
     """For each example the region that was chosen for it.

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -10,9 +9,10 @@ from mixup_jax._core import checks
 from mixup_jax._core.grid import Grid
 from mixup_jax._core.mesh import laid_like, per_example
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field(Region):
     """A weight of its own at each position.

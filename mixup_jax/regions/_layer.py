@@ -11,10 +11,11 @@ from jax import Array
 
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.region import Everywhere, Region, Untouched
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer(Region):
     """``w = lam`` in the layer that was drawn, the own content in all others.

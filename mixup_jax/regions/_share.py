@@ -5,8 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
+from mixup_jax._core import arrays
 from mixup_jax._core.grid import Grid
+from mixup_jax._core.region import Region, field, through
+from mixup_jax._core.types import Partners
 
 
 def from_pixels(drawn: Array, pixels: Array) -> Array:
@@ -42,6 +46,70 @@ def outside(start: Array, stop: Array, positions: Grid) -> Array:
     """Return the share of the positions outside a box, float32 ``[B]``."""
     total = math.prod(positions.sizes)
     return own_share(jnp.prod(stop - start, axis=1), total)
+
+
+def of_valid(
+    pixels: Array,
+    region: Region,
+    lam: Array,
+    partners: Partners | None,
+    valid: ArrayLike | None,
+) -> Array:
+    """Return the share of the valid positions seen that are the own content's.
+
+    ::
+
+        kept = sum_q w[q] * valid[q],  shown = sum_q (1 - w[q]) * T(valid of partner)[q]
+        lam  = kept / (kept + shown),  1 if nothing is seen
+
+    Args:
+      pixels: the share of all positions, which is returned where ``valid`` is None.
+      region: what was drawn, of the weights ``w`` and the window ``T``.
+      lam: float32 ``[B]``, as the ratio drew it.
+      partners: whose content the region shows.
+      valid: bool ``[B, *sizes]``, or of size 1 where all positions of an axis are
+        alike.
+    """
+    if valid is None:
+        return pixels
+    own, sizes = jnp.asarray(arrays.array(valid)), _sizes_of(region)
+    if own.dtype != jnp.bool_:
+        raise TypeError(
+            "valid: expected bools, True where a position holds something; got "
+            f"{arrays.describe(own)}. Compare first: mask > 0."
+        )
+    fits = own.ndim == 1 + len(sizes) and own.shape[0] == lam.shape[0]
+    if not fits or any(n not in (1, m) for n, m in zip(own.shape[1:], sizes)):
+        raise ValueError(
+            f"valid: expected shape {(lam.shape[0], *sizes)}, a bool for each position "
+            f"of each example, or 1 along an axis; got {own.shape}. Give it the "
+            "spatial axes alone."
+        )
+    if partners is None:
+        raise TypeError("valid: expected partners, whose positions count; got None.")
+    own = jnp.broadcast_to(own, (lam.shape[0], *sizes))
+    w, theirs = field(region, lam, own), through(region, partners.bring(own))
+    if w.dtype == jnp.bool_:
+        kept, shown = _count(w & own), _count(~w & theirs)
+    else:
+        kept = _sum(jnp.where(own, w, 0.0))
+        shown = _sum(jnp.where(theirs, 1 - w, 0.0))
+    found = kept + shown
+    kept, found = kept.astype(jnp.float32), found.astype(jnp.float32)
+    return jnp.where(found > 0, kept / jnp.where(found > 0, found, 1), 1.0)
+
+
+def _sizes_of(region: Region) -> tuple[int, ...]:
+    assert region.grid is not None
+    return region.grid.sizes
+
+
+def _count(x: Array) -> Array:
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)), dtype=jnp.int32)
+
+
+def _sum(x: Array) -> Array:
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
 def own_share(theirs: Array, total: int) -> Array:

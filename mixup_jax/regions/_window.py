@@ -4,21 +4,22 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from mixup_jax._core import windows
-from mixup_jax._core.grid import Grid, grid
+from mixup_jax._core.grid import Grid, grid_for
 from mixup_jax._core.mesh import laid_like
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.region import Region
+from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._box import Box
-from mixup_jax.regions._share import from_pixels, outside, side_of
+from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Window(Region):
     """A box of the partner shown in a box of the own place, resized to fit.
@@ -35,6 +36,7 @@ class Window(Region):
       first: int32 ``[B, S]``, the first position of the partner's that is shown.
       extent: int32 ``[B, S]``, how many of the partner's positions are shown.
       grid: the positions that the boxes were drawn for.
+      of_example: whether it was drawn from what an example or its partner holds.
     """
 
     start: Array
@@ -42,6 +44,9 @@ class Window(Region):
     first: Array
     extent: Array
     grid: Grid = dataclasses.field(metadata={"static": True})  # type: ignore[misc]
+    of_example: bool = dataclasses.field(  # type: ignore[misc]
+        default=False, metadata={"static": True}
+    )
     pastes = True
     windows = True
 
@@ -76,6 +81,7 @@ def resized(
     *,
     spatial: tuple[int, ...] | None = None,
     share: Callable[[Array, Array], Array] = from_pixels,
+    valid: ArrayLike | None = None,
 ) -> tuple[Window, Array]:
     """Draw a box, wholly inside, that shows the whole partner (ResizeMix).
 
@@ -89,12 +95,15 @@ def resized(
       key: PRNG key.
       lam: float32 ``[B]``, as the ratio drew it.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: not used.
+      partners: whose valid positions count; otherwise not used.
       spatial: the axis numbers of the spatial axes, as in ``grid``.
       share: as in ``box``.
+      valid: as in ``box``; the partner's are seen through the window.
 
     Raises:
-      ValueError: If inputs have no spatial axes.
+      TypeError: If ``valid`` is not of bools.
+      ValueError: If inputs do not say which axes are spatial, or ``valid`` has other
+        sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -108,11 +117,12 @@ def resized(
       Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
       Labels", 2020, arXiv:2012.11101.
     """
-    del partners
-    positions = grid(inputs, spatial=spatial)
+    positions = grid_for(resized, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions)
     start = uniform_below(key, n - side + 1)
     stop, whole = start + side, jnp.broadcast_to(n, side.shape)
-    region = Window(start, stop, jnp.zeros_like(start), whole, positions)
-    return region, share(lam, outside(start, stop, positions))
+    none, of_example = jnp.zeros_like(start), valid is not None
+    region = Window(start, stop, none, whole, positions, of_example=of_example)
+    seen = of_valid(outside(start, stop, positions), region, lam, partners, valid)
+    return region, share(lam, seen)

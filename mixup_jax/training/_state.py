@@ -36,6 +36,9 @@ class State(Protocol):
 class TrainState(PyTreeNode):
     """Parameters, an Optax state and a step count, for models of any library.
 
+    It holds functions, ``tx``, so ``jax.export`` serialises what takes one only after
+    ``jax.export.register_pytree_node_serialization`` was told which they are.
+
     Attributes:
       step: int32 scalar, the number of updates so far.
       params: any pytree of arrays, an ``nnx.State`` for one.

@@ -10,7 +10,7 @@ from jax import Array
 from mixup_jax._combinators.scheduled import at_step
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import widened
-from mixup_jax._core.halves import Mixer, Scheduled, run
+from mixup_jax._core.halves import NO_MIXER, Mixer, Scheduled, run
 from mixup_jax._core.made import made, made_by
 from mixup_jax._core.mesh import shards
 from mixup_jax.training import _place, _placement
@@ -60,7 +60,8 @@ def train_step(
       loss: ``(params, batch, mix) -> (value, metrics)``, or one marked ``stateful``.
         ``value`` is a mean over the examples; ``metrics`` a dict of means, of which
         none is called ``"loss"``.
-      mixer: any mixer; one marked ``scheduled`` is called with ``state.step``.
+      mixer: any mixer; one that depends on the step (``scheduled``, ``until``) is
+        called with ``state.step``.
       micro_batches: into how many parts the batch is divided; gradients and metrics are
         averaged over them, and each is mixed within itself. Every part takes every
         ``micro_batches``-th example, so that the devices of a mesh keep their shares.
@@ -98,7 +99,7 @@ def train_step(
         )
     if micro_batches < 1:
         raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
-    checks.function(mixer, "mixer", "mixup_jax.erm, which mixes nothing")
+    checks.function(mixer, "mixer", NO_MIXER)
     marked = made_by(loss, stateful)
     value_of = (
         stateful_value(marked.loss) if marked else plain_value(checked_loss(loss))

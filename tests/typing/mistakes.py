@@ -76,6 +76,9 @@ mx.draw_of(only_a_batch)  # error
 mx.once_per_batch(only_a_batch)  # error
 mx.scheduled(lambda step: only_a_batch)  # error
 mx.scheduled(mx.mixup)  # error
+mx.until(mx.mixup, 9)  # error
+mx.until(9, only_a_batch)  # error
+mx.choose([mx.until(9, mx.mixup)], [1.0])  # error
 mx.using("label", mx.mixup)  # error
 mx.choose([mx.mixup, mx.cutmix])  # error
 mx.choose(mx.mixup, [1.0])  # error

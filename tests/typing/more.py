@@ -61,6 +61,7 @@ some = mx.with_probability(0.5, partial(mx.gaussian, sigma=0.1))
 warmed = mx.scheduled(lambda step: mx.with_probability(1.0 * (step < 9), blends))
 eased = mx.scheduled(lambda step: partial(mx.mixup, alpha=jnp.minimum(step, 1)))
 once = mx.once_per_batch(warmed)(3)(KEY, PAIR)
+stopped = mx.once_per_batch(mx.until(jnp.int32(9), blends))(3)(KEY, PAIR)
 
 
 # Parts of one's own, under names of one's own.

@@ -37,7 +37,8 @@ def batches(key: jax.Array) -> Iterator[Batch]:
 def main() -> mx.training.TrainState:
     params: Params = {"w": jnp.zeros((192, 10))}
     state = mx.training.TrainState.create(params, optax.adamw(1e-3))
-    step = mx.training.train_step(loss, mx.scheduled(mixer_at), micro_batches=2)
+    mixer = mx.until(90_000, mx.scheduled(mixer_at))
+    step = mx.training.train_step(loss, mixer, micro_batches=2)
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     run = mx.training.sharded(step, mesh, axis_name="data")
     key = jax.random.key(0)

@@ -4,13 +4,14 @@
     python -m examples.text --data-dir DIR    # the original files of TREC
 
 Token ids cannot be blended, so a layer is drawn in which hidden states are: embeddings,
-or what the block makes of them. There the model joins the masks too: with its own alone,
+or what the block makes of them. There the model joins the masks too: by its own alone
 a partner's words beyond the own end would be hidden, while its label counts. Without a
 folder a grammar makes the questions, and a fifth of the labels to train on are wrong.
 """
 
 from collections import Counter
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens, mask, mix=None):
-        place = self.param("place", nn.initializers.normal(0.1), (LONGEST, WIDTH))
+        place = self.param("place", nn.initializers.normal(0.1), (1, LONGEST, WIDTH))
         x = nn.Embed(self.words, WIDTH)(tokens) + place
         x, mask = mixed(x, mask, mix, layer=1)
         attend = nn.MultiHeadDotProductAttention(num_heads=4)
@@ -91,9 +92,9 @@ def padded(data: Questions) -> tuple[int, list[_seeds.Batch]]:
 
 
 def main(argv=None):
-    args, data = _seeds.parsed(argv, "text", read=trec, made=made, epochs=12)
+    args, data = _seeds.parsed(argv, "text", trec, made, epochs=12)
     words, (train, test) = padded(data)
-    model = Classifier(words, len(data.classes))
+    model: Any = Classifier(words, len(data.classes))
 
     def start(key):
         params = model.init(key, train["token"][:1], train["mask"][:1])
@@ -107,13 +108,12 @@ def main(argv=None):
 
     def epoch(mixer):
         # Both pass unchanged: none of the layers to draw from is the inputs.
-        mixer = mx.on_keys(mixer, inputs="token", masks="mask")
-        step = mx.training.train_step(loss, mixer)
-        return _seeds.epoch_of(step, logits, train, test, BATCH)
+        named = mx.on_keys(mixer, inputs="token", masks="mask")
+        return _seeds.epoch_of(mx.training.train_step(loss, named), logits, BATCH)
 
     manifold = partial(mx.manifold, layers=(1, 2))
     arms = {"ERM": epoch(mx.erm), "Manifold Mixup": epoch(manifold)}
-    _seeds.compare("TREC" if args.data_dir else "made questions", start, arms, args)
+    _seeds.compare(start, arms, (train, test), args)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ CPU; the others are for an accelerator, or for --limit and --epochs.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +22,11 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import command_line
 import mixup_jax as mx
 from examples._curves import COLORS, write
+from examples._seeds import train_all
 from examples.datasets import DATASETS, Images
 
 
@@ -163,33 +162,6 @@ def augmented(key, images):
     return jax.vmap(crop)(padded, corners)
 
 
-def train_all(
-    mixers: dict[str, mx.Mixer], data: Images, recipe: Recipe, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name of a method and its test errors, float[seeds], for each epoch."""
-    start, epoch = program(data, recipe)
-    keys = jax.random.split(command_line.key(seed), (recipe.seeds, 2))
-    started = jax.jit(jax.vmap(start))(keys[:, 0])
-    with Progress(
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        TextColumn("epoch {task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}"),
-        console=Console(stderr=True),
-    ) as progress:
-        for name, mixer in mixers.items():
-            task = progress.add_task(name, total=recipe.epochs, now="compiling")
-            run = jax.jit(jax.vmap(partial(epoch, mixer)))
-            states = started
-            for _ in range(recipe.epochs):
-                states, error = run(states, keys[:, 1])
-                error = np.asarray(error)
-                now = f"test error {100 * error.mean():.2f}%"
-                progress.update(task, advance=1, now=now)
-                yield name, error
-
-
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recipe]:
     """Return the arguments, the data and the recipe that they ask for."""
     parser = argparse.ArgumentParser(
@@ -257,10 +229,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     said = f"{args.data}: {examples} examples to train on, {tests} to test with"
     print(said, flush=True)
     available = methods(args.alpha)
-    mixers = {name: available[name] for name in args.methods}
+    start, epoch = program(data, recipe)
+    epochs = {name: partial(epoch, available[name]) for name in args.methods}
     with command_line.Interruption() as interruption:
         curves: dict[str, list[np.ndarray]] = {}
-        training = train_all(mixers, data, recipe, args.seed)
+        training = train_all(
+            start, epochs, epochs=recipe.epochs, seeds=recipe.seeds, seed=args.seed
+        )
         for name, error in interruption.until(training):
             curves.setdefault(name, []).append(error)
         if curves:

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,9 +20,12 @@ from examples import (
     batch_norm_linen,
     batch_norm_nnx,
     segmentation,
+    text,
     train,
     two_processes,
+    waveforms,
 )
+from examples.datasets.questions import Questions
 
 ROOT = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -170,6 +175,105 @@ def test_mean_iou():
     found = np.array([[0, 1, 2, 2], [3, 2, 1, 1]])
     expected = np.mean([1 / 2, 2 / 3, 2 / 3, 1 / 2])
     np.testing.assert_allclose(segmentation.mean_iou(found, labels), expected)
+
+
+# Sequences of several lengths.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("example", "arms"),
+    [
+        ("text", ["ERM", "Manifold Mixup"]),
+        ("waveforms", ["ERM", "Mixup", "CutMix"]),
+    ],
+)
+def test_sequences(example, arms):
+    said = output(example, "--epochs", 2, "--seeds", 2)
+    assert f"{example}, made data: test error, 2 seeds" in said
+    row = r"│ (.+?) +│ +([\d.]+) ± [\d.]+ % │ +([\d.]+)  ([\d.]+) │"
+    found = re.findall(row, said)
+    assert [name for name, *_ in found] == arms
+    mean, *each = np.array([errors for _, *errors in found], float).T
+    np.testing.assert_allclose(mean, np.mean(each, axis=0), atol=0.01)
+    assert np.all((mean > 0) & (mean < 75)), "better than a guess, and not perfect"
+
+
+@pytest.mark.slow
+def test_text_of_real_files(tmp_path):
+    kinds = {"NUM:date": "when was it ?", "LOC:city": "where was the big city ?"}
+    lines = [f"{kind} {text}\n" for kind, text in kinds.items()] * 20
+    (tmp_path / "train_5500.label").write_text("".join(lines))
+    (tmp_path / "TREC_10.label").write_text("".join(lines[:2]))
+    said = output("text", "--epochs", 30, "--seeds", 1, "--data-dir", tmp_path)
+    assert f"text, {tmp_path.name}: test error, one seed" in said
+    assert re.search(r"ERM +│ +0\.00 % │", said)
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [(text, "no train_5500.label and no TREC_10.label"), (waveforms, "one zip file")],
+)
+def test_sequences_of_an_empty_folder(program, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        program.main(["--data-dir", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_words_are_padded_and_rare_ones_unknown():
+    train = ("who was who", "When was " + "it " * 30)
+    labels = np.array([0, 1], np.int32)
+    data = Questions(train, labels, ("was when ?",), labels[:1], ("a", "b"))
+    count, (first, second) = text.padded(data)
+    assert count == 5, "it, was, who, unknown and padding"
+    np.testing.assert_array_equal(first["token"][0, :4], [4, 3, 4, 0])
+    np.testing.assert_array_equal(first["token"][1], [1, 3] + [2] * 18)
+    np.testing.assert_array_equal(first["mask"].sum(axis=1), [3, 20])
+    np.testing.assert_array_equal(second["token"][0, :4], [3, 1, 1, 0])
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_hidden_states_are_mixed_with_their_masks_where_drawn(layer):
+    mask = jnp.array([[True, False, False], [True, True, False]])
+    hidden = jnp.arange(6.0).reshape(2, 3, 1) + 1
+    manifold = mx.manifold(jax.random.key(0), (mask, None), layers=(layer,))
+    mix, lam = manifold[1], np.asarray(manifold[1].lam)[:, None, None]
+    shown, whose = text.mixed(hidden, mask, mix, layer)
+    held = np.where(mask[..., None], hidden, 0)
+    np.testing.assert_allclose(shown, lam * held + (1 - lam) * held[::-1], rtol=1e-6)
+    np.testing.assert_array_equal(whose, [[True, True, False]] * 2)
+    _, whose = text.mixed(hidden, mask, mix, 3 - layer)
+    np.testing.assert_array_equal(whose, mask)
+
+
+def test_neither_what_stands_at_padding_nor_how_much_of_it_matters():
+    model: Any = waveforms.Classifier(3)
+    mask = jnp.asarray(np.arange(800) < np.array([[350], [800]]))
+    wave = jax.random.normal(jax.random.key(0), mask.shape)
+    params = model.init(jax.random.key(1), wave, mask)
+    quiet = jnp.where(mask, wave, 0)
+    # A frame lies in two hops of 100 samples: the last that counts ends at 400.
+    loud = jnp.where(np.arange(800)[None] < 400, quiet, 9)
+    apart = model.apply(params, loud, mask) - model.apply(params, quiet, mask)
+    assert float(jnp.abs(apart[0]).max()) < 1e-5 < float(jnp.abs(apart[1]).max())
+    longer = (jnp.pad(x, ((0, 0), (0, 500))) for x in (quiet, mask))
+    logits = model.apply(params, quiet, mask)
+    np.testing.assert_allclose(model.apply(params, *longer), logits, atol=1e-5)
+
+
+def test_the_label_counts_the_samples_that_are_heard():
+    mask = np.arange(40) < np.array([[7], [19], [40], [25]])
+    whose = np.arange(1.0, 5)[:, None]  # the samples say whose they are
+    batch = {"wave": np.where(mask, whose, 0), "mask": mask, "label": np.arange(4)}
+    batch = jax.tree.map(jnp.asarray, batch)
+    mixed, mix = waveforms.MIXERS["CutMix"](jax.random.key(3), batch)
+    heard = np.asarray(mixed["wave"])
+    np.testing.assert_array_equal(mixed["mask"], heard > 0)
+    own = np.sum(heard == whose, axis=1)
+    total = np.sum(heard > 0, axis=1)
+    assert np.any(own < total)
+    np.testing.assert_allclose(mix.lam, own / total, rtol=1e-6)
 
 
 # The same program under two drivers.

@@ -1,4 +1,4 @@
-"""The table and speech readers, on small made-up files and on the real sets."""
+"""The readers of tables, speech and questions, on made-up files and the real sets."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from examples.datasets import recordings, tables
+from examples.datasets import questions, recordings, tables
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(
@@ -564,3 +564,74 @@ def test_the_real_spoken_digits():
     assert np.abs(speech.waveforms).max() <= 1
     padding = np.arange(speech.waveforms.shape[1]) >= speech.lengths[:, np.newaxis]
     assert not speech.waveforms[padding].any()
+
+
+# Questions.
+
+TRAIN = b"""NUM:dist How far is it from Denver to Aspen ?
+DESC:def What is  Nine Inch Nails  ?
+
+LOC:city\tWhich city has a sister\xf0city ?\r
+NUM:date When ?"""
+TEST = b"LOC:other Where is it ?\nNUM:count How many ?  \n"
+
+
+def asked(folder: Path, train: bytes = TRAIN, test: bytes = TEST) -> Path:
+    (folder / "train_5500.label").write_bytes(train)
+    (folder / "TREC_10.label").write_bytes(test)
+    return folder
+
+
+def test_questions_are_read_with_their_coarse_labels(tmp_path):
+    read = questions.trec(asked(tmp_path))
+    assert read.classes == ("DESC", "LOC", "NUM")
+    assert read.train_texts == (
+        "How far is it from Denver to Aspen ?",
+        "What is  Nine Inch Nails  ?",
+        "Which city has a sister\xf0city ?",
+        "When ?",
+    )
+    assert read.test_texts == ("Where is it ?", "How many ?")
+    np.testing.assert_array_equal(read.train_labels, [2, 0, 1, 2])
+    np.testing.assert_array_equal(read.test_labels, [1, 2])
+    assert read.train_labels.dtype == read.test_labels.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"train": TRAIN + b"\nWho ?"}, r"5500\.label, line 6: .*got 'Who \?'"),
+        ({"train": b"NUM How far ?\n"}, r"5500\.label, line 1: .*'LABEL:kind"),
+        ({"test": TEST + b"NUM:date \n"}, r"TREC_10\.label, line 3: .*'NUM:date '"),
+        ({"test": b"\n \n"}, r"TREC_10\.label: expected questions, got an empty file"),
+        ({"train": b""}, r"5500\.label: expected questions, got an empty file"),
+        (
+            {"test": TEST + b"HUM:ind Who ?\nENTY:food What ?"},
+            r"TREC_10\.label: expected the labels DESC, LOC, NUM.* got ENTY, HUM\.",
+        ),
+    ],
+)
+def test_questions_that_are_damaged_are_named(files, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        questions.trec(asked(tmp_path, **files))
+
+
+def test_a_folder_without_questions_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no train_5500\.label and no TREC_10"):
+        questions.trec(tmp_path)
+    asked(tmp_path)
+    (tmp_path / "TREC_10.label").unlink()
+    with pytest.raises(FileNotFoundError, match=r"it has no TREC_10\.label\. Give"):
+        questions.trec(tmp_path)
+
+
+@needs_shared_data
+def test_the_real_questions():
+    read = questions.trec(SHARED_DATA / "trec")
+    assert read.classes == ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+    counts = np.bincount(read.train_labels), np.bincount(read.test_labels)
+    np.testing.assert_array_equal(counts[0], [86, 1162, 1250, 1223, 835, 896])
+    np.testing.assert_array_equal(counts[1], [9, 138, 94, 65, 81, 113])
+    assert len(read.train_texts) == 5452
+    assert len(read.test_texts) == 500
+    assert read.test_texts[-1] == "What is e-coli ?"

@@ -177,6 +177,7 @@ AS_GIVEN = {
     "Partners.bring",
     "attacks.fgsm",
     "attacks.iterated_fgsm",
+    "follow.tree_of",
     "training.State.apply_gradients",
     "training.State.params",
     "training.State.step",

@@ -1,7 +1,7 @@
 """Real files, read from their original formats: the one home of their readers.
 
 `images` are at hand here by name; `tables` are CSV and ARFF files, those of the Mixup
-papers among them, and `recordings` are speech.
+papers among them, `recordings` are speech, and `questions` are text.
 """
 
 from examples.datasets.images import DATASETS as DATASETS

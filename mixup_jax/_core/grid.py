@@ -42,18 +42,22 @@ class Grid(NamedTuple):
         With one spatial axis, sizes may be the same by chance: ``[B, 10, C]`` and the
         shares of 10 classes ``[B, 10]``.
         """
-        return len(self.sizes) > 1 and self._found_in(tuple(shape)) is not None
+        begins = tuple(shape[1 : 1 + len(self.sizes)]) == self.sizes
+        found = begins or self._found_in(tuple(shape)) is not None
+        return found and len(self.sizes) > 1
 
     def _found_in(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the spatial axes in an array of this shape, None if it has others.
 
         They are the same axes, in an array that lost an axis of channels or got one; or
-        else the first after the examples, whatever stands behind them.
+        else the first after the examples, with an axis of channels behind them or none.
         """
-        first = tuple(range(1, 1 + len(self.axes)))
-        tried = [first]
-        if abs(len(shape) - self.ndim) <= 1 and len(shape) != len(first) + 1:
-            tried = [self.axes, first]
+        count, ndim = 1 + len(self.axes), len(shape)
+        first = tuple(range(1, count))
+        tried = [first] if ndim in (count, count + 1) else []
+        same = ndim == self.ndim or (self.axes != first and abs(ndim - self.ndim) == 1)
+        if same and ndim != count:
+            tried = [self.axes, *tried]
         for axes in tried:
             if tuple(shape[axis] for axis in axes if axis < len(shape)) == self.sizes:
                 return axes

@@ -197,7 +197,8 @@ def masks(tree: Any) -> Masks:
     invert it first.
 
     A mix of a hidden layer leaves masks as they are; the model joins them where it
-    mixes: ``mix.at(k).union(mask)``.
+    mixes: ``mix.at(k).union(mask)``. What a model has at padding is blended too, so let
+    it be 0 there.
 
     Args:
       tree: pytree of arrays ``[B, *sizes]`` or ``[B, *sizes, K]`` of the spatial sizes

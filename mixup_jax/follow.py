@@ -31,8 +31,11 @@ _IDS = (
 )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Container(Follower):
     """What holds something else, and is not to be taken for it."""
+
+    tree: Any
 
     def __eq__(self, other: object) -> bool:
         raise TypeError(
@@ -52,7 +55,6 @@ class Maps(_Container):
       tree: pytree of arrays with the spatial sizes of the inputs.
     """
 
-    tree: Any
     # Lost where the pytree is made anew, and so no promise.
     were_mixed: bool = dataclasses.field(
         default=False, repr=False, metadata={"dropped": True}
@@ -95,8 +97,6 @@ class Masks(_Container):
       tree: pytree of arrays with the spatial sizes of the inputs.
     """
 
-    tree: Any
-
     def mixed(self, mix: Mix) -> "Masks":
         """Return, per position, the largest value of what is seen there.
 
@@ -121,8 +121,6 @@ class Lengths(_Container):
     Attributes:
       tree: pytree of integer arrays ``[B]``.
     """
-
-    tree: Any
 
     def mixed(self, mix: Mix) -> "Lengths":
         """Return the last position at which something is seen, plus 1.
@@ -244,7 +242,7 @@ def tree_of(value: Any) -> Any:
       >>> mx.follow.tree_of(mx.follow.maps(3)), mx.follow.tree_of(4)
       (3, 4)
     """
-    return value.tree if isinstance(value, Maps | Masks | Lengths) else value
+    return value.tree if isinstance(value, _Container) else value
 
 
 def _of_seen(

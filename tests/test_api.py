@@ -38,7 +38,8 @@ ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
     {"_core.arrays", "_core.axes", "_core.mesh", "_core.versions"},
     {"_core.checks", "_core.random", "_core.follow"},
-    {"_core.move", "_core.made", "_core.grid"},
+    {"_core.made", "_core.grid"},
+    {"_core.move"},
     {"_core.register"},
     {"_core.types"},
     {"_core.moves", "_core.labels"},

@@ -110,7 +110,7 @@ def _of_words(link: Link) -> Link:
 
 
 def rows_from(own: Array, x: Array, y: Array) -> Array:
-    """Return the rows of ``x`` where ``own``, bool ``[B]``, else those of ``y``.
+    """Return the rows of ``x`` where ``own``, bool ``[B]`` or one, else those of ``y``.
 
     Of any dtype, and laid out over the mesh as ``y``.
     """

@@ -191,6 +191,21 @@ def options(given: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={written(value, name)}" for name, value in given.items())
 
 
+def public_name(value: Any) -> str:
+    """Return the name by which users find a function or a class, whatever its file.
+
+    Example:
+      >>> import mixup_jax as mx
+      >>> from mixup_jax._core.made import public_name
+      >>> public_name(mx.pairings.roll), public_name(mx.Mix)
+      ('mixup_jax.pairings.roll', 'mixup_jax.Mix')
+    """
+    module = value.__module__
+    if module.startswith("mixup_jax."):
+        module, _, _ = module.partition("._")
+    return f"{module}.{value.__qualname__}"
+
+
 def _again(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     return factory(**arguments)
 
@@ -266,11 +281,7 @@ def _written(value: Any) -> str:
         pairs = (f"{_written(k)}: {_written(v)}" for k, v in value.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, FunctionType):
-        module = value.__module__
-        if module.startswith("mixup_jax."):
-            # Users find a function in the public module around the private ones.
-            module, _, _ = module.partition("._")
-        return f"{module}.{value.__qualname__}"
+        return public_name(value)
     if isinstance(value, np.generic):
         return _written(value.item())
     if isinstance(value, float) and not np.isfinite(value):

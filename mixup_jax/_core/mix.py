@@ -176,7 +176,7 @@ class Mix:
             checks.blendable(y, where, _about_labels)
             return leaf.weighed(y, mix.sources, weights)
 
-        return mix._follow("targets", of_leaf, tree, mix._of_labels)
+        return mix._follow("targets", of_leaf, tree, functools.cache(mix._of_labels))
 
     def partners(self, tree: Any) -> Any:
         """Return values gathered from each example's first partner, any dtype."""

@@ -12,6 +12,7 @@ import jax
 from jax import Array
 
 from mixup_jax._core import arrays
+from mixup_jax._core.made import public_name
 
 RowFunction: TypeAlias = Callable[[Any, Array, Array], Array]
 
@@ -125,7 +126,7 @@ def parts_of_move(value: Any) -> tuple[str, dict[str, Any]] | None:
             "dataclasses.dataclass(frozen=True)."
         )
     names = _fields_of(type(value))
-    return _name_of(type(value)), {name: getattr(value, name) for name in names}
+    return public_name(type(value)), {name: getattr(value, name) for name in names}
 
 
 def move_from(name: str, parts: Mapping[str, Any]) -> Move:
@@ -134,7 +135,7 @@ def move_from(name: str, parts: Mapping[str, Any]) -> Move:
     Raises:
       ValueError: If no class of this process has that name, or it has other fields.
     """
-    found = [kind for kind in _kinds_of(Move) if _name_of(kind) == name]
+    found = [kind for kind in _kinds_of(Move) if public_name(kind) == name]
     if not found:
         raise ValueError(
             f"move: expected the name of a subclass of mixup_jax.Move; got {name!r}, "
@@ -158,10 +159,3 @@ def _kinds_of(kind: type) -> Iterator[type]:
 
 def _fields_of(kind: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if field.init]
-
-
-def _name_of(kind: type) -> str:
-    module = kind.__module__
-    if module.startswith("mixup_jax."):
-        module, _, _ = module.partition("._")  # the file may change
-    return f"{module}.{kind.__qualname__}"

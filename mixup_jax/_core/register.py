@@ -13,6 +13,7 @@ import numpy as np
 
 from mixup_jax._core import arrays
 from mixup_jax._core.grid import Grid
+from mixup_jax._core.made import public_name
 from mixup_jax._core.move import move_from, parts_of_move
 
 T = TypeVar("T")
@@ -59,11 +60,9 @@ def pytree(cls: type[T]) -> type[T]:
             )
         return tuple(_restored(found[name]) for name in static)
 
-    # The name under which users find it; the file may change.
-    module = cls.__module__.partition("._")[0]
     jax.export.register_pytree_node_serialization(
         cls,
-        serialized_name=f"{module}.{cls.__qualname__}",
+        serialized_name=public_name(cls),
         serialize_auxdata=written,
         deserialize_auxdata=read,
     )

@@ -90,13 +90,9 @@ def of_valid(
         raise TypeError("valid: expected partners, whose positions count; got None.")
     own = jnp.broadcast_to(own, (lam.shape[0], *sizes))
     w, theirs = field(region, lam, own), through(region, partners.bring(own))
-    if w.dtype == jnp.bool_:
-        kept, shown = _count(w & own), _count(~w & theirs)
-    else:
-        kept = _sum(jnp.where(own, w, 0.0))
-        shown = _sum(jnp.where(theirs, 1 - w, 0.0))
-    found = kept + shown
-    kept, found = kept.astype(jnp.float32), found.astype(jnp.float32)
+    kept, shown = _total(w, own), _total(~w if region.pastes else 1 - w, theirs)
+    found = (kept + shown).astype(jnp.float32)
+    kept = kept.astype(jnp.float32)
     return jnp.where(found > 0, kept / jnp.where(found > 0, found, 1), 1.0)
 
 
@@ -105,12 +101,11 @@ def _sizes_of(region: Region) -> tuple[int, ...]:
     return region.grid.sizes
 
 
-def _count(x: Array) -> Array:
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)), dtype=jnp.int32)
-
-
-def _sum(x: Array) -> Array:
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
+def _total(w: Array, among: Array) -> Array:
+    """Return the sum of the weights of each example, int32 of bools."""
+    counted = jnp.where(among, w, jnp.zeros_like(w))
+    dtype = jnp.int32 if w.dtype == jnp.bool_ else w.dtype
+    return jnp.sum(counted, axis=tuple(range(1, among.ndim)), dtype=dtype)
 
 
 def own_share(theirs: Array, total: int) -> Array:

@@ -23,6 +23,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 import collections
+import gc
 
 import hypothesis
 import jax
@@ -39,6 +40,9 @@ for _name, _home in {"set_mesh": versions, "enable_x64": jax.experimental}.items
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A run keeps millions of objects, which are looked through in vain each few thousand.
+gc.set_threshold(100_000, 20, 20)
 
 # Few examples, the same ones each time: every new shape is a program to compile.
 hypothesis.settings.register_profile(
@@ -186,6 +190,15 @@ ONE_IN = {
     "test_x64_draws_the_same": 5,
 }
 
+# Of these each kind of method meets every second one by default.
+EVERY_SECOND = (
+    "test_vmap_in_a_scan",
+    "test_pmap",
+    "test_shard_map",
+    "test_jit_on_eight_devices_with_three_examples_each",
+    "test_jit_on_a_mesh_of_two_axes",
+)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -200,7 +213,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow = of_table and row in METHODS and row not in KINDS
         if not is_slow:
             name = getattr(item, "originalname", item.name)
-            is_slow = met[name] % ONE_IN.get(name, 1) > 0
+            if name in EVERY_SECOND:
+                is_slow = (met[name] + EVERY_SECOND.index(name)) % 2 > 0
+            else:
+                is_slow = met[name] % ONE_IN.get(name, 1) > 0
             met[name] += 1
         if is_slow:
             item.add_marker(pytest.mark.slow)

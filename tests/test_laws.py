@@ -176,10 +176,10 @@ def drawn(result: Any) -> Any:
     return mixed, mix.lam, [(source.partner, source.lam) for source in mix.sources]
 
 
-# Further places are in test_drivers.py, for one row of each kind by default.
-@pytest.mark.parametrize("row", METHODS)
-def test_jitted_and_in_shares_and_on_an_explicit_mesh(row):
-    method, key, batch = METHODS[row], jax.random.key(SEED), oracle.images(SIZE)
+# Further places are in test_drivers.py; by default one row of each kind runs.
+@pytest.mark.parametrize("name", METHODS)
+def test_jitted_and_in_shares_and_on_an_explicit_mesh(name):
+    method, key, batch = METHODS[name], jax.random.key(SEED), oracle.images(SIZE)
     mixer, whole = method.mixer, mx.whole_batch(method.mixer, "data")
 
     @jax.jit
@@ -190,7 +190,7 @@ def test_jitted_and_in_shares_and_on_an_explicit_mesh(row):
     expected = method.expected(mix, key, batch)
     # Programs round the weights that they work out each in its own way.
     expected = dataclasses.replace(expected, slack=expected.slack + 4 * oracle.EPS)
-    assert_equation(Case(row, method, batch, mixed, mix, expected))
+    assert_equation(Case(name, method, batch, mixed, mix, expected))
     want = jax.tree.map(np.asarray, drawn((mixed, mix)))
     oracle.assert_close(in_shares, want)
     mesh = jax.make_mesh(

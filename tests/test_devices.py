@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import mixup_jax as mx
+from benchmarks._programs import facts
 from tests import oracle
 
 KEY = jax.random.key(0)
@@ -128,6 +129,26 @@ def test_only_what_is_not_the_mix_applied_is_gathered(name, gathers):
     mixed, _ = run(KEY, spread)
     want, _ = mixer(KEY, batch)
     oracle.assert_close(*jax.tree.map(np.asarray, (mixed, want)))
+
+
+@pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix], ids=lambda m: m.__name__)
+def test_the_whole_batch_of_neighbours_on_even_shares_gathers_nothing(mixer):
+    mesh = jax.make_mesh((DEVICES,), ("data",), devices=jax.devices()[:DEVICES])
+    run = jax.shard_map(
+        mx.whole_batch(mixer, "data"),
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("data")),
+        out_specs=jax.P("data"),
+    )
+    found = []
+    for share in (4, 3):
+        sharding = jax.NamedSharding(mesh, jax.P("data"))
+        batch = jax.device_put(oracle.images(DEVICES * share), sharding)
+        program = jax.jit(run).lower(KEY, batch).compile()
+        found.append(facts(program).collectives)
+    even, odd = found
+    assert even == {}
+    assert "all-gather" in odd
 
 
 @pytest.mark.parametrize("name", CHOICES)

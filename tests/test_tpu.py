@@ -18,12 +18,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def compiled(model):
-    """Return what the compiler says of the step of a model, without mixing and with."""
-    topology = "v5e:2x2"
+def compiled(model, *mixers, topology="v5e:2x2"):
+    """Return what the compiler says of the step of a model, one dict a mixer."""
     command = [sys.executable, "-m", "benchmarks.tpu", "--worker"]
     worker = subprocess.run(
-        [*command, topology, model, "no mixing", "mixup, jit"],
+        [*command, topology, model, *mixers],
         env=os.environ | ABSENT | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[topology]},
         capture_output=True,
         text=True,
@@ -40,16 +39,30 @@ def assert_free(mixed):
 
 
 def test_mixing_reads_the_batch_and_writes_it_and_sends_nothing():
-    _, mixed = compiled("mlp")
+    _, mixed = compiled("mlp", "no mixing", "mixup, jit")
     assert_free(mixed)
     # Read and written once, with what is drawn beside images this small.
     assert 2 < mixed["bytes, batches"] <= 2.75
     assert mixed["temporary, batches"] <= 1
 
 
+def test_a_chip_of_256_does_what_a_chip_of_4_does_whole_or_in_shares():
+    found = {}
+    for topology in ("v5e:2x2", "v5e:16x16"):
+        mixers = ("no mixing", "mixup, jit", "mixup, a share")
+        for row in compiled("mlp", *mixers, topology=topology)[1:]:
+            assert_free(row)
+            facts = {k: v for k, v in row.items() if k not in ("topology", "compile s")}
+            assert found.setdefault(row["mixing"], facts) == facts
+    whole, share = found.values()
+    assert whole["temporary, batches"] == share["temporary, batches"]
+    # A share's own key is drawn beside images this small.
+    assert whole["bytes, batches"] == pytest.approx(share["bytes, batches"], abs=0.1)
+
+
 @pytest.mark.slow
 def test_of_a_step_that_works_mixing_adds_at_most_two_percent_of_the_bytes():
-    without, mixed = compiled("cnn")
+    without, mixed = compiled("cnn", "no mixing", "mixup, jit")
     assert_free(mixed)
     assert 0 < mixed["bytes %"] <= 2
     # One more fusion that makes a batch: it reads the images and writes the mixed ones.

@@ -87,11 +87,12 @@ class Driven:
         return state, metrics
 
     def lower(self, state: Any, key: Any, batch: Any) -> jax.stages.Lowered:
-        self._check_state(state)
-        state = _placement.described(state, self.mesh, self._at.state)
-        key, batch = self._beside(_placement.described, key, _placement.of_all(batch))
-        specs = tuple(map(layouts.spec_of, jax.tree.leaves(state)))
-        with set_mesh(self.mesh):
+        with set_mesh(self.mesh):  # which a shape with a bare spec refers to
+            self._check_state(state)
+            state = _placement.described(state, self.mesh, self._at.state)
+            batch = _placement.of_all(batch)
+            key, batch = self._beside(_placement.described, key, batch)
+            specs = tuple(map(layouts.spec_of, jax.tree.leaves(state)))
             return self._program.lower(state, key, batch, specs)
 
     def _within(self, state: Any, key: Any, batch: Any) -> Any:

@@ -9,7 +9,6 @@ from jax.core import Tracer
 from mixup_jax._core import layouts
 from mixup_jax._core.layouts import Layout
 
-
 Specs: TypeAlias = tuple[jax.P | None, ...]
 
 

@@ -127,6 +127,9 @@ def sharded(
     divided over ``axis_name``. Examples that lie on the mesh undivided are divided over
     those of ``axis_name`` that divide no other axis of their array.
 
+    A state may be divided over axes of the mesh. Over Explicit ones a loss then gathers
+    what it needs of it: ``jax.sharding.reshard(params, jax.P())``.
+
     It may be a part of another program (``jax.jit``, ``jax.lax.scan``,
     ``jax.eval_shape``). There types alone tell how arrays lie: over Explicit axes the
     same holds, over Auto axes they are left as the outer program's arguments lie.

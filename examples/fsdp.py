@@ -4,10 +4,10 @@
 
 Parameters and the optimizer's state lie over the mesh axis "fsdp", the batch over
 "data" and "fsdp". Trains on one device and on 1, 2, 4, ... shards, on a CPU made into
-several devices or on those that are there. Prints the bytes of the state on each device,
-which fall by the number of shards, and how far the losses are from those of one device.
-Exits with 1 where they differ by more than rounding, or the state comes back laid out
-otherwise.
+several devices or on those that are there. Prints the bytes of the state on each
+device, which fall by the number of shards, and how far the losses are from those of one
+device. Exits with 1 where they differ by more than rounding, or the state comes back
+laid out otherwise.
 """
 
 import sys

@@ -88,7 +88,9 @@ def _names(entry: Any) -> tuple[str, ...]:
     return axes(entry)
 
 
-def _size(mesh: jax.sharding.Mesh, names: Iterable[str]) -> int:
+def _size(
+    mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, names: Iterable[str]
+) -> int:
     return math.prod(mesh.shape[name] for name in names)
 
 

@@ -39,8 +39,9 @@ def keeping(step: Callable[..., Any], mesh: jax.sharding.Mesh) -> Callable[..., 
             if getattr(x, "shape", None) != getattr(y, "shape", None):
                 continue
             new[k] = layouts.typed_as(y, x, mesh)
-            if specs is not None and specs[k] is not None:
-                new[k] = layouts.constrained(new[k], specs[k], mesh)
+            spec = specs[k] if specs is not None else None
+            if spec is not None:
+                new[k] = layouts.constrained(new[k], spec, mesh)
         return jax.tree.unflatten(structure, new), metrics
 
     return run

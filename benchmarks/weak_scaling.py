@@ -12,7 +12,6 @@ something: 1 is what is hoped for.
 
 import functools
 import re
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,12 +37,6 @@ MIXERS: dict[str, mx.Mixer] = {
     "mixup": functools.partial(mx.mixup, alpha=0.2),
     "cutmix": mx.cutmix,
 }
-# As `mx.training.pmapped` does it, which takes all devices and keeps its program.
-APART: Any = types.SimpleNamespace(
-    mixer=lambda mixer: mx.per_device(mixer, AXIS),
-    key=lambda key: mx.own_key(key, AXIS),
-    average=lambda tree: jax.lax.pmean(tree, AXIS),
-)
 
 
 def contender(
@@ -67,22 +60,12 @@ def contender(
             jnp.arange(count * share) % model.classes, model.classes
         ),
     }
+    batch = jax.device_put(batch, shared)
     if driver == "pmap":
-        batch = jax.tree.map(lambda x: x.reshape(count, share, *x.shape[1:]), batch)
-        batch = jax.device_put(batch, shared)
-        mapped: Any = jax.pmap(
-            functools.partial(step, place=APART),
-            AXIS,
-            in_axes=(None, None, 0),
-            out_axes=None,
-            devices=devices,
-            donate_argnums=(0,),
-        )
+        step_on = mx.training.pmapped(step, axis_name=AXIS, devices=devices)
     else:
-        batch = jax.device_put(batch, shared)
-        mapped = jax.jit(step, donate_argnums=0)
-    with jax.set_mesh(mesh):
-        program = mapped.lower(state, key, batch).compile()
+        step_on = mx.training.sharded(step, mesh, axis_name=AXIS)
+    program = step_on.lower(state, key, batch).compile()
     held = [state]
 
     def run():

@@ -19,6 +19,7 @@ from examples import (
     _shapes,
     batch_norm_linen,
     batch_norm_nnx,
+    fsdp,
     segmentation,
     text,
     train,
@@ -314,6 +315,35 @@ def without_marked_lines(lines: list[str]) -> list[str]:
         elif not marked and not line.endswith(("  # model", "  # drivers")):
             kept.append(line)
     return kept
+
+
+# A state that is divided.
+
+
+@pytest.mark.slow
+def test_fsdp():
+    said = output("fsdp", "--devices", 4)
+    rows = re.findall(r"^ +(\d) +([\d,]+) .* yes +within (\S+)$", said, re.MULTILINE)
+    assert [int(shards) for shards, *_ in rows] == [1, 2, 4]
+    whole, *shares = (int(held.replace(",", "")) for _, held, _ in rows)
+    np.testing.assert_allclose(shares, [whole / 2, whole / 4], rtol=1e-3)
+    assert all(float(far) < 1e-5 for *_, far in rows)
+
+
+def test_the_largest_axis_that_the_shards_divide_is_divided():
+    mesh = jax.make_mesh((2, 4), fsdp.AXES, (jax.sharding.AxisType.Auto,) * 2)
+    shapes = {"w": (8, 16), "tall": (12, 10), "b": (10,), "count": ()}
+    tree = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    found = fsdp.over_shards(mesh, tree)
+    specs = {name: tuple(sharding.spec) for name, sharding in found.items()}
+    assert specs == {
+        "w": (None, "fsdp"),
+        "tall": ("fsdp", None),
+        "b": (None,),
+        "count": (),
+    }
+    placed = jax.device_put(tree, found)
+    assert fsdp.bytes_on_a_device(placed) == 4 * (128 / 4 + 120 / 4 + 10 + 1)
 
 
 # BatchNorm and Dropout; test_batch_norm.py has the values.

@@ -20,7 +20,7 @@ from flax import nnx
 from flax.training import train_state
 
 import mixup_jax as mx
-from mixup_jax.training import _placement
+from mixup_jax.training import _donation
 from tests import donation
 
 ROOT = Path(__file__).parents[1]
@@ -454,13 +454,13 @@ def test_a_buffer_twice_in_a_state_and_one_that_is_gone(driver):
 @pytest.mark.parametrize("driver", donation.DRIVERS)
 def test_buffers_are_looked_at_when_a_state_arrives(driver, monkeypatch):
     looks = []
-    each_once = _placement._each_once
+    each_once = _donation._each_once
 
     def counted(leaves, beside):
         looks.append(len(leaves))
         return each_once(leaves, beside)
 
-    monkeypatch.setattr(_placement, "_each_once", counted)
+    monkeypatch.setattr(_donation, "_each_once", counted)
     run = donation.DRIVERS[driver](mx.training.train_step(pair, mx.erm))
     state = create(jnp.ones(3))
     for _ in range(3):

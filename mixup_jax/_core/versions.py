@@ -3,9 +3,20 @@
 What is here can go once the oldest version has the newest's name for it.
 """
 
+import contextlib
 from typing import Any
 
 import jax
 
 # The context in which a mesh is the one that is meant. JAX 0.7.0 names it otherwise.
 set_mesh: Any = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")  # noqa: B009
+
+
+@contextlib.contextmanager
+def _no_mesh(mesh: Any) -> Any:
+    del mesh
+    yield
+
+
+# The same while a program is traced. Before JAX 0.7.2 there is none.
+use_abstract_mesh: Any = getattr(jax.sharding, "use_abstract_mesh", _no_mesh)

@@ -2,7 +2,7 @@
 
     step = train_step(loss, mixer)              # pure: (state, key, batch) -> ...
     run = jax.jit(step, donate_argnums=0)       # one device
-    run = pmapped(step)                         # every local device, the old way
+    run = pmapped(step)                         # every device, as jax.pmap does it
     run = sharded(step, mesh)                   # a mesh, Auto or Explicit axes
 
 The state is any object with `params`, `step` and `apply_gradients(grads=...)`: Linen's
@@ -19,7 +19,6 @@ except ModuleNotFoundError as error:
     message = "mixup_jax.training needs Optax: pip install optax"
     raise ModuleNotFoundError(message, name="optax") from error
 
-from mixup_jax.training._drivers import Run as Run
 from mixup_jax.training._drivers import pmapped as pmapped
 from mixup_jax.training._drivers import sharded as sharded
 from mixup_jax.training._loss import Loss as Loss
@@ -27,6 +26,7 @@ from mixup_jax.training._loss import Metrics as Metrics
 from mixup_jax.training._loss import Stateful as Stateful
 from mixup_jax.training._loss import StatefulLoss as StatefulLoss
 from mixup_jax.training._loss import stateful as stateful
+from mixup_jax.training._run import Run as Run
 from mixup_jax.training._state import State as State
 from mixup_jax.training._state import TrainState as TrainState
 from mixup_jax.training._step import Step as Step

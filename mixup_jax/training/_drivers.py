@@ -1,51 +1,62 @@
-"""The drivers of a train step: pmap, and jit over a mesh."""
+"""The drivers of a train step: over all devices as pmap does, and jit over a mesh."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 
 from mixup_jax._combinators.devices import per_device
-from mixup_jax._core import checks
+from mixup_jax._core import checks, layouts
 from mixup_jax._core.halves import Mixer
+from mixup_jax._core.made import made
 from mixup_jax._core.mesh import AxisName, axes
-from mixup_jax._core.versions import set_mesh
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import Metrics, called_as, takes
-from mixup_jax.training._step import S, Step
+from mixup_jax.training._run import Driven, Layouts, Run
+from mixup_jax.training._step import Step
 
 _STEP_EXAMPLE = "mixup_jax.training.train_step(loss, mixer)"
 
 
-class Run(Protocol):
-    """A train step on several devices: what ``pmapped`` and ``sharded`` return."""
-
-    def __call__(self, state: S, key: Array, batch: Any) -> tuple[S, Metrics]: ...
-
-
+@made
 def pmapped(
     step: Step,
     *,
-    axis_name: str = "data",
-    mixing: Callable[[Mixer, str], Mixer] = per_device,
+    axis_name: AxisName = "data",
+    mixing: Callable[[Mixer, Any], Mixer] = per_device,
+    devices: Sequence[Any] | np.ndarray | None = None,
 ) -> Run:
-    """Return ``step`` under ``jax.pmap`` over the local devices, the state donated.
+    """Return ``step`` mapped over devices as ``jax.pmap`` does, the state donated.
 
+    Each device runs the step on its share of the batch, and gradients are averaged.
     Pairs are found on each device by itself. The state goes in and comes out as it is,
-    with no axis for the devices; the batch is divided over them.
+    with no axis for the devices, whole on each of them; the batch is divided over them.
+
+    As ``jax.pmap`` since JAX 0.8, it is a ``jax.shard_map`` over those devices, which
+    serves several names too.
 
     Args:
       step: from ``train_step``.
-      axis_name: the name of the pmap axis.
+      axis_name: the name of the mapped axis, or several. Gradients, metrics and keys
+        are of all devices together; a loss may use the names one by one.
       mixing: ``per_device``, or ``whole_batch`` for the same numbers on any number of
         devices.
+      devices: those to run on, in a row, or in an array with an axis for each name; in
+        a row they lie along the first name. By default the devices of all processes,
+        of which each hands in its own part of the batch.
+
+    Returns:
+      The run, ``(state, key, batch) -> (state, metrics)``. ``run.lower`` is that of
+      ``jax.jit``.
 
     Raises:
       TypeError: If ``step`` is not callable, or takes no ``place``.
-      ValueError: When called: if the devices do not divide the batch, or the state was
-        donated to an earlier step.
+      ValueError: If ``devices`` has other axes. When called: if the devices do not
+        divide the batch, the state or the batch lies on several other devices, or in
+        another order, or the state was donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -66,28 +77,42 @@ def pmapped(
             f"over the devices of its place; got {called_as(step)}. Pass "
             f"{_STEP_EXAMPLE}, or call jax.pmap yourself."
         )
-    mapped = jax.pmap(
-        functools.partial(step, place=_place.apart(axis_name, mixing)),
-        axis_name=axis_name,
-        in_axes=(None, None, 0),
-        out_axes=None,
-        donate_argnums=(0,),
-    )
+    names = axes(axis_name)
+    grid = None if devices is None else _grid(devices, names)
+    on_share = functools.partial(step, place=_place.apart(axis_name, mixing))
 
-    def run(state: S, key: Array, batch: Any) -> tuple[S, Metrics]:
-        devices = jax.local_devices()
-        batch = _placement.stacked(batch, len(devices))
-        # Where the step leaves the state; from elsewhere it would be compiled twice.
-        mesh = jax.sharding.Mesh(devices, (axis_name,))
-        state = returned.or_placed(state, mesh, beside=(key, batch))
-        state, metrics = mapped(state, key, batch)
-        returned.keep(state)
-        return state, metrics
+    def mesh() -> jax.sharding.Mesh:
+        of = _grid(jax.devices(), names) if grid is None else grid
+        return jax.sharding.Mesh(of, names)
 
-    returned = _placement.Returned()
-    return run
+    def on(mesh: jax.sharding.Mesh) -> Callable[..., Any]:
+        return jax.shard_map(
+            on_share,
+            mesh=mesh,
+            in_specs=(jax.P(), jax.P(), jax.P(axis_name)),
+            out_specs=jax.P(),
+            check_vma=False,  # counts and keys in a state are the same on each, untold
+        )
+
+    at = Layouts(layouts.whole, layouts.divided(axis_name), _placement.check_here)
+    return Driven(on, mesh, at)
 
 
+def _grid(devices: Any, names: tuple[str, ...]) -> np.ndarray:
+    """Return devices in an array with an axis for each name."""
+    grid = np.asarray(devices)
+    if grid.ndim == 1:
+        grid = grid.reshape(-1, *[1] * (len(names) - 1))
+    if grid.ndim != len(names) or not grid.size:
+        raise ValueError(
+            f"devices: expected devices in a row, or in an array with an axis for each "
+            f"of {names}; got an array of shape {grid.shape}. Bring them to one, as "
+            "numpy.array(jax.devices()).reshape(2, -1) does for two names."
+        )
+    return grid
+
+
+@made
 def sharded(
     step: Callable[[Any, Array, Any], tuple[Any, Metrics]],
     mesh: jax.sharding.Mesh,
@@ -96,20 +121,35 @@ def sharded(
 ) -> Run:
     """Return ``step`` under ``jax.jit`` over a mesh, the state donated.
 
-    One program over the whole batch, so the numbers do not depend on the mesh. What of
-    the state lies on the mesh already stays as it is laid out; the rest is copied to
-    each device.
+    One program over the whole batch, so the numbers do not depend on the mesh. What
+    lies on the mesh already stays as it is laid out, and the state comes back laid out
+    as it went in. The rest of the state is copied to each device, the rest of the batch
+    divided over ``axis_name``. Examples that lie on the mesh undivided are divided over
+    those of ``axis_name`` that divide no other axis of their array.
+
+    A state may be divided over axes of the mesh. Over Explicit ones a loss then gathers
+    what it needs of it: ``jax.sharding.reshard(params, jax.P())``.
+
+    It may be a part of another program (``jax.jit``, ``jax.lax.scan``,
+    ``jax.eval_shape``). There types alone tell how arrays lie: over Explicit axes the
+    same holds, over Auto axes they are left as the outer program's arguments lie.
 
     Args:
       step: from ``train_step``.
       mesh: Auto or Explicit axes; may span processes, each of which then hands in its
-        own part of the batch.
+        own part of the batch, or arrays of the whole.
       axis_name: the mesh axis that the batch is divided over, or several.
+
+    Returns:
+      The run, ``(state, key, batch) -> (state, metrics)``. ``run.lower`` is that of
+      ``jax.jit``, and takes ``jax.ShapeDtypeStruct`` as well.
 
     Raises:
       TypeError: If ``step`` is not callable.
       ValueError: If the mesh has no such axis. When called: if the axis does not divide
-        the batch, or the state was donated to an earlier step.
+        the batch; the state, the key or the batch lies on several other devices, or on
+        the mesh's in another order; the state is divided over another mesh; or it was
+        donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -130,16 +170,6 @@ def sharded(
             f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
             f"{axis_name!r}. Name the one that the batch is divided over."
         )
-    jitted = jax.jit(step, donate_argnums=(0,))
-
-    def run(state: S, key: Array, batch: Any) -> tuple[S, Metrics]:
-        batch = _placement.over_mesh(batch, mesh, axis_name)
-        key = _placement.on_mesh(key, mesh)
-        state = returned.or_placed(state, mesh, beside=(key, batch))
-        with set_mesh(mesh):
-            state, metrics = jitted(state, key, batch)
-        returned.keep(state)
-        return state, metrics
-
-    returned = _placement.Returned()
-    return run
+    batch = layouts.kept_and_divided(axis_name)
+    at = Layouts(layouts.kept, batch, _placement.check_kept)
+    return Driven(lambda mesh: step, lambda: mesh, at)

@@ -9,7 +9,7 @@ from jax import Array
 from mixup_jax._combinators.devices import own_key, per_device
 from mixup_jax._core.blend import summable
 from mixup_jax._core.halves import Mixer
-from mixup_jax._core.mesh import averaged
+from mixup_jax._core.mesh import AxisName, averaged
 
 
 class Place(NamedTuple):
@@ -34,7 +34,9 @@ TOGETHER = Place(_as_it_is, _as_it_is, _as_it_is)
 """One program over the whole batch: one device, or plain jit over a mesh."""
 
 
-def apart(axis_name: str, mixing: Callable[[Mixer, str], Mixer] = per_device) -> Place:
+def apart(
+    axis_name: AxisName, mixing: Callable[[Mixer, Any], Mixer] = per_device
+) -> Place:
     """Return the place of a program that sees one device's share of the batch."""
     return Place(
         lambda mixer: mixing(mixer, axis_name),

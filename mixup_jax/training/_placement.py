@@ -1,182 +1,157 @@
-"""Where a state and a batch lie: laid out over devices, and donated but once."""
+"""Where a state and a batch lie on a mesh, and how they get there."""
 
-import math
-import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 
-from mixup_jax._core import arrays, checks
-from mixup_jax._core.mesh import AxisName, axes
+from mixup_jax._core import arrays, checks, layouts
+from mixup_jax._core.layouts import Layout
 
-
-def stacked(batch: Any, devices: int) -> Any:
-    """Return ``batch`` with axis 0 split into ``[devices, B / devices]``.
-
-    Raises:
-      ValueError: If the batch does not divide, or holds integers that JAX would wrap.
-    """
-    size = _divided(checks.examples(batch), devices)
-    batch = fitting(batch)
-    return jax.tree.map(lambda x: x.reshape(devices, size, *x.shape[1:]), batch)
+# What is refused.
 
 
-def over_mesh(batch: Any, mesh: jax.sharding.Mesh, axis_name: AxisName) -> Any:
-    """Return ``batch`` as global arrays, axis 0 divided over a mesh axis.
+def check_here(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> None:
+    """Raise ValueError if a leaf lies on several devices other than the mesh's."""
+    for where, x in leaves:
+        if (got := _elsewhere(x, mesh)) is not None:
+            raise ValueError(
+                f"{where}: expected an array on the devices of the mesh, "
+                f"{_written(mesh.devices.flat)}, in this order, or on one device; got "
+                f"one {got}. Make it on this mesh, or lay it out anew: "
+                "jax.device_put(x, jax.NamedSharding(mesh, jax.P(...)))."
+            )
 
-    With several processes each hands in its own part, and the parts lie in the order of
-    the processes.
 
-    Raises:
-      ValueError: If the global batch does not divide, or holds integers that JAX would
-        wrap.
-    """
-    _divided(
-        checks.examples(batch) * jax.process_count(),
-        math.prod(mesh.shape[axis] for axis in axes(axis_name)),
-    )
-    batch = fitting(batch)
-    sharding = jax.NamedSharding(mesh, jax.P(axis_name))
+def check_kept(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> None:
+    """Raise as ``check_here``, and where a leaf is divided over another mesh."""
+    leaves = list(leaves)
+    check_here(leaves, mesh)
+    for where, x in leaves:
+        sharding = layouts.sharding_of(x)
+        several = sharding is not None and _devices(sharding) != 1
+        if several and layouts.on(x, mesh) is None and not _is_part(x):
+            raise ValueError(
+                f"{where}: expected an array on the mesh, {dict(mesh.shape)}; got one "
+                f"laid out by {sharding}. Lay it out anew: "
+                "jax.device_put(x, jax.NamedSharding(mesh, jax.P(...)))."
+            )
 
-    def put(x: Any) -> Array:
-        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+
+def _devices(sharding: Any) -> int:
+    named = isinstance(sharding, jax.NamedSharding)
+    return sharding.mesh.size if named else len(sharding.device_set)
+
+
+def _elsewhere(x: Any, mesh: jax.sharding.Mesh) -> str | None:
+    """Return where a leaf lies if that is on several devices but not the mesh's."""
+    sharding = layouts.sharding_of(x)
+    if sharding is None or _is_part(x):
+        return None
+    own = list(mesh.devices.flat)
+    if not isinstance(sharding, jax.NamedSharding):
+        found = sharding.device_set
+        other = len(found) > 1 and found != set(own)
+        return f"on {_written(sorted(found, key=lambda d: d.id))}" if other else None
+    if isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        same = sharding.mesh.shape == mesh.shape
+        return None if same else f"on the mesh {dict(sharding.mesh.shape)}"
+    if sharding.mesh == mesh or sharding.mesh.size == 1:
+        return None
+    found = list(sharding.mesh.devices.flat)
+    return None if found == own else f"on {_written(found)}"
+
+
+def _is_part(x: Any) -> bool:
+    """Whether a leaf is this process's part of an array of several processes."""
+    several = jax.process_count() > 1
+    return several and isinstance(x, Array) and x.is_fully_addressable
+
+
+def _written(devices: Iterable[Any]) -> str:
+    ids = [device.id for device in devices]
+    few = ", ".join(map(str, ids[:8]))
+    return f"devices [{few}{', ...' if len(ids) > 8 else ''}]"
+
+
+def check_batch(batch: Any, mesh: jax.sharding.Mesh, layout: Layout) -> None:
+    """Raise ValueError if a batch is none, lies elsewhere, or does not divide."""
+    size = checks.examples(of_all(batch))
+    check_here(checks.leaves(batch, "batch"), mesh)
+    for x in jax.tree.leaves(batch):
+        shares = layouts.shares(layout(x, mesh))
+        if size % shares:
+            raise ValueError(
+                f"batch: expected a number of examples that {shares} devices divide; "
+                f"got {size}. Drop or pad the last batch in the loader, or use a mesh "
+                "that divides it."
+            )
+
+
+def of_all(batch: Any) -> Any:
+    """Return ``batch`` with the shapes of the whole in place of this process's part."""
+    count = jax.process_count()
+
+    def shape(x: Any) -> Any:
+        part = not isinstance(x, Array | jax.ShapeDtypeStruct) or _is_part(x)
+        if count == 1 or not part or not getattr(x, "shape", ()):
             return x
-        return jax.make_array_from_process_local_data(sharding, x)
+        return jax.ShapeDtypeStruct((x.shape[0] * count, *x.shape[1:]), x.dtype)
 
-    if jax.process_count() == 1:
-        return jax.device_put(batch, sharding)
-    return jax.tree.map(put, batch)
+    return jax.tree.map(shape, batch)
 
 
 def fitting(batch: Any) -> Any:
     """Return ``batch``, its integers in dtypes that JAX has at hand."""
 
     def fits(path: Any, x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return x
         return arrays.fitting(x, "batch" + jax.tree_util.keystr(path))
 
     return jax.tree.map_with_path(fits, batch)
 
 
-def on_mesh(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Return ``tree`` on the mesh: what is there stays, the rest is copied to all."""
-    sharding = jax.NamedSharding(mesh, jax.P())
-
-    def there(x: Array) -> bool:
-        # On one device an array may be on no mesh at all.
-        alone = isinstance(x.sharding, jax.sharding.SingleDeviceSharding)
-        return x.sharding.device_set == sharding.device_set and not alone
-
-    def put(x: Any) -> Array:
-        if isinstance(x, jax.Array) and there(x):
-            return x
-        if jax.process_count() == 1:
-            return jax.device_put(x, sharding)
-        # Each process fills its own devices. `device_put` would compare the values of
-        # all processes, in every step, and refuses typed keys.
-        x = jnp.asarray(x)
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            data = put(jax.random.key_data(x))
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
-
-    return jax.tree.map(put, tree)
+# How a tree gets there.
 
 
-class Returned:
-    """The state that a step with donation returned last, which may be donated again.
+def placed(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
+    """Return ``tree`` as ``layout`` says; what lies so already is not touched.
 
-    What else comes in a state is looked at before it is donated: XLA ends the process
-    where one buffer is donated twice, is an argument too, or is gone.
+    With several processes each hands in its own part of what is to be divided, in the
+    order of the processes, and the whole of what is to be copied.
     """
-
-    def __init__(self):
-        self._leaves: list[weakref.ref] = []
-
-    def keep(self, state: Any) -> None:
-        """Remember ``state``, without keeping it alive."""
-        self._leaves = [weakref.ref(leaf) for leaf in jax.tree.leaves(state)]
-
-    def or_placed(self, state: Any, mesh: jax.sharding.Mesh, *, beside: Any) -> Any:
-        """Return ``state`` on the mesh, each buffer once and none of ``beside``.
-
-        Raises:
-          ValueError: If a leaf was donated before.
-        """
-        leaves, structure = jax.tree.flatten(state)
-        if any(map(_gone, leaves)):
-            _refuse_donated(state)
-        known = {id(leaf) for each in self._leaves if (leaf := each()) is not None}
-        fresh = []
-        for leaf in leaves:
-            fresh.append(id(leaf) not in known)
-            known.discard(id(leaf))  # a second time it is another's buffer
-        leaves = [on_mesh(x, mesh) if new else x for x, new in zip(leaves, fresh)]
-        others = jax.tree.leaves(beside)
-        # One buffer has one size, and few leaves are of that of a key.
-        new = [leaf for leaf, each in zip(leaves, fresh) if each]
-        sizes = {_bytes(leaf) for leaf in [*others, *new]}
-        suspects = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
-        for k, leaf in zip(suspects, _each_once([leaves[k] for k in suspects], others)):
-            leaves[k] = leaf
-        return jax.tree.unflatten(structure, leaves)
+    leaves, structure = jax.tree.flatten(tree)
+    shardings = [layout(x, mesh) for x in leaves]
+    moving = [
+        k
+        for k, (x, sharding) in enumerate(zip(leaves, shardings))
+        if not isinstance(x, Array) or x.sharding != sharding
+    ]
+    few = [leaves[k] for k in moving], [shardings[k] for k in moving]
+    moved = jax.device_put(*few) if jax.process_count() == 1 else map(_put, *few)
+    for k, x in zip(moving, moved):
+        leaves[k] = x
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _bytes(leaf: Any) -> int:
-    return leaf.size * leaf.dtype.itemsize if isinstance(leaf, Array) else -1
+def _put(x: Any, sharding: jax.NamedSharding) -> Array:
+    if isinstance(x, Array) and not x.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    # Each process fills its own devices. `device_put` would compare the values of all
+    # processes, in every step, and refuses typed keys.
+    if not isinstance(x, np.ndarray):
+        x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
 
-def _refuse_donated(state: Any) -> None:
-    where = next(w for w, leaf in checks.leaves(state, "state") if _gone(leaf))
-    raise ValueError(
-        f"{where}: expected an array that has its values; got one that was donated to "
-        "an earlier step, or deleted. Go on with the state that the step returned, or "
-        "copy the state before the step: jax.tree.map(jax.numpy.copy, state)."
-    )
+def described(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
+    """Return the shapes of ``tree``, laid out as ``layout`` says."""
 
-
-def _gone(leaf: Any) -> bool:
-    return (
-        isinstance(leaf, Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
-    )
-
-
-def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
-    """Return ``leaves``, copied where a buffer was met before or is in ``beside``."""
-    seen = {place for leaf in beside for place in _buffers(leaf)}
-
-    def once(leaf: Array) -> Array:
-        places = _buffers(leaf)
-        if not seen.isdisjoint(places):
-            # With the sharding as it was written, so that the step is traced once.
-            leaf = jax.device_put(jnp.copy(leaf), leaf.sharding)
-        seen.update(places)
-        return leaf
-
-    return [once(leaf) for leaf in leaves]
-
-
-def _buffers(leaf: Any) -> list[Any]:
-    """Return where the values of an array lie, device by device."""
-    if not isinstance(leaf, Array) or isinstance(leaf, Tracer) or not leaf.size:
-        return []
-    try:
-        return [
-            (shard.device, shard.data.unsafe_buffer_pointer())
-            for shard in leaf.addressable_shards
-        ]
-    except Exception:  # not every backend tells; each has errors of its own
-        return [id(leaf)]
-
-
-def _divided(size: int, devices: int) -> int:
-    if size % devices:
-        raise ValueError(
-            f"batch: expected a number of examples that {devices} devices divide; got "
-            f"{size}. Drop or pad the last batch in the loader, or use a mesh that "
-            "divides it."
-        )
-    return size // devices
+    return jax.tree.map(lambda x: layouts.described(x, layout(x, mesh)), tree)

@@ -124,7 +124,7 @@ mx.training.train_step(a_loss, mx.mixup, micro_batches="2")  # error
 mx.training.stateful(a_loss)  # error
 mx.training.sharded(step, "data")  # error
 mx.training.sharded(step, MESH, axis_name=0)  # error
-mx.training.pmapped(step, axis_name=("pod", "data"))  # error
+mx.training.pmapped(step, axis_name=0)  # error
 mx.training.pmapped(lambda state, key, batch: (state, {}))  # error
 step(X, KEY, (X, None))  # error
 mx.losses.termwise(a_loss)  # error

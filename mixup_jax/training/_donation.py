@@ -1,0 +1,105 @@
+"""Donation: a buffer is given away but once, and nothing else that is used."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+
+from mixup_jax._core import checks
+
+
+class Returned:
+    """The state that a step with donation returned last, which may be donated again.
+
+    What else comes in a state is looked at before it is donated: XLA ends the process
+    where one buffer is donated twice, is an argument too, or is gone.
+    """
+
+    def __init__(self):
+        self._leaves: list[weakref.ref] = []
+
+    def keep(self, state: Any) -> None:
+        """Remember ``state``, without keeping it alive."""
+        self._leaves = [weakref.ref(leaf) for leaf in jax.tree.leaves(state)]
+
+    def or_placed(
+        self, state: Any, place: Callable[[list[Any]], list[Any]], *, beside: Any
+    ) -> Any:
+        """Return ``state``, each buffer once and none of ``beside``.
+
+        ``place`` puts leaves where they belong. It is given a list like that of the
+        leaves of the state, with None for those that were returned.
+
+        Raises:
+          ValueError: If a leaf was donated before.
+        """
+        leaves, structure = jax.tree.flatten(state)
+        if any(map(_gone, leaves)):
+            _refuse_donated(state)
+        known = {id(leaf) for each in self._leaves if (leaf := each()) is not None}
+        fresh = []
+        for leaf in leaves:
+            fresh.append(id(leaf) not in known)
+            known.discard(id(leaf))  # a second time it is another's buffer
+        if any(fresh):
+            put = place([x if new else None for x, new in zip(leaves, fresh)])
+            leaves = [y if new else x for x, y, new in zip(leaves, put, fresh)]
+        others = jax.tree.leaves(beside)
+        # One buffer has one size, and few leaves are of that of a key.
+        new = [leaf for leaf, each in zip(leaves, fresh) if each]
+        sizes = {_bytes(leaf) for leaf in [*others, *new]}
+        suspects = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
+        for k, leaf in zip(suspects, _each_once([leaves[k] for k in suspects], others)):
+            leaves[k] = leaf
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * leaf.dtype.itemsize if isinstance(leaf, Array) else -1
+
+
+def _refuse_donated(state: Any) -> None:
+    where = next(w for w, leaf in checks.leaves(state, "state") if _gone(leaf))
+    raise ValueError(
+        f"{where}: expected an array that has its values; got one that was donated to "
+        "an earlier step, or deleted. Go on with the state that the step returned, or "
+        "copy the state before the step: jax.tree.map(jax.numpy.copy, state)."
+    )
+
+
+def _gone(leaf: Any) -> bool:
+    return (
+        isinstance(leaf, Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
+    )
+
+
+def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
+    """Return ``leaves``, copied where a buffer was met before or is in ``beside``."""
+    seen = {place for leaf in beside for place in _buffers(leaf)}
+
+    def once(leaf: Array) -> Array:
+        places = _buffers(leaf)
+        if not seen.isdisjoint(places):
+            # With the sharding as it was written, so that the step is traced once.
+            leaf = jax.device_put(jnp.copy(leaf), leaf.sharding)
+        seen.update(places)
+        return leaf
+
+    return [once(leaf) for leaf in leaves]
+
+
+def _buffers(leaf: Any) -> list[Any]:
+    """Return where the values of an array lie, device by device."""
+    if not isinstance(leaf, Array) or isinstance(leaf, Tracer) or not leaf.size:
+        return []
+    try:
+        return [
+            (shard.device, shard.data.unsafe_buffer_pointer())
+            for shard in leaf.addressable_shards
+        ]
+    except Exception:  # not every backend tells; each has errors of its own
+        return [id(leaf)]

@@ -7,6 +7,7 @@ compiler decides, and all that can be told is what surely lies on one device. Bo
 rows of one device.
 """
 
+import math
 from typing import Any, TypeAlias
 
 import jax
@@ -112,26 +113,25 @@ def is_auto(x: Array) -> bool:
 
 def rows_together(x: Array) -> int:
     """Return how many examples surely lie on one device, in order."""
-    mesh = jax.typeof(x).sharding.mesh
-    if _is_manual(mesh):
-        return x.shape[0]
-    if mesh.empty:
+    size, devices = x.shape[0], _devices(x)
+    if jax.typeof(x).sharding.mesh.empty:
         # Shardings that only jit's in_shardings knows are not in the types.
-        return x.shape[0] if jax.device_count() == 1 else 2
-    return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
+        return size if devices == 1 else 2
+    return size // devices if size % devices == 0 else 2
 
 
-def _is_manual(mesh: jax.sharding.AbstractMesh) -> bool:
-    return len(mesh.manual_axes) == len(mesh.axis_names) > 0
+def _devices(x: Array) -> int:
+    """Return over how many devices the rows that the program sees may be divided."""
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.empty:
+        return jax.device_count()
+    seen = set(mesh.axis_names) - set(mesh.manual_axes)
+    return math.prod(mesh.shape[axis] for axis in seen)
 
 
 def blocks_fit(x: Array, block: int) -> bool:
     """Whether blocks surely end where the shares of the devices end."""
-    mesh = jax.typeof(x).sharding.mesh
-    if _is_manual(mesh):
-        return True
-    devices = jax.device_count() if mesh.empty else mesh.size
-    return x.shape[0] % (devices * block) == 0
+    return x.shape[0] % (_devices(x) * block) == 0
 
 
 def blocks_split(x: Array, block: int) -> bool:
@@ -142,10 +142,10 @@ def blocks_split(x: Array, block: int) -> bool:
 
 def shards(x: Any) -> int:
     """Return into how many shares an Explicit mesh divides the examples of ``x``."""
+    # Not `shard_shape`, which knows no mesh that is partly manual (JAX 0.7 to 0.12).
     sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
-        return 1
-    return x.shape[0] // sharding.shard_shape(x.shape)[0]
+    names = sharding.spec[0] if sharding.mesh.explicit_axes else None
+    return math.prod(sharding.mesh.shape[axis] for axis in axes(names or ()))
 
 
 def own_key(key: Array, axis_name: AxisName) -> Array:

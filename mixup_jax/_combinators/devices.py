@@ -233,5 +233,4 @@ class _Across(Move):
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().bring(function, x, partner, w)
-        rows = mesh.gathered(x, self.axis_name)
-        return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
+        return function(w, x, mesh.rows_across(x, partner, self.axis_name))

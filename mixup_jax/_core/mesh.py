@@ -167,6 +167,18 @@ def own_rows(tree: Any, axis_name: AxisName, rows: int) -> Any:
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
 
 
+def rows_across(x: Array, index: Array, axis_name: AxisName) -> Array:
+    """Return ``x[index]`` of the ``x`` of all devices of a bound axis, laid out as ``x``.
+
+    Costs one all-gather.
+    """
+    sharding = jax.typeof(x).sharding
+    return gathered(x, axis_name).at[index].get(
+        mode="promise_in_bounds",
+        out_sharding=sharding if sharding.mesh.explicit_axes else None,
+    )
+
+
 def gathered(tree: Any, axis_name: AxisName) -> Any:
     """Return the rows of all devices of a bound axis: one all-gather a leaf."""
     return jax.tree.map(

@@ -70,14 +70,16 @@ def per_device(
 
     Args:
       mixer: any mixer, over pairs or dicts.
-      axis_name: the mesh or pmap axis that the batch is divided over.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
       key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
         same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
         mesh).
 
     Raises:
       TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If there is a ``whole_batch`` within ``mixer``.
+      ValueError: If there is a ``whole_batch`` within ``mixer``. When called: if the
+        axis is not bound, or types tell that the examples are divided over others too.
 
     Example:
       >>> from functools import partial
@@ -105,8 +107,9 @@ def per_device(
 
         return _each_source(of_whole, mix)
 
-    def own(key: Array) -> Array:
+    def own(key: Array, batch: Any) -> Array:
         checks.prng_key(key)
+        mesh.refuse_unnamed(batch, axis_name)
         return key_of(key, axis_name)
 
     def of_device(batch: Any) -> Halves | None:
@@ -114,11 +117,11 @@ def per_device(
         if inner is None:
             return None
         return Halves(
-            lambda key, batch: placed(inner.draw(own(key), batch)), inner.apply
+            lambda key, batch: placed(inner.draw(own(key, batch), batch)), inner.apply
         )
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        mixed, mix = run(mixer, own(key), batch)
+        mixed, mix = run(mixer, own(key, batch), batch)
         _of_as_many(mixed, mix, checks.examples(batch))
         return mixed, placed(mix)
 
@@ -143,11 +146,14 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
 
     Args:
       mixer: any mixer, over pairs or dicts.
-      axis_name: the mesh or pmap axis that the batch is divided over.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
 
     Raises:
       TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If there is a ``per_device`` within ``mixer``.
+      ValueError: If there is a ``per_device`` within ``mixer``. When called: if the
+        axis is not bound, or types tell that the examples are divided over others.
+        When applied: if the mix was drawn for other shares or under another axis.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -161,6 +167,11 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
     """
     checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
     _not_within(mixer, "whole_batch", per_device)
+
+    def all_of(batch: Any) -> Any:
+        mesh.refuse_unnamed(batch, axis_name)
+        mesh.refuse_alike(batch, axis_name)
+        return mesh.gathered(batch, axis_name)
 
     def cut(mix: Mix, size: int) -> Mix:
         across = _Across(axis_name, mix.lam.shape[0])
@@ -178,7 +189,7 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
             return None
 
         def draw(key: Array, batch: Any) -> Mix:
-            whole = mesh.gathered(batch, axis_name)
+            whole = all_of(batch)
             of_whole = halves(mixer, whole)
             assert of_whole is not None
             return cut(of_whole.draw(key, whole), checks.examples(batch))
@@ -186,7 +197,7 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
         return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        size, gathered = checks.examples(batch), mesh.gathered(batch, axis_name)
+        size, gathered = checks.examples(batch), all_of(batch)
         mixed, mix = run(mixer, key, gathered)
         _of_as_many(mixed, mix, checks.examples(gathered))
         return mesh.own_rows(mixed, axis_name, size), cut(mix, size)
@@ -233,4 +244,4 @@ class _Across(Move):
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().bring(function, x, partner, w)
-        return function(w, x, mesh.rows_across(x, partner, self.axis_name))
+        return function(w, x, mesh.rows_across(x, partner, self.axis_name, self.size))

@@ -9,3 +9,12 @@ import jax
 
 # The context in which a mesh is the one that is meant. JAX 0.7.0 names it otherwise.
 set_mesh: Any = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")  # noqa: B009
+
+
+def varying(kind: Any) -> frozenset[str]:
+    """Return the manual axes over which values of a type differ, as far as it says.
+
+    JAX up to 0.9 has them in ``vma``.
+    """
+    told = kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+    return frozenset(told)

@@ -73,7 +73,8 @@ ROWS = [
     {"attacks", "metrics"},
     {f"_mixers.{method}" for method in METHODS - DERIVED},
     {f"_mixers.{method}" for method in DERIVED},
-    {"_combinators.once", "_combinators.entries", "_combinators.merge"},
+    {"_combinators.once", "_combinators.entries", "_combinators.merge"}
+    | {"_combinators.nested"},
     {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
     {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},

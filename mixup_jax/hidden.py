@@ -10,12 +10,13 @@ In models of other libraries, call ``mix.at(k).inputs(hidden)`` in the model.
 
 No ``jax.jit`` may stand between the ``with`` and the model: jit what contains both. JAX
 keeps what it once traced. A model that was jitted by itself and is first called within
-the ``with`` stays mixed by that same mix ever after; one first called outside is not
-mixed within.
+the ``with`` would stay mixed by that same mix ever after; one first called outside
+would not be mixed within. Both are refused.
 """
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,12 @@ except ModuleNotFoundError as error:
         raise
     message = "mixup_jax.hidden needs Flax: pip install flax"
     raise ModuleNotFoundError(message, name="flax") from error
+
+
+_JIT = (
+    "Jit what contains both the `with` and the model, and call the model there as it "
+    "is, not jitted by itself: JAX keeps what it once traced, mixed or not."
+)
 
 
 @contextlib.contextmanager
@@ -45,8 +52,8 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         each layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, a layer that has none, or (on leaving) a name that no
-        called module had.
+      ValueError: a name twice, a layer that has none; a model that is jitted by
+        itself; or (on leaving) a name that no called module had.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -58,7 +65,7 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
       >>> with mx.hidden.linen(mix, after=["layers_0"]):
       ...     logits = model.apply(variables, x)
     """
-    layer_of, seen = _numbered(mix, after), set()
+    layer_of, seen, jits = _numbered(mix, after), set(), _jits()
 
     def intercepted(
         call: Callable[..., Any], args: Any, kwargs: Any, context: Any
@@ -68,7 +75,10 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         if context.method_name != "__call__":
             return out
         seen.add(path)
-        return mix.at(layer_of[path]).inputs(out) if path in layer_of else out
+        if path not in layer_of:
+            return out
+        _refuse_jit(path, jits)
+        return mix.at(layer_of[path]).inputs(out)
 
     with flax.linen.intercept_methods(intercepted):
         yield
@@ -77,11 +87,10 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         said = f"after: expected paths of modules that are called; got {missed}. "
         if not seen:
             raise ValueError(
-                f"{said}No module was called at all: call the model within the `with`, "
-                "and jit what contains both. JAX does not trace anew a model that was "
-                "jitted by itself."
+                f"{said}No module was called at all: call the model within the `with`. "
+                f"{_JIT}"
             )
-        raise ValueError(f"{said}Called were {sorted(filter(None, seen))}.")
+        raise ValueError(f"{said}Called were {sorted(filter(None, seen))}. {_JIT}")
 
 
 @contextlib.contextmanager
@@ -99,8 +108,8 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
         layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, one that no submodule has, a layer that has none, or
-        (on leaving) a submodule that was not called.
+      ValueError: a name twice, one that no submodule has, a layer that has none; a
+        model that is jitted by itself; or (on leaving) a submodule that was not called.
 
     Example:
       >>> from functools import partial
@@ -113,10 +122,11 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
       >>> with mx.hidden.nnx(model, mix, after=["layers/0"]):
       ...     logits = model(x)
     """
-    seen = set()
+    seen, jits = set(), _jits()
 
     def mix_output(name: str, layer: int, out: Any) -> Any:
         seen.add(name)
+        _refuse_jit(name, jits)
         return mix.at(layer).inputs(out)
 
     with contextlib.ExitStack() as stack:
@@ -138,7 +148,28 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     if missed:
         raise ValueError(
             f"after: expected paths of submodules that are called; got {missed}. "
-            f"Called were {sorted(seen)}. Call the model within the `with`."
+            f"Called were {sorted(seen)}. Call the model within the `with`. {_JIT}"
+        )
+
+
+def _jits() -> int:
+    """Return how many jitted functions are being traced, one within the other."""
+    # Nothing public tells a trace of jit, which is kept, from one of scan or remat. A
+    # release that names the function otherwise is told nothing, and nothing is refused.
+    frame, found = sys._getframe(), 0
+    while frame:
+        code = frame.f_code
+        found += code.co_name == "cache_miss" and "jax" in code.co_filename
+        frame = frame.f_back
+    return found
+
+
+def _refuse_jit(name: str, jits: int) -> None:
+    """Raise ValueError if a further function is jitted than where the ``with`` is."""
+    if _jits() > jits:
+        raise ValueError(
+            f"after: expected no jit between the `with` and the model; got {name!r} "
+            f"called within a function that is jitted by itself. {_JIT}"
         )
 
 

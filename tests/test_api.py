@@ -36,7 +36,8 @@ DERIVED = {"fmix"}  # others with another default
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
-    {"_core.arrays", "_core.axes", "_core.mesh", "_core.versions"},
+    {"_core.arrays", "_core.axes", "_core.versions"},
+    {"_core.mesh"},
     {"_core.checks", "_core.random", "_core.follow", "_core.layouts"},
     {"_core.made", "_core.grid"},
     {"_core.move"},
@@ -72,7 +73,8 @@ ROWS = [
     {"attacks", "metrics"},
     {f"_mixers.{method}" for method in METHODS - DERIVED},
     {f"_mixers.{method}" for method in DERIVED},
-    {"_combinators.once", "_combinators.entries", "_combinators.merge"},
+    {"_combinators.once", "_combinators.entries", "_combinators.merge"}
+    | {"_combinators.nested"},
     {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
     {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},

@@ -184,6 +184,66 @@ def test_a_share_is_mixed_in_one_way():
             mixer()
 
 
+class Hiding:
+    """A mixer that calls another, which nothing tells but the call."""
+
+    def __init__(self, mixer):
+        self.mixer = mixer
+
+    def __call__(self, key, batch):
+        return self.mixer(key, batch)
+
+
+def anew(mixer):
+    """Return a mixer whose draw is that of another."""
+
+    @mx.mixer
+    def mixing(key, batch):
+        return mx.draw_of(mixer)(key, batch)
+
+    return mixing
+
+
+@pytest.mark.parametrize("inner", [mx.per_device, mx.whole_batch])
+@pytest.mark.parametrize("outer", [mx.per_device, mx.whole_batch])
+def test_nor_in_two_by_what_it_calls(outer, inner):
+    words = rf"{outer.__name__}: expected a mixer without {inner.__name__} in it"
+    with pytest.raises(ValueError, match=words):
+        outer(inner(mx.mixup, "rows"), "data")
+    hidden = outer(Hiding(inner(mx.mixup, "data")), "data")
+    with pytest.raises(ValueError, match=words + r"; got one that calls it on 'data'"):
+        on_shares(hidden, (X, SOFT))
+
+
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+@pytest.mark.parametrize("hidden", [Hiding, anew])
+def test_a_choice_for_each_device_alike_is_refused_when_it_is_called(place, hidden):
+    mixer = hidden(place(mx.mixup, "data"))
+    for choice in (
+        mx.with_probability(0.5, mixer),
+        mx.choose([mx.with_probability(0.5, mixer), mx.erm], [0.5, 0.5]),
+        mx.per_device(mx.choose([mx.erm, mixer], [0.5, 0.5]), "data"),
+        mx.until(9, mx.with_probability(0.5, mixer))(jnp.int32(3)),
+    ):
+        words = rf"outermost: {place.__name__}\(choose\(mixers, probs\), 'data'\)"
+        with pytest.raises(ValueError, match=words):
+            on_shares(choice, (X, SOFT))
+
+
+def test_a_mixer_may_divide_the_batch_that_is_chosen_for():
+    kinds, devices = (jax.sharding.AxisType.Auto,), jax.devices()[:DEVICES]
+    mesh = jax.make_mesh((DEVICES,), ("data",), kinds, devices=devices)
+    divided_mixup = jax.shard_map(
+        mx.per_device(mx.mixup, "data"),
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("data")),
+        out_specs=jax.P("data"),
+    )
+    choice = mx.choose([Hiding(divided_mixup), mx.erm], [0.5, 0.5])
+    _, mix = jax.jit(choice)(KEY, (X, SOFT))
+    assert 0 < np.mean(mix.lam < 1) < 1
+
+
 def test_one_axis_for_the_whole_batch():
     mixers = [mx.whole_batch(mx.mixup, axis) for axis in ("data", "rows")]
     with pytest.raises(ValueError, match="whole_batch over one axis; got several"):

@@ -269,7 +269,7 @@ def test_a_model_that_was_jitted_before_is_not_mistaken_for_one_without_modules(
     apply(VARIABLES, X)
     _, mix = mx.manifold(KEY, (X, Y), layers=(1,))
     with (
-        pytest.raises(ValueError, match=r"No module was called at all: .*jit what "),
+        pytest.raises(ValueError, match=r"No module was called at all: .*Jit what "),
         mx.hidden.linen(mix, after=["blocks_0"]),
     ):
         apply(VARIABLES, X)
@@ -292,3 +292,62 @@ def test_a_submodule_that_is_not_called_is_named():
 def test_bad_layers_are_refused(layers):
     with pytest.raises(ValueError, match="layers: expected numbers of layers"):
         mx.manifold(KEY, (X, Y), layers=layers)
+
+
+JITTED = r"no jit between the `with`.*Jit what contains both the `with` and the model"
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_linen_model_that_is_jitted_by_itself_is_refused(around):
+    mix = mx.manifold(KEY, (X, Y), layers=(1,))[1]
+    model = jax.jit(lambda x: LINEN.apply(VARIABLES, x))
+
+    def mixed(x):
+        with mx.hidden.linen(mix, after=["blocks_0"]):
+            return model(x)
+
+    with pytest.raises(ValueError, match=JITTED):
+        around(mixed)(X)
+    oracle.assert_close(
+        model(X), np.asarray(LINEN.apply(VARIABLES, X))
+    )  # kept as it is
+    with pytest.raises(ValueError, match=r"No module was called .* jitted by itself"):
+        mixed(X)
+
+
+@pytest.mark.parametrize("jit", [jax.jit, nnx.jit])
+def test_an_nnx_model_that_is_jitted_by_itself_is_refused(jit):
+    model, mix = Nnx(nnx.Rngs(0)), mx.manifold(KEY, (X, Y), layers=(1,))[1]
+    model.eval()
+    jitted = jit(lambda x: model(x))
+    with (
+        pytest.raises(ValueError, match=JITTED),
+        mx.hidden.nnx(model, mix, after=["blocks/0"]),
+    ):
+        jitted(X)
+    oracle.assert_close(jitted(X), np.asarray(model(X)))
+    with (
+        pytest.raises(ValueError, match=r"that are called; .*not jitted by itself"),
+        mx.hidden.nnx(model, mix, after=["blocks/0"]),
+    ):
+        jitted(X)
+
+
+def test_what_keeps_no_trace_may_stand_between():
+    mix = mx.manifold(KEY, (X, Y), layers=(1,))[1]
+
+    def loss(x):
+        return jnp.sum(jnp.asarray(LINEN.apply(VARIABLES, x)) ** 2)
+
+    def mixed(x):
+        with mx.hidden.linen(mix, after=["blocks_0"]):
+            one = jax.grad(jax.checkpoint(loss))(x)
+            _, several = jax.lax.scan(
+                lambda _, x: (None, jax.grad(loss)(x)), None, x[None]
+            )
+        return one, several[0]
+
+    one, of_scan = jax.jit(mixed)(X)
+    oracle.assert_close(one, np.asarray(of_scan))
+    want = jax.grad(lambda x: jnp.sum(forward(mix, x) ** 2))(X)
+    np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-5)

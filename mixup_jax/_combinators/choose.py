@@ -10,7 +10,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._combinators.devices import per_device, whole_batch
+from mixup_jax._combinators.devices import (
+    per_device,
+    whole_batch,
+)
 from mixup_jax._combinators.merge import (
     Wanted,
     merged,
@@ -18,10 +21,12 @@ from mixup_jax._combinators.merge import (
     partners_here,
     rows_of,
 )
+from mixup_jax._combinators.nested import none_within
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made, made_by
+from mixup_jax._core.mesh import AxisName
 from mixup_jax._core.mix import Mix, unmixed
 from mixup_jax._core.types import Batch, Partners, Ratio
 from mixup_jax._mixers.erm import erm
@@ -69,7 +74,8 @@ def choose(
       ValueError: If there are no mixers, or another number of ``probs``, or concrete
         ``probs`` lie outside [0, 1] or have another sum than 1; if there is a
         ``per_device`` within a mixer, since each device would choose alike. When
-        called: if mixers return arrays of other shapes or in another structure.
+        called: if one, or a ``whole_batch``, is called by a mixer that hides it; if
+        mixers return arrays of other shapes or in another structure.
 
     Example:
       >>> from functools import partial
@@ -141,10 +147,11 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
             # One key for all: an example uses the draw of one mixer alone, and mixers
             # that share a pairing draw the same partners.
             own, key_own = _of_pair(mixer, batch), jax.random.clone(key_mix)
-            if own is not None:
-                mix = own.draw(key_own, batch)
-            else:
-                results[k], mix = run(mixer, key_own, batch)
+            with none_within(_alike):
+                if own is not None:
+                    mix = own.draw(key_own, batch)
+                else:
+                    results[k], mix = run(mixer, key_own, batch)
             mixes.append(of_one_dtype(mix, checks.examples(batch)))
         index = _drawn_index(key_choice, partners_here(mixes), probs, by)
         return mixes, results, index
@@ -201,6 +208,14 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     """
     _probability(p, "with_probability: p")
     return choose((mixer, erm), (p, 1 - p), by=by)
+
+
+def _alike(name: str, axis_name: AxisName) -> str:
+    return (
+        "choose: expected mixers that see the batch which is chosen for; got a mixer "
+        f"that calls {name} on {axis_name!r}, so that each device would make the same "
+        f"choices. Put it outermost: {name}(choose(mixers, probs), {axis_name!r})."
+    )
 
 
 def _probabilities(probs: Sequence[Any], count: int) -> None:

@@ -5,6 +5,7 @@ returns never depends on the mesh. Inside `jax.shard_map` or `jax.pmap`, where t
 program sees one device's share, there are two ways to mix.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import jax.numpy as jnp
 from jax import Array
 
+from mixup_jax._combinators.nested import none_within, noted
 from mixup_jax._combinators.once import once_per_batch
 from mixup_jax._core import checks, mesh
 from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
@@ -70,14 +72,17 @@ def per_device(
 
     Args:
       mixer: any mixer, over pairs or dicts.
-      axis_name: the mesh or pmap axis that the batch is divided over.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
       key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
         same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
         mesh).
 
     Raises:
       TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If there is a ``whole_batch`` within ``mixer``.
+      ValueError: If ``mixer`` holds a ``per_device`` or ``whole_batch``. When called:
+        if it calls one; if the axis is not bound, or types tell that the examples are
+        divided over others too.
 
     Example:
       >>> from functools import partial
@@ -94,7 +99,7 @@ def per_device(
       Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
     """
     checks.function(mixer, "per_device: mixer", "mixup_jax.mixup")
-    _not_within(mixer, "per_device", whole_batch)
+    _not_within(mixer, "per_device")
 
     def placed(mix: Mix) -> Mix:
         offset = mesh.first_row(axis_name, mix.lam.shape[0])
@@ -105,20 +110,28 @@ def per_device(
 
         return _each_source(of_whole, mix)
 
-    def own(key: Array) -> Array:
+    def own(key: Array, batch: Any) -> Array:
         checks.prng_key(key)
+        noted("per_device", axis_name)
+        mesh.refuse_unnamed(batch, axis_name)
         return key_of(key, axis_name)
 
     def of_device(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
         if inner is None:
             return None
-        return Halves(
-            lambda key, batch: placed(inner.draw(own(key), batch)), inner.apply
-        )
+
+        def draw(key: Array, batch: Any) -> Mix:
+            key_own = own(key, batch)
+            with _none_hidden("per_device"):
+                return placed(inner.draw(key_own, batch))
+
+        return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        mixed, mix = run(mixer, own(key), batch)
+        key_own = own(key, batch)
+        with _none_hidden("per_device"):
+            mixed, mix = run(mixer, key_own, batch)
         _of_as_many(mixed, mix, checks.examples(batch))
         return mixed, placed(mix)
 
@@ -143,11 +156,15 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
 
     Args:
       mixer: any mixer, over pairs or dicts.
-      axis_name: the mesh or pmap axis that the batch is divided over.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
 
     Raises:
       TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If there is a ``per_device`` within ``mixer``.
+      ValueError: If ``mixer`` holds a ``per_device`` or ``whole_batch``. When called:
+        if it calls one; if the axis is not bound, or types tell that the examples are
+        divided over others. When applied: if the mix was drawn for other shares or
+        under another axis.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -160,7 +177,13 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
       True
     """
     checks.function(mixer, "whole_batch: mixer", "mixup_jax.mixup")
-    _not_within(mixer, "whole_batch", per_device)
+    _not_within(mixer, "whole_batch")
+
+    def all_of(batch: Any) -> Any:
+        noted("whole_batch", axis_name)
+        mesh.refuse_unnamed(batch, axis_name)
+        mesh.refuse_alike(batch, axis_name)
+        return mesh.gathered(batch, axis_name)
 
     def cut(mix: Mix, size: int) -> Mix:
         across = _Across(axis_name, mix.lam.shape[0])
@@ -178,16 +201,19 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
             return None
 
         def draw(key: Array, batch: Any) -> Mix:
-            whole = mesh.gathered(batch, axis_name)
+            whole = all_of(batch)
             of_whole = halves(mixer, whole)
             assert of_whole is not None
-            return cut(of_whole.draw(key, whole), checks.examples(batch))
+            with _none_hidden("whole_batch"):
+                mix = of_whole.draw(key, whole)
+            return cut(mix, checks.examples(batch))
 
         return Halves(draw, inner.apply)
 
     def whole(key: Array, batch: Any) -> tuple[Any, Mix]:
-        size, gathered = checks.examples(batch), mesh.gathered(batch, axis_name)
-        mixed, mix = run(mixer, key, gathered)
+        size, gathered = checks.examples(batch), all_of(batch)
+        with _none_hidden("whole_batch"):
+            mixed, mix = run(mixer, key, gathered)
         _of_as_many(mixed, mix, checks.examples(gathered))
         return mesh.own_rows(mixed, axis_name, size), cut(mix, size)
 
@@ -208,13 +234,27 @@ def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
     checks.shaped(mix.lam, "mixer: mix.lam", [(size,)], advice)
 
 
-def _not_within(mixer: Mixer, name: str, factory: Callable[..., Mixer]) -> None:
-    if holds(mixer, factory):
-        raise ValueError(
-            f"{name}: expected a mixer without {factory.__name__} in it; got "
-            f"{mixer!r}. Each device mixes either its share or its part of the whole "
-            "batch: leave one out."
+def _not_within(mixer: Mixer, name: str) -> None:
+    for factory in (per_device, whole_batch):
+        if holds(mixer, factory):
+            inside = f"{factory.__name__} in it; got {mixer!r}"
+            raise ValueError(_one_of_the_two(name, inside))
+
+
+def _none_hidden(name: str) -> contextlib.AbstractContextManager[None]:
+    return none_within(
+        lambda inner, axis_name: _one_of_the_two(
+            name, f"{inner} in it; got one that calls it on {axis_name!r}"
         )
+    )
+
+
+def _one_of_the_two(name: str, inside: str) -> str:
+    return (
+        f"{name}: expected a mixer without {inside}. Each device mixes either its "
+        "share or its part of the whole batch: leave one out, and name several axes in "
+        'one: axis_name=("data", "fsdp").'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,5 +273,4 @@ class _Across(Move):
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().bring(function, x, partner, w)
-        rows = mesh.gathered(x, self.axis_name)
-        return function(w, x, rows.at[partner].get(mode="promise_in_bounds"))
+        return function(w, x, mesh.rows_across(x, partner, self.axis_name, self.size))

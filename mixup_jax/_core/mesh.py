@@ -7,11 +7,14 @@ compiler decides, and all that can be told is what surely lies on one device. Bo
 rows of one device.
 """
 
+import math
 from typing import Any, TypeAlias
 
 import jax
 from jax import Array
 from jax.core import Tracer
+
+from mixup_jax._core.versions import varying
 
 AxisName: TypeAlias = str | tuple[str, ...]
 """The name of one axis of a mesh or of ``jax.pmap``, or the names of several."""
@@ -112,26 +115,25 @@ def is_auto(x: Array) -> bool:
 
 def rows_together(x: Array) -> int:
     """Return how many examples surely lie on one device, in order."""
-    mesh = jax.typeof(x).sharding.mesh
-    if _is_manual(mesh):
-        return x.shape[0]
-    if mesh.empty:
+    size, devices = x.shape[0], _devices(x)
+    if jax.typeof(x).sharding.mesh.empty:
         # Shardings that only jit's in_shardings knows are not in the types.
-        return x.shape[0] if jax.device_count() == 1 else 2
-    return x.shape[0] // mesh.size if x.shape[0] % mesh.size == 0 else 2
+        return size if devices == 1 else 2
+    return size // devices if size % devices == 0 else 2
 
 
-def _is_manual(mesh: jax.sharding.AbstractMesh) -> bool:
-    return len(mesh.manual_axes) == len(mesh.axis_names) > 0
+def _devices(x: Array) -> int:
+    """Return over how many devices the rows that the program sees may be divided."""
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.empty:
+        return jax.device_count()
+    seen = set(mesh.axis_names) - set(mesh.manual_axes)
+    return math.prod(mesh.shape[axis] for axis in seen)
 
 
 def blocks_fit(x: Array, block: int) -> bool:
     """Whether blocks surely end where the shares of the devices end."""
-    mesh = jax.typeof(x).sharding.mesh
-    if _is_manual(mesh):
-        return True
-    devices = jax.device_count() if mesh.empty else mesh.size
-    return x.shape[0] % (devices * block) == 0
+    return x.shape[0] % (_devices(x) * block) == 0
 
 
 def blocks_split(x: Array, block: int) -> bool:
@@ -142,17 +144,96 @@ def blocks_split(x: Array, block: int) -> bool:
 
 def shards(x: Any) -> int:
     """Return into how many shares an Explicit mesh divides the examples of ``x``."""
+    # Not `shard_shape`, which knows no mesh that is partly manual (JAX 0.7 to 0.12).
     sharding = jax.typeof(x).sharding
-    if not sharding.mesh.explicit_axes:
-        return 1
-    return x.shape[0] // sharding.shard_shape(x.shape)[0]
+    names = sharding.spec[0] if sharding.mesh.explicit_axes else None
+    return math.prod(sharding.mesh.shape[axis] for axis in axes(names or ()))
+
+
+def is_bound(axis_name: AxisName) -> bool:
+    """Whether the program sees what one device has of an axis."""
+    try:
+        jax.lax.axis_size(axis_name)
+    except NameError:
+        return False
+    return True
+
+
+def bound(axis_name: AxisName) -> int:
+    """Return over how many devices a bound axis goes, or several.
+
+    Raises:
+      ValueError: If it is not bound.
+    """
+    if is_bound(axis_name):
+        return jax.lax.axis_size(axis_name)
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    raise ValueError(
+        f"axis_name: expected an axis that is bound here; got {axis_name!r}"
+        + (f", and jax.shard_map binds {manual}" if manual else "")
+        + ". Call this inside jax.shard_map or jax.pmap over that axis, and apply the "
+        "mix there too. Under plain jit no axis is named: a mixer sees the whole "
+        "batch, so leave per_device and whole_batch out."
+    )
+
+
+def refuse_unnamed(tree: Any, axis_name: AxisName) -> None:
+    """Raise ValueError if examples are divided over further bound axes than are named.
+
+    Types tell over which axes of a ``jax.shard_map`` a leaf varies, not which of its
+    axes those divide: examples are what all leaves have. Nothing is known under
+    ``jax.pmap``, ``jax.vmap`` and ``check_vma=False``.
+    """
+    bound(axis_name)
+    told = [found for leaf in jax.tree.leaves(tree) if (found := _varying(leaf))]
+    over = frozenset.intersection(*told) if told else frozenset[str]()
+    if over <= set(axes(axis_name)):
+        return
+    mesh = jax.sharding.get_abstract_mesh()
+    wanted = tuple(
+        axis for axis in mesh.axis_names if axis in over | set(axes(axis_name))
+    )
+    raise ValueError(
+        "axis_name: expected all axes that the examples are divided over; got "
+        f"{axis_name!r}, and every leaf of the batch varies over {sorted(over)}. Write "
+        f"{wanted}, in the order of the batch's jax.P. If one of them divides "
+        "something else, such as channels, let the batch have a leaf that it does not "
+        "divide, such as labels."
+    )
+
+
+def refuse_alike(tree: Any, axis_name: AxisName) -> None:
+    """Raise ValueError if all devices of an axis that is named have the same examples.
+
+    Where types tell nothing, nothing is raised.
+    """
+    named = {axis for axis in axes(axis_name) if bound(axis) > 1}
+    told = frozenset[str]().union(*map(_varying, jax.tree.leaves(tree)))
+    if told and not named <= told:
+        raise ValueError(
+            "axis_name: expected axes that the examples are divided over; got "
+            f"{axis_name!r}, and they vary over {sorted(told)} alone. Name the axes of "
+            "the batch's jax.P, in its order, and apply a mix under the names that it "
+            "was drawn under."
+        )
+
+
+def _varying(x: Any) -> frozenset[str]:
+    """Return the axes of several devices over which ``x`` is known to vary."""
+    if not isinstance(x, Tracer):
+        return frozenset()
+    return frozenset(
+        axis
+        for axis in varying(jax.typeof(x))
+        if is_bound(axis) and jax.lax.axis_size(axis) > 1
+    )
 
 
 def own_key(key: Array, axis_name: AxisName) -> Array:
     """Return this device's own key, of one for each device of a bound axis."""
     # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
     # if that was folded in before, could trade places.
-    keys = jax.random.split(key, jax.lax.axis_size(axis_name))
+    keys = jax.random.split(key, bound(axis_name))
     return keys[jax.lax.axis_index(axis_name)]
 
 
@@ -165,6 +246,34 @@ def own_rows(tree: Any, axis_name: AxisName, rows: int) -> Any:
     """Return the rows of this device, of a tree that holds those of all."""
     start = first_row(axis_name, rows)
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
+
+
+def rows_across(x: Array, index: Array, axis_name: AxisName, size: int) -> Array:
+    """Return ``x[index]`` of the ``size`` rows on all devices, laid out as ``x``.
+
+    Costs one all-gather.
+
+    Raises:
+      ValueError: If the axis is not the one that ``size`` rows are divided over.
+    """
+    refuse_alike(x, axis_name)
+    found = x.shape[0] * bound(axis_name)
+    if found != size:
+        raise ValueError(
+            f"mix: expected a share of the {size} examples that it was drawn for, "
+            f"divided over {axis_name!r}; got {x.shape[0]} on each of "
+            f"{bound(axis_name)} devices. Apply it where it was drawn, under the same "
+            "axis names, or outside to the whole batch."
+        )
+    sharding = jax.typeof(x).sharding
+    return (
+        gathered(x, axis_name)
+        .at[index]
+        .get(
+            mode="promise_in_bounds",
+            out_sharding=sharding if sharding.mesh.explicit_axes else None,
+        )
+    )
 
 
 def gathered(tree: Any, axis_name: AxisName) -> Any:

@@ -20,3 +20,12 @@ def _no_mesh(mesh: Any) -> Any:
 
 # The same while a program is traced. Before JAX 0.7.2 there is none.
 use_abstract_mesh: Any = getattr(jax.sharding, "use_abstract_mesh", _no_mesh)
+
+
+def varying(kind: Any) -> frozenset[str]:
+    """Return the manual axes over which values of a type differ, as far as it says.
+
+    JAX up to 0.9 has them in ``vma``.
+    """
+    told = kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+    return frozenset(told)

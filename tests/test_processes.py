@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -58,7 +59,8 @@ def test_arrays_that_span_processes_outside_jit(files):
 
 def test_processes_equal_one_with_as_many_devices(files):
     devices = jax.devices()[: processes.DEVICES]
-    expected = processes.on_mesh(processes.mesh_of(devices))
+    names = processes.names(len(files))
+    expected = processes.on_mesh(processes.mesh_of(devices), names)
     for file in files:
         found = np.load(file)
         assert {*found} == {*expected}
@@ -71,7 +73,8 @@ def test_processes_equal_one_with_as_many_devices(files):
 
 def test_processes_draw_what_one_device_draws(files):
     batch = processes.X, processes.HOT
-    alone = jax.jit(processes.mixed)(jax.random.key(0), batch)
+    mixed = partial(processes.mixed, processes.names(len(files)))
+    alone = jax.jit(mixed)(jax.random.key(0), batch)
     leaves = jax.tree_util.tree_leaves_with_path(alone)
     for file in files:
         found = np.load(file)

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks as _checks
-from mixup_jax._core.mesh import per_example
+from mixup_jax._core.mesh import around, per_example
 
 Bounds = tuple[float, float] | None
 
@@ -107,7 +107,8 @@ def iterated_fgsm(
 
 
 def _step(loss: Callable[[Any], Array], x: Any, size: ArrayLike, bounds: Bounds) -> Any:
-    gradient = jax.grad(lambda x: jnp.sum(loss(x)))(x)
+    with around(jax.tree.leaves(x)[0]):
+        gradient = jax.grad(lambda x: jnp.sum(loss(x)))(x)
 
     def along_gradient(x: Array, g: Array) -> Array:
         stepped = x + _distance(size, x) * jnp.sign(g)

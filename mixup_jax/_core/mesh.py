@@ -8,13 +8,14 @@ rows of one device.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import jax
 from jax import Array
 from jax.core import Tracer
 
-from mixup_jax._core.versions import varying
+from mixup_jax._core.versions import set_mesh, varying
 
 AxisName: TypeAlias = str | tuple[str, ...]
 """The name of one axis of a mesh or of ``jax.pmap``, or the names of several."""
@@ -90,6 +91,20 @@ def _laid_out(w: Array, x: Array, spec: jax.P) -> Array:
         assert isinstance(there, jax.NamedSharding)
         return jax.device_put(w, jax.NamedSharding(there.mesh, spec))
     return jax.sharding.reshard(w, jax.NamedSharding(mesh, spec))
+
+
+def around(x: Any) -> AbstractContextManager[Any]:
+    """Return a context in which new arrays may meet ``x``, one of its mesh if needed.
+
+    Outside jit, what JAX makes by itself, the ones that a gradient starts with among
+    it, lies on an Explicit mesh only if that is the one in the context.
+    """
+    sharding = None if isinstance(x, Tracer) else getattr(x, "sharding", None)
+    is_meant = not jax.sharding.get_abstract_mesh().empty  # the caller's own
+    if is_meant or not isinstance(sharding, jax.NamedSharding):
+        return nullcontext()
+    is_explicit = bool(jax.typeof(x).sharding.mesh.explicit_axes)
+    return set_mesh(sharding.mesh) if is_explicit else nullcontext()
 
 
 def rows_at(x: Array, index: Array) -> Array:

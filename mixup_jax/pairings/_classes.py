@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.follow import blended
-from mixup_jax._core.mesh import laid_like, whole
+from mixup_jax._core.mesh import around, laid_like, whole
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.types import Batch, Partners
@@ -123,11 +123,12 @@ def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:
 
     ``order[rank[i]] == i``, and ``rank[i]`` lies in ``[start[i], stop[i])``.
     """
-    order = jnp.argsort(ids).astype(jnp.int32)
-    rank = jnp.zeros_like(order).at[order].set(positions(ids.shape[0]))
-    # The default method of searchsorted is a loop.
-    start, stop = (
-        jnp.searchsorted(ids[order], ids, side=side, method="sort").astype(jnp.int32)
-        for side in ("left", "right")
-    )
-    return start, stop, order, rank
+    with around(ids):
+        order = jnp.argsort(ids).astype(jnp.int32)
+        rank = jnp.zeros_like(order).at[order].set(positions(ids.shape[0]))
+        # The default method of searchsorted is a loop.
+        start, stop = (
+            jnp.searchsorted(ids[order], ids, side=side, method="sort")
+            for side in ("left", "right")
+        )
+        return start.astype(jnp.int32), stop.astype(jnp.int32), order, rank

@@ -12,7 +12,7 @@ from mixup_jax._core import arrays, checks
 from mixup_jax._core.blend import widened
 from mixup_jax._core.halves import NO_MIXER, Mixer, Scheduled, run
 from mixup_jax._core.made import made, made_by
-from mixup_jax._core.mesh import shards
+from mixup_jax._core.mesh import around, shards
 from mixup_jax.training import _place, _placement
 from mixup_jax.training._loss import (
     Loss,
@@ -109,9 +109,10 @@ def train_step(
         key_mix, key_loss = key
         batch, mix = run(mix_batch, key_mix, batch)
         value_and_grad = jax.value_and_grad(value_of, has_aux=True)
-        (value, (metrics, changes)), grads = value_and_grad(
-            state.params, batch, mix, state, key_loss
-        )
+        with around(next(iter(jax.tree.leaves(batch)), None)):
+            (value, (metrics, changes)), grads = value_and_grad(
+                state.params, batch, mix, state, key_loss
+            )
         return grads, {"loss": value, **metrics}, changes
 
     def step(

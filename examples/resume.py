@@ -1,0 +1,143 @@
+"""A run that may be killed at any time, and goes on as if it had not been.
+
+    python -m examples.resume --out DIR
+    python -m examples.resume --out DIR    # the same again, after kill -9
+
+A checkpoint of Orbax holds what the next step depends on: the state, whose `step` is
+folded into the key, the key, and where Grain's input stands. `DIR/steps.csv` has a line
+for each step, its loss and a checksum of its lam and partners; that of a run that was
+killed is that of one that was not, byte for byte. On another number of devices
+(`--devices`) the checksums stay the same, and losses differ by rounding.
+"""
+
+import argparse
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import linen as nn
+
+import command_line
+import mixup_jax as mx
+from examples import _on_devices
+from examples.datasets import Images
+
+
+def batches(data: Images, args: argparse.Namespace) -> grain.DatasetIterator:
+    """Return the input of the whole run, shuffled anew in each epoch."""
+    images = data.train_images.astype(np.float32) / 255
+
+    def example(row: int) -> dict[str, Any]:
+        return {"image": images[row], "label": data.train_labels[row]}
+
+    dataset = grain.MapDataset.range(len(images)).seed(args.seed % 2**32).shuffle()
+    dataset = dataset.map(example).batch(args.batch_size, drop_remainder=True)
+    return iter(dataset.repeat(args.epochs).to_iter_dataset())
+
+
+def build(key: jax.Array, data: Images) -> tuple[mx.training.TrainState, Any]:
+    """Return the state before the first step, and the step."""
+    layers = [nn.Dense(256), nn.relu, nn.Dense(len(data.classes))]
+    model: Any = nn.Sequential(layers)
+    size = int(np.prod(data.train_images.shape[1:]))
+    params = model.init(key, jnp.zeros((1, size)))
+    mixer = mx.choose([partial(mx.mixup, alpha=0.2), mx.cutmix], [0.5, 0.5])
+    entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
+
+    def loss(params, batch, mix):
+        logits = model.apply(params, batch["image"].reshape(-1, size))
+        value = jnp.mean(entropy(logits, batch["label"], mix))
+        return value, {"lam": mix.lam, "partner": mix.partner}
+
+    step = mx.training.train_step(loss, mx.on_keys(mixer, inputs="image"))
+    return mx.training.TrainState.create(params, optax.adam(1e-3)), step
+
+
+def saved(run: Any, now: Any, where: Any) -> ocp.args.Composite:
+    """Return what a checkpoint holds: all that the next step depends on."""
+    return ocp.args.Composite(
+        run=ocp.args.JsonSave(run),
+        now=ocp.args.StandardSave(now),
+        input=grain.checkpoint.CheckpointSave(where),
+    )
+
+
+def restored(
+    manager: ocp.CheckpointManager, step: int, run: Any, now: Any, where: Any
+) -> Any:
+    """Return the state and the key of a step, and set the input to where it was.
+
+    `now` says on which devices, which need not be those of before.
+    """
+    only = ocp.args.Composite(run=ocp.args.JsonRestore())
+    before = manager.restore(step, args=only)["run"]
+    if before != run:
+        raise ValueError(f"expected the arguments of its run, {before}; got {run}")
+    both = ocp.args.Composite(
+        now=ocp.args.StandardRestore(now),
+        input=grain.checkpoint.CheckpointRestore(where),
+    )
+    return manager.restore(step, args=both)["now"]
+
+
+def log(file: Path, step: int) -> TextIO:
+    """Open the log, without what a killed run did after its last checkpoint."""
+    lines = file.read_text().splitlines()[: 1 + step] if step else ["step,loss,draws"]
+    stream = file.open("w")
+    stream.writelines(f"{line}\n" for line in lines)
+    return stream
+
+
+def line(step: int, metrics: Mapping[str, Any]) -> str:
+    loss, lam, partner = (np.asarray(metrics[k]) for k in ("loss", "lam", "partner"))
+    draws = zlib.crc32(lam.tobytes() + partner.tobytes())
+    return f"{step},{loss},{draws:08x}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = _on_devices.arguments("A run that may be killed, and goes on.")
+    parser.add_argument("--every", type=command_line.positive_int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("results/resume"))
+    args, data = _on_devices.parsed(parser, argv)
+    command_line.check_writable(parser, args.out / "steps.csv")
+
+    key_init, key = jax.random.split(command_line.key(args.seed))
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    state, step_fn = build(key_init, data)
+    train_step = mx.training.sharded(step_fn, mesh)
+    now = jax.device_put((state, key), jax.NamedSharding(mesh, jax.P()))
+    where = batches(data, args)
+    run = {name: getattr(args, name) for name in ("data", "batch_size", "seed")}
+
+    # What a killed process was still writing is not taken, and deleted.
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+    folder = (args.out / "checkpoints").absolute()
+    with ocp.CheckpointManager(folder, options=options) as manager:
+        last = manager.latest_step() or 0
+        if last:
+            try:
+                now = restored(manager, last, run, now, where)
+            except ValueError as error:
+                parser.error(f"--out: {folder}: {error}. Give another folder.")
+        state, key = now
+        print(f"{args.data} on {jax.device_count()} devices, from step {last}")
+        with log(args.out / "steps.csv", last) as lines:
+            for step, batch in enumerate(where, start=last + 1):
+                state, metrics = train_step(state, key, batch)
+                lines.write(line(step, metrics))
+                lines.flush()
+                if step % args.every == 0:
+                    manager.save(step, args=saved(run, (state, key), where))
+    print(f"{state.step} steps, in {args.out / 'steps.csv'}")
+
+
+if __name__ == "__main__":
+    command_line.start(main)

@@ -55,6 +55,7 @@ ONE_IN = {
     "test_a_choice_of_the_whole_batch_is_that_of_one_device": 6,
     "test_a_concrete_label_that_no_class_has_is_refused": 4,
     "test_a_draw_moves_with_its_parameters_and_keeps_its_place": 8,
+    "test_a_field_is_drawn_where_its_example_is": 4,
     "test_a_known_ratio_in_a_range_has_no_loop": 4,
     "test_a_label_of_weight_0_may_be_no_class": 4,
     "test_a_loss_that_returns_something_else": 6,

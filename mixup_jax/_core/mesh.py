@@ -7,6 +7,7 @@ compiler decides, and all that can be told is what surely lies on one device. Bo
 rows of one device.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -60,6 +61,34 @@ def whole(x: Array) -> Array:
     return _laid_out(x, x, jax.P())
 
 
+def replicated(x: Array) -> Array:
+    """Return ``x`` with all of it on each device, of an Auto mesh too.
+
+    Left to itself the compiler divides what is worked out of rows, and gathers it again
+    for each step that needs to see all of them.
+    """
+    return _pinned(whole(x), x, jax.P())
+
+
+def examples_whole(w: Array, x: Array) -> Array:
+    """Return ``w``, no example of which is divided, on the Auto mesh of ``x``.
+
+    Which devices have which examples is left to the compiler.
+    """
+    return _pinned(w, x, jax.P(jax.P.UNCONSTRAINED))
+
+
+def _pinned(w: Array, x: Array, spec: jax.P) -> Array:
+    """Return ``w`` laid out by ``spec`` over the Auto axes of the mesh of ``x``.
+
+    Shardings that only ``jit`` knows are not in the types, and nothing is done.
+    """
+    mesh = jax.typeof(x).sharding.mesh
+    if not mesh.auto_axes or not isinstance(w, Tracer):
+        return w
+    return jax.lax.with_sharding_constraint(w, jax.NamedSharding(mesh, spec))
+
+
 def whole_along(x: Array, axis: int) -> Array:
     """Return ``x`` with all that lies along ``axis`` on one device."""
     spec = list(jax.typeof(x).sharding.spec)
@@ -90,9 +119,14 @@ def _laid_out(w: Array, x: Array, spec: jax.P) -> Array:
 
 
 def rows_at(x: Array, index: Array) -> Array:
-    """Return ``x[index]``, laid out as ``x``."""
+    """Return ``x[index]``, laid out as ``x``: one all-gather where rows are divided.
+
+    Left to itself the compiler sums over the axes of a mesh that do not divide ``x``.
+    """
     sharding = jax.typeof(x).sharding
-    return x.at[index].get(
+    spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
+    rows = _pinned(whole_along(x, 0), x, spec)
+    return rows.at[laid_like(index, x)].get(
         mode="promise_in_bounds",
         out_sharding=sharding if sharding.mesh.explicit_axes else None,
     )
@@ -108,6 +142,23 @@ def rows_for_all(x: Array, index: Array) -> Array:
 def is_auto(x: Array) -> bool:
     """Whether the compiler divides ``x`` over axes of a mesh."""
     return bool(jax.typeof(x).sharding.mesh.auto_axes)
+
+
+def may_be_auto(x: Array) -> bool:
+    """Whether ``as_auto`` can be asked: of a traced array on an Explicit mesh."""
+    mesh = jax.typeof(x).sharding.mesh
+    return bool(mesh.explicit_axes) and not mesh.manual_axes and isinstance(x, Tracer)
+
+
+def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
+    """Return ``function(x, *given)``, laid out as ``x``; the compiler divides the rest.
+
+    For what the types of an Explicit mesh do not admit, and a compiler knows how to do.
+    """
+    sharding = jax.typeof(x).sharding
+    axes = sharding.mesh.explicit_axes
+    run = jax.sharding.auto_axes(function, axes=axes, out_sharding=sharding)
+    return run(x, *given)
 
 
 def rows_together(x: Array) -> int:

@@ -59,6 +59,7 @@ ROWS = [
     {"ratios"},
     {"pairings._positions"},
     {"pairings._distances", "pairings._fixed", "pairings._random", "pairings._classes"},
+    {"pairings._affinities"},
     {"pairings._weighted"},
     {"pairings"},
     {"regions._share", "regions._field", "regions._everywhere", "regions._chosen"},

@@ -157,7 +157,7 @@ def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
     """
     sharding = jax.typeof(x).sharding
     axes = sharding.mesh.explicit_axes
-    run = jax.sharding.auto_axes(function, axes=axes, out_sharding=sharding)
+    run: Any = jax.sharding.auto_axes(function, axes=axes, out_sharding=sharding)
     return run(x, *given)
 
 

@@ -107,8 +107,8 @@ def class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> An
         classes = laid_like(positions(ids.shape[1])[None], weights)
         # One reduction at the end: a compiler that gathers what it gives has to gather
         # nothing else.
-        found = jnp.where(weights == largest, classes, ids.shape[1])
-        return jnp.min(jnp.where(jnp.isnan(weights), own, found), axis=1)
+        these = jnp.where(weights == largest, classes, ids.shape[1])
+        return jnp.min(jnp.where(jnp.isnan(weights), own, these), axis=1)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             "labels: expected integer class ids [B] or floating class weights [B, K]; "

@@ -1,6 +1,7 @@
 """What a compiled program does, read off the program itself."""
 
 import collections
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -11,6 +12,33 @@ COLLECTIVES = (
     "collective-permute",
     "reduce-scatter",
 )
+
+
+class Sent(NamedTuple):
+    """One array of those that a collective of a compiled program leaves on a device."""
+
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it has."""
+        bits = re.search(r"\d+", self.dtype)
+        return (int(bits[0]) // 8 if bits else 1) * math.prod(self.shape)
+
+
+def sent(program: Any) -> list[Sent]:
+    """Return what the collectives of a compiled program leave on one device."""
+    found, kinds = [], "|".join(COLLECTIVES)
+    # An asynchronous collective is two instructions; the one that ends has the result.
+    for results, kind in re.findall(
+        rf"= (.+?) ({kinds})(?:-done)?\(", program.as_text()
+    ):
+        for dtype, sizes in re.findall(r"([a-z]\w+)\[([\d,]*)\]", results):
+            shape = tuple(int(n) for n in sizes.split(",") if n)
+            found.append(Sent(kind, dtype, shape))
+    return found
 
 
 class Facts(NamedTuple):

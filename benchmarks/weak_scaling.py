@@ -11,7 +11,6 @@ something: 1 is what is hoped for.
 """
 
 import functools
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 import command_line
 import mixup_jax as mx
 from benchmarks import _measure, _scripts
-from benchmarks._programs import COLLECTIVES, facts
+from benchmarks._programs import COLLECTIVES, facts, sent
 from benchmarks.models import MODELS, dense, initial_state, loss_of
 
 DRIVERS = ("pmap", "jit + mesh")
@@ -77,13 +76,7 @@ def contender(
 
 def communicated(program: Any) -> int:
     """Return the bytes that come out of a program's collectives, on one device."""
-    kinds = "|".join(COLLECTIVES)
-    made = re.findall(rf"= (.+?) (?:{kinds})(?:-start)?\(", program.as_text())
-    shapes = re.findall(r"([a-z]+)(\d+)\[([\d,]*)\]", " ".join(made))
-    return sum(
-        int(bits) // 8 * int(np.prod([int(n) for n in dims.split(",") if n]))
-        for _, bits, dims in shapes
-    )
+    return sum(each.nbytes for each in sent(program))
 
 
 def scaled(driver: str, counts: tuple[int, ...], share: int, **options: Any) -> Any:

@@ -38,7 +38,7 @@ ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
     {"_core.arrays", "_core.axes", "_core.versions"},
     {"_core.mesh"},
-    {"_core.checks", "_core.random", "_core.follow", "_core.layouts"},
+    {"_core.checks", "_core.random", "_core.follow", "_core.bound", "_core.layouts"},
     {"_core.made", "_core.grid"},
     {"_core.move"},
     {"_core.register"},
@@ -60,6 +60,7 @@ ROWS = [
     {"ratios"},
     {"pairings._positions"},
     {"pairings._distances", "pairings._fixed", "pairings._random", "pairings._classes"},
+    {"pairings._affinities"},
     {"pairings._weighted"},
     {"pairings"},
     {"regions._share", "regions._field", "regions._everywhere", "regions._chosen"},
@@ -324,11 +325,11 @@ def test_nothing_private_of_jax_is_used(path):
     assert "jax._src" not in path.read_text(encoding="utf-8")
 
 
-HOMES_OF_MESHES = {"_core.mesh", "_core.layouts"}
+HOMES_OF_MESHES = {"_core.bound", "_core.layouts", "_core.mesh"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_what_is_known_of_a_mesh_is_asked_in_two_files(path):
+def test_what_is_known_of_a_mesh_is_asked_in_three_files(path):
     collectives = {"axis_index", "all_gather", "ppermute", "pmean", "psum", "axis_size"}
     asked = {"typeof", "reshard", "spec", "explicit_axes", "auto_axes", "manual_axes"}
     used = {

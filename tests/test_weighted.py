@@ -9,7 +9,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 import mixup_jax as mx
-from mixup_jax.pairings import _distances
+from benchmarks._programs import sent
+from mixup_jax.pairings import _distances, _weighted
 
 weighted, nearest = mx.pairings.weighted, mx.pairings.nearest
 label_kernel, of_same_class = mx.pairings.label_kernel, mx.pairings.of_same_class
@@ -431,3 +432,139 @@ def test_float64_that_is_not_finite_is_infinitely_far(wide):
     if wide:  # where it is subtracted as it is
         want[3, 3] = 0
     np.testing.assert_array_equal(scores, want)
+
+
+# In blocks of rows, as large batches are.
+
+BLOCKS = {
+    "label_kernel": (label_kernel(bandwidth=2.0), (X, X)),
+    "nearest": (nearest(3), (X, None)),
+    "among": (nearest(3, among=of_same_class), (X, LABELS)),
+    "of_same_class": (of_same_class, (X, LABELS)),
+}
+
+
+@pytest.fixture
+def rows_in_a_block(monkeypatch):
+    """Return what makes every batch of 40 a large one, in blocks of so many rows."""
+
+    def set_to(rows):
+        monkeypatch.setattr(_weighted, "_MOST_AT_ONCE", 1)
+        monkeypatch.setattr(_weighted, "_MOST_IN_BLOCK", 40 * rows)
+
+    return set_to
+
+
+@pytest.mark.usefixtures("distances")
+@pytest.mark.parametrize("name", BLOCKS)
+def test_rows_of_scores_are_those_of_all(name):
+    affinity, (x, y) = BLOCKS[name]
+    x = jnp.asarray(x).at[3, 2].set(jnp.nan)
+    batch = (x, x if y is X else y)
+    places = jnp.array([7, 3, 7, 39], jnp.int32)
+    rows = affinity.rows(batch)(places)
+    np.testing.assert_allclose(rows, affinity(batch)[places], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_no_draw_depends_on_its_block(name, rows_in_a_block):
+    affinity, batch = BLOCKS[name]
+    index = []
+    for rows in (6, 40):  # the last block of 6 has 4 of its own
+        rows_in_a_block(rows)
+        index.append(drawn(weighted(affinity), batch, 3))
+    np.testing.assert_array_equal(*index)
+    scores = np.asarray(affinity(batch))
+    for each in index[0]:
+        assert (each != np.arange(40)).all()
+        assert np.isfinite(scores[np.arange(40), each]).all()
+
+
+def test_in_blocks_partners_come_as_often_as_their_weight_says(rows_in_a_block):
+    y = np.concatenate([[0.0, 0.5, 1.0, 3.0, np.inf], np.full(35, 99.0)])
+    y = y.astype(np.float32)
+    rows_in_a_block(3)
+    count = 2000
+    index = drawn(weighted(label_kernel(bandwidth=0.8)), (X, y), count)
+    assert (index[:, 4] == 4).all()
+    weight = np.exp(-((y[:4, None] - y[None, :4]) ** 2) / (2 * 0.8**2))
+    np.fill_diagonal(weight, 0)
+    share = weight / weight.sum(axis=1, keepdims=True)
+    for i in range(4):
+        found = np.bincount(index[:, i], minlength=4)[:4] / count
+        error = np.sqrt(share[i] * (1 - share[i]) / count)
+        assert (np.abs(found - share[i]) <= 4 * error + 1e-9).all()
+    # Rows have draws of their own.
+    assert np.mean(index[:, 5] == index[:, 6]) < 0.2
+
+
+def test_an_affinity_without_rows_is_asked_at_once(rows_in_a_block):
+    rows_in_a_block(6)
+
+    def both(batch):
+        return nearest(5)(batch) + of_same_class(batch)
+
+    index = drawn(weighted(both), (X, LABELS))[0]
+    # Who has none of its class among the five keeps itself.
+    assert (LABELS[index] == LABELS).all()
+    among_it = nearest(2, among=lambda batch, candidates=None: both(batch))
+    index = drawn(weighted(among_it), (X, LABELS))[0]
+    assert (LABELS[index] == LABELS).all()
+
+
+def test_an_affinity_of_a_user_may_have_rows(rows_in_a_block):
+    rows_in_a_block(6)
+
+    class Next:
+        """Who stands behind."""
+
+        width = 40
+
+        def __call__(self, batch):
+            raise AssertionError("all scores at once")
+
+        def rows(self, batch):
+            candidates = jnp.arange(self.width, dtype=jnp.int32)
+            behind = lambda places: candidates[None] == (places[:, None] + 1) % 40  # noqa: E731
+            return lambda places: jnp.where(behind(places), 0.0, -jnp.inf)
+
+    index = drawn(weighted(Next()), (X, None))[0]
+    np.testing.assert_array_equal(index, (np.arange(40) + 1) % 40)
+    narrow = Next()
+    narrow.width = 39
+    with pytest.raises(ValueError, match=r"affinity: rows: expected shape \(6, 40\)"):
+        drawn(weighted(narrow), (X, None))
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_in_blocks_on_a_mesh_as_on_one_device(kind, rows_in_a_block):
+    rows_in_a_block(6)
+    pairing = weighted(nearest(3, among=of_same_class))
+    want = pairing(jax.random.key(0), (X, LABELS)).index
+    kinds = (getattr(jax.sharding.AxisType, kind),)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=kinds)
+    batch = jax.device_put(
+        (X, LABELS.astype(np.int32)), jax.NamedSharding(mesh, jax.P("data"))
+    )
+    run = jax.jit(lambda *given: pairing(*given).index)
+    program = run.lower(jax.random.key(0), batch).compile()
+    # Inputs and labels once, and none in the loop.
+    assert sorted(each.shape for each in sent(program)) == [(40,), (40, 7)]
+    np.testing.assert_array_equal(run(jax.random.key(0), batch), want)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "targets"),
+    [(nearest(5, among=of_same_class), jnp.int32), (label_kernel(bandwidth=1.0), None)],
+    ids=["nearest", "label_kernel"],
+)
+def test_of_a_large_batch_scores_are_held_in_blocks(affinity, targets):
+    size = 65_536
+    x = jax.ShapeDtypeStruct((size, 32, 32, 3), jnp.float32)
+    y = jax.ShapeDtypeStruct((size,), targets or jnp.float32)
+    run = jax.jit(lambda key, batch: weighted(affinity)(key, batch).index)
+    memory: Any = run.lower(jax.random.key(0), (x, y)).compile().memory_analysis()
+    # One copy of what is compared, less its mean, and some blocks: all are 17 GB.
+    copied = 4 * x.size if targets else 0
+    blocks = 8 * 4 * _weighted._MOST_IN_BLOCK
+    assert memory.temp_size_in_bytes < copied + blocks

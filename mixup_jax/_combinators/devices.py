@@ -15,7 +15,7 @@ from jax import Array
 
 from mixup_jax._combinators.nested import none_within, noted
 from mixup_jax._combinators.once import once_per_batch
-from mixup_jax._core import checks, mesh
+from mixup_jax._core import bound, checks
 from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made
 from mixup_jax._core.mesh import AxisName
@@ -40,7 +40,7 @@ def own_key(key: Array, axis_name: AxisName) -> Array:
       >>> bool(first == second)
       False
     """
-    return mesh.own_key(key, axis_name)
+    return bound.own_key(key, axis_name)
 
 
 def common_key(key: Array, axis_name: AxisName) -> Array:
@@ -102,7 +102,7 @@ def per_device(
     _not_within(mixer, "per_device")
 
     def placed(mix: Mix) -> Mix:
-        offset = mesh.first_row(axis_name, mix.lam.shape[0])
+        offset = bound.first_row(axis_name, mix.lam.shape[0])
 
         def of_whole(source: Source) -> Source:
             partner = jnp.asarray(source.partner, jnp.int32)  # of any, if a user's
@@ -113,7 +113,7 @@ def per_device(
     def own(key: Array, batch: Any) -> Array:
         checks.prng_key(key)
         noted("per_device", axis_name)
-        mesh.refuse_unnamed(batch, axis_name)
+        bound.refuse_unnamed(batch, axis_name)
         return key_of(key, axis_name)
 
     def of_device(batch: Any) -> Halves | None:
@@ -181,9 +181,9 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
 
     def all_of(batch: Any) -> Any:
         noted("whole_batch", axis_name)
-        mesh.refuse_unnamed(batch, axis_name)
-        mesh.refuse_alike(batch, axis_name)
-        return mesh.gathered(batch, axis_name)
+        bound.refuse_unnamed(batch, axis_name)
+        bound.refuse_alike(batch, axis_name)
+        return bound.gathered(batch, axis_name)
 
     def cut(mix: Mix, size: int) -> Mix:
         across = _Across(axis_name, mix.lam.shape[0])
@@ -193,7 +193,7 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
                 return source
             return dataclasses.replace(source, move=across)
 
-        return _each_source(here, mesh.own_rows(mix, axis_name, size))
+        return _each_source(here, bound.own_rows(mix, axis_name, size))
 
     def of_share(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
@@ -215,7 +215,7 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
         with _none_hidden("whole_batch"):
             mixed, mix = run(mixer, key, gathered)
         _of_as_many(mixed, mix, checks.examples(gathered))
-        return mesh.own_rows(mixed, axis_name, size), cut(mix, size)
+        return bound.own_rows(mixed, axis_name, size), cut(mix, size)
 
     def once() -> Mixer:
         return whole_batch(once_per_batch(mixer), axis_name)
@@ -273,4 +273,4 @@ class _Across(Move):
         """Return ``function(w, x, x[partner])``."""
         if x.shape[0] == self.size:
             return Gather().bring(function, x, partner, w)
-        return function(w, x, mesh.rows_across(x, partner, self.axis_name, self.size))
+        return function(w, x, bound.rows_across(x, partner, self.axis_name, self.size))

@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
 
-from mixup_jax._core import mesh
+from mixup_jax._core import bound
 from mixup_jax._core.mesh import AxisName
 
 # Of the innermost `none_within`: which of the two was called, on which axis.
@@ -30,7 +30,7 @@ def none_within(refused: Callable[[str, AxisName], str]) -> Iterator[None]:
     finally:
         _CALLED.reset(token)
     for name, axis_name in called:
-        if mesh.is_bound(axis_name):
+        if bound.is_bound(axis_name):
             raise ValueError(refused(name, axis_name))
 
 

@@ -2,12 +2,12 @@
 
 Axes of an Explicit mesh are in the types, and arrays that meet have to be laid out
 alike. Axes of an Auto mesh are not, nor shardings that only ``jit`` knows: there the
-compiler decides, and all that can be told is what surely lies on one device. Bound axes
-(``jax.shard_map``, ``jax.pmap``, ``jax.vmap``) have a name, and the program sees the
-rows of one device.
+compiler decides, and all that can be told is what surely lies on one device. Axes that
+are bound by name are another matter: `bound`.
 """
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ import jax
 from jax import Array
 from jax.core import Tracer
 
-from mixup_jax._core.versions import set_mesh, varying
+from mixup_jax._core.versions import set_mesh
 
 AxisName: TypeAlias = str | tuple[str, ...]
 """The name of one axis of a mesh or of ``jax.pmap``, or the names of several."""
@@ -64,6 +64,34 @@ def whole(x: Array) -> Array:
     return _laid_out(x, x, jax.P())
 
 
+def replicated(x: Array) -> Array:
+    """Return ``x`` with all of it on each device, of an Auto mesh too.
+
+    Left to itself the compiler divides what is worked out of rows, and gathers it again
+    for each step that needs to see all of them.
+    """
+    return _pinned(whole(x), x, jax.P())
+
+
+def examples_whole(w: Array, x: Array) -> Array:
+    """Return ``w``, no example of which is divided, on the Auto mesh of ``x``.
+
+    Which devices have which examples is left to the compiler.
+    """
+    return _pinned(w, x, jax.P(jax.P.UNCONSTRAINED))
+
+
+def _pinned(w: Array, x: Array, spec: jax.P) -> Array:
+    """Return ``w`` laid out by ``spec`` over the Auto axes of the mesh of ``x``.
+
+    Shardings that only ``jit`` knows are not in the types, and nothing is done.
+    """
+    mesh = jax.typeof(x).sharding.mesh
+    if not mesh.auto_axes or not isinstance(w, Tracer):
+        return w
+    return jax.lax.with_sharding_constraint(w, jax.NamedSharding(mesh, spec))
+
+
 def whole_along(x: Array, axis: int) -> Array:
     """Return ``x`` with all that lies along ``axis`` on one device."""
     spec = list(jax.typeof(x).sharding.spec)
@@ -108,9 +136,14 @@ def around(x: Any) -> AbstractContextManager[Any]:
 
 
 def rows_at(x: Array, index: Array) -> Array:
-    """Return ``x[index]``, laid out as ``x``."""
+    """Return ``x[index]``, laid out as ``x``: one all-gather where rows are divided.
+
+    Left to itself the compiler sums over the axes of a mesh that do not divide ``x``.
+    """
     sharding = jax.typeof(x).sharding
-    return x.at[index].get(
+    spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
+    rows = _pinned(whole_along(x, 0), x, spec)
+    return rows.at[laid_like(index, x)].get(
         mode="promise_in_bounds",
         out_sharding=sharding if sharding.mesh.explicit_axes else None,
     )
@@ -126,6 +159,23 @@ def rows_for_all(x: Array, index: Array) -> Array:
 def is_auto(x: Array) -> bool:
     """Whether the compiler divides ``x`` over axes of a mesh."""
     return bool(jax.typeof(x).sharding.mesh.auto_axes)
+
+
+def may_be_auto(x: Array) -> bool:
+    """Whether ``as_auto`` can be asked: of a traced array on an Explicit mesh."""
+    mesh = jax.typeof(x).sharding.mesh
+    return bool(mesh.explicit_axes) and not mesh.manual_axes and isinstance(x, Tracer)
+
+
+def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
+    """Return ``function(x, *given)``, laid out as ``x``; the compiler divides the rest.
+
+    For what the types of an Explicit mesh do not admit, and a compiler knows how to do.
+    """
+    sharding = jax.typeof(x).sharding
+    axes = sharding.mesh.explicit_axes
+    run: Any = jax.sharding.auto_axes(function, axes=axes, out_sharding=sharding)
+    return run(x, *given)
 
 
 def rows_together(x: Array) -> int:
@@ -163,141 +213,3 @@ def shards(x: Any) -> int:
     sharding = jax.typeof(x).sharding
     names = sharding.spec[0] if sharding.mesh.explicit_axes else None
     return math.prod(sharding.mesh.shape[axis] for axis in axes(names or ()))
-
-
-def is_bound(axis_name: AxisName) -> bool:
-    """Whether the program sees what one device has of an axis."""
-    try:
-        jax.lax.axis_size(axis_name)
-    except NameError:
-        return False
-    return True
-
-
-def bound(axis_name: AxisName) -> int:
-    """Return over how many devices a bound axis goes, or several.
-
-    Raises:
-      ValueError: If it is not bound.
-    """
-    if is_bound(axis_name):
-        return jax.lax.axis_size(axis_name)
-    manual = jax.sharding.get_abstract_mesh().manual_axes
-    raise ValueError(
-        f"axis_name: expected an axis that is bound here; got {axis_name!r}"
-        + (f", and jax.shard_map binds {manual}" if manual else "")
-        + ". Call this inside jax.shard_map or jax.pmap over that axis, and apply the "
-        "mix there too. Under plain jit no axis is named: a mixer sees the whole "
-        "batch, so leave per_device and whole_batch out."
-    )
-
-
-def refuse_unnamed(tree: Any, axis_name: AxisName) -> None:
-    """Raise ValueError if examples are divided over further bound axes than are named.
-
-    Types tell over which axes of a ``jax.shard_map`` a leaf varies, not which of its
-    axes those divide: examples are what all leaves have. Nothing is known under
-    ``jax.pmap``, ``jax.vmap`` and ``check_vma=False``.
-    """
-    bound(axis_name)
-    told = [found for leaf in jax.tree.leaves(tree) if (found := _varying(leaf))]
-    over = frozenset.intersection(*told) if told else frozenset[str]()
-    if over <= set(axes(axis_name)):
-        return
-    mesh = jax.sharding.get_abstract_mesh()
-    wanted = tuple(
-        axis for axis in mesh.axis_names if axis in over | set(axes(axis_name))
-    )
-    raise ValueError(
-        "axis_name: expected all axes that the examples are divided over; got "
-        f"{axis_name!r}, and every leaf of the batch varies over {sorted(over)}. Write "
-        f"{wanted}, in the order of the batch's jax.P. If one of them divides "
-        "something else, such as channels, let the batch have a leaf that it does not "
-        "divide, such as labels."
-    )
-
-
-def refuse_alike(tree: Any, axis_name: AxisName) -> None:
-    """Raise ValueError if all devices of an axis that is named have the same examples.
-
-    Where types tell nothing, nothing is raised.
-    """
-    named = {axis for axis in axes(axis_name) if bound(axis) > 1}
-    told = frozenset[str]().union(*map(_varying, jax.tree.leaves(tree)))
-    if told and not named <= told:
-        raise ValueError(
-            "axis_name: expected axes that the examples are divided over; got "
-            f"{axis_name!r}, and they vary over {sorted(told)} alone. Name the axes of "
-            "the batch's jax.P, in its order, and apply a mix under the names that it "
-            "was drawn under."
-        )
-
-
-def _varying(x: Any) -> frozenset[str]:
-    """Return the axes of several devices over which ``x`` is known to vary."""
-    if not isinstance(x, Tracer):
-        return frozenset()
-    return frozenset(
-        axis
-        for axis in varying(jax.typeof(x))
-        if is_bound(axis) and jax.lax.axis_size(axis) > 1
-    )
-
-
-def own_key(key: Array, axis_name: AxisName) -> Array:
-    """Return this device's own key, of one for each device of a bound axis."""
-    # Not `fold_in`, which is an XOR for keys of `unsafe_rbg`: the device and the step,
-    # if that was folded in before, could trade places.
-    keys = jax.random.split(key, bound(axis_name))
-    return keys[jax.lax.axis_index(axis_name)]
-
-
-def first_row(axis_name: AxisName, rows: int) -> Array:
-    """Return where the rows of this device start, of so many on each."""
-    return jax.lax.axis_index(axis_name) * rows
-
-
-def own_rows(tree: Any, axis_name: AxisName, rows: int) -> Any:
-    """Return the rows of this device, of a tree that holds those of all."""
-    start = first_row(axis_name, rows)
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, rows), tree)
-
-
-def rows_across(x: Array, index: Array, axis_name: AxisName, size: int) -> Array:
-    """Return ``x[index]`` of the ``size`` rows on all devices, laid out as ``x``.
-
-    Costs one all-gather.
-
-    Raises:
-      ValueError: If the axis is not the one that ``size`` rows are divided over.
-    """
-    refuse_alike(x, axis_name)
-    found = x.shape[0] * bound(axis_name)
-    if found != size:
-        raise ValueError(
-            f"mix: expected a share of the {size} examples that it was drawn for, "
-            f"divided over {axis_name!r}; got {x.shape[0]} on each of "
-            f"{bound(axis_name)} devices. Apply it where it was drawn, under the same "
-            "axis names, or outside to the whole batch."
-        )
-    sharding = jax.typeof(x).sharding
-    return (
-        gathered(x, axis_name)
-        .at[index]
-        .get(
-            mode="promise_in_bounds",
-            out_sharding=sharding if sharding.mesh.explicit_axes else None,
-        )
-    )
-
-
-def gathered(tree: Any, axis_name: AxisName) -> Any:
-    """Return the rows of all devices of a bound axis: one all-gather a leaf."""
-    return jax.tree.map(
-        lambda x: jax.lax.all_gather(x, axis_name, axis=0, tiled=True), tree
-    )
-
-
-def averaged(tree: Any, axis_name: AxisName) -> Any:
-    """Return the mean over the devices of a bound axis."""
-    return jax.lax.pmean(tree, axis_name)

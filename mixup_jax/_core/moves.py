@@ -20,10 +20,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core.mesh import (
+    as_auto,
     blocks_fit,
     blocks_split,
     is_auto,
     laid_like,
+    may_be_auto,
     rows_at,
     rows_together,
 )
@@ -83,7 +85,7 @@ class Flip(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not blocks_split(x, self.block):
-            return Gather().bring(function, x, partner, w)
+            return _across(self, function, x, partner, w)
 
         def flipped(x: Array, w: Any) -> Array:
             def reverse(rows: Array) -> list[Array]:
@@ -115,7 +117,7 @@ class Roll(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not blocks_split(x, self.block):
-            return Gather().bring(function, x, partner, w)
+            return _across(self, function, x, partner, w)
         cut = self.block - self.shift
 
         def sliced(rows: Array) -> list[Array]:
@@ -147,7 +149,7 @@ class Swap(Move):
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``, in the view ``[B / n, n, ...]``."""
         if not blocks_split(x, len(self.places())):
-            return Gather().bring(function, x, partner, w)
+            return _across(self, function, x, partner, w)
         return _in_one_view(function, x, [self.places()], w)
 
 
@@ -171,6 +173,23 @@ def brought(
     if not fits or not blocks_split(x, math.lcm(*map(len, blocks))):
         return function(w, x, *map(Move.take, moves, [x] * len(moves), partners))
     return _in_one_view(function, x, blocks, w)
+
+
+def _across(
+    move: Move, function: RowFunction, x: Array, partner: Array, w: Any
+) -> Array:
+    """Return ``move.map`` where its blocks cut through the shares of an Explicit mesh.
+
+    The types admit no reversed or rolled rows that are divided. A compiler makes one
+    collective-permute of them.
+    """
+    if not may_be_auto(x):
+        return Gather().bring(function, x, partner, w)
+
+    def mapped(x: Array, partner: Array, w: Any) -> Array:
+        return move.map(function, x, partner, w)
+
+    return as_auto(mapped, x, partner, w)
 
 
 def _in_one_view(

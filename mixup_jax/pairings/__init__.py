@@ -9,6 +9,10 @@ The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loade
 shuffles: pairs are then random, and cost nothing to draw.
 """
 
+from mixup_jax.pairings._affinities import Affinity as Affinity
+from mixup_jax.pairings._affinities import label_kernel as label_kernel
+from mixup_jax.pairings._affinities import nearest as nearest
+from mixup_jax.pairings._affinities import of_same_class as of_same_class
 from mixup_jax.pairings._classes import other_class as other_class
 from mixup_jax.pairings._classes import same_class as same_class
 from mixup_jax.pairings._fixed import given as given
@@ -18,8 +22,4 @@ from mixup_jax.pairings._fixed import reverse as reverse
 from mixup_jax.pairings._fixed import roll as roll
 from mixup_jax.pairings._random import derangement as derangement
 from mixup_jax.pairings._random import permutation as permutation
-from mixup_jax.pairings._weighted import Affinity as Affinity
-from mixup_jax.pairings._weighted import label_kernel as label_kernel
-from mixup_jax.pairings._weighted import nearest as nearest
-from mixup_jax.pairings._weighted import of_same_class as of_same_class
 from mixup_jax.pairings._weighted import weighted as weighted

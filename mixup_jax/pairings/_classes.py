@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.follow import blended
-from mixup_jax._core.mesh import around, laid_like, whole
+from mixup_jax._core.mesh import around, laid_like, replicated
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.random import uniform_below
 from mixup_jax._core.types import Batch, Partners
@@ -24,7 +24,9 @@ def same_class(
     Each other example of the class is equally likely, so the map need not be a
     permutation. The only example of a class keeps itself, with ``lam = 1``.
 
-    Cost on a sharded batch: the labels and the batch are gathered, the labels sorted.
+    Cost on a sharded batch: the labels are gathered once, then the batch; each device
+    sorts all labels. Shardings that ``jit`` alone knows are in no type: with arrays
+    that lie elsewhere and ``in_shardings``, labels are gathered several times.
 
     Args:
       key: PRNG key.
@@ -48,7 +50,8 @@ def same_class(
     others = stop - start - 1
     step = 1 + uniform_below(key, others)
     position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
-    return Partners(order[jnp.where(others > 0, position, rank)], Gather())
+    # What is drawn from labels that all devices hold is the same on each of them.
+    return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
 def other_class(
@@ -73,7 +76,8 @@ def other_class(
     size = order.shape[0]
     others = size - (stop - start)
     position = (stop + uniform_below(key, others)) % size
-    return Partners(order[jnp.where(others > 0, position, rank)], Gather())
+    # What is drawn from labels that all devices hold is the same on each of them.
+    return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
 def class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> Any:
@@ -98,9 +102,13 @@ def class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> An
                 f"{arrays.describe(ids)}. Give the ids as integers [B]."
             )
         weights = jnp.asarray(ids)
-        largest = jnp.argmax(weights, axis=1).astype(jnp.int32)
-        own = laid_like(nobody - positions(size), largest)
-        return jnp.where(jnp.any(jnp.isnan(weights), axis=1), own, largest)
+        largest = jnp.max(weights, axis=1, keepdims=True)
+        own = laid_like((nobody - positions(size))[:, None], weights)
+        classes = laid_like(positions(ids.shape[1])[None], weights)
+        # One reduction at the end: a compiler that gathers what it gives has to gather
+        # nothing else.
+        these = jnp.where(weights == largest, classes, ids.shape[1])
+        return jnp.min(jnp.where(jnp.isnan(weights), own, these), axis=1)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             "labels: expected integer class ids [B] or floating class weights [B, K]; "
@@ -115,7 +123,7 @@ def _ordered(ids: Any) -> Array:
         ids = np.unique(np.asarray(ids), return_inverse=True)[1]
     ids = checks.class_ids(ids, "labels", "Number the classes.")
     # Sorting needs to see all of them.
-    return whole(ids)
+    return replicated(ids)
 
 
 def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:

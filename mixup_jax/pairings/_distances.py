@@ -1,6 +1,7 @@
 """Distances between examples, as exact as float32 is."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.mesh import whole
+from mixup_jax._core.mesh import replicated, rows_for_all
 from mixup_jax.pairings._positions import positions
 
 _MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
@@ -24,12 +25,45 @@ def squared_distances(own: Any, others: Any, name: str) -> Array:
 
     def between(a: Any, b: Any) -> Array:
         a, b = aligned(parts(a), parts(b))
-        features = a[0].shape[1]
-        few = features == 1 or size * count * features <= _MOST_DIFFERENCES
-        squares = _by_differences(a, b) if few else _by_product(a, b)
-        return jnp.where(jnp.isnan(squares), jnp.inf, squares)
+        few = _are_few(size, count, a[0].shape[1])
+        return _known(_by_differences(a, b) if few else _by_product(a, b))
 
     return jax.tree.reduce(jnp.add, jax.tree.map(between, own, others))
+
+
+def distances_of_rows(batch: Any, name: str) -> Callable[[Array], Array]:
+    """Return ``squared_distances(batch, batch, name)[places]`` as a function of places.
+
+    What all rows need is worked out once, outside of it.
+    """
+    size = checks.examples(batch, name)
+
+    def of_leaf(leaf: Any) -> Callable[[Array], Array]:
+        found = parts(leaf)
+        if _are_few(size, size, found[0].shape[1]):
+            return lambda places: _by_differences(taken(found, places), found)
+        _, x = _centred(found, found)
+        return lambda places: _product(rows_for_all(x, places), x)
+
+    leaves = [of_leaf(leaf) for leaf in jax.tree.leaves(batch)]
+
+    def of_rows(places: Array) -> Array:
+        return functools.reduce(jnp.add, (_known(of(places)) for of in leaves))
+
+    return of_rows
+
+
+def taken(parts: list[Array], places: Array) -> list[Array]:
+    """Return the rows of ``parts`` at these places, whole on each device."""
+    return [rows_for_all(part, places) for part in parts]
+
+
+def _are_few(size: int, count: int, features: int) -> bool:
+    return features == 1 or size * count * features <= _MOST_DIFFERENCES
+
+
+def _known(squares: Array) -> Array:
+    return jnp.where(jnp.isnan(squares), jnp.inf, squares)
 
 
 def _by_differences(a: list[Array], b: list[Array]) -> Array:
@@ -38,13 +72,21 @@ def _by_differences(a: list[Array], b: list[Array]) -> Array:
 
 
 def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
-    """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``, whose work a matrix unit does."""
+    """Return ``|a[i] - b[j]|^2``, whose work a matrix unit does."""
+    return _product(*_centred(a_parts, b_parts))
+
+
+def _centred(a_parts: list[Array], b_parts: list[Array]) -> tuple[Array, Array]:
+    """Return both less the mean of ``b``: far from 0 their products cancel badly."""
     a, b = _near_zero(a_parts, b_parts)
-    # Of numbers far from 0 the products would cancel badly.
     finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
     total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
     centre = total / jnp.maximum(jnp.sum(finite, dtype=jnp.float32), 1)
-    a, b = a - centre, b - centre
+    return a - centre, b - centre
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return ``|a[i]|^2 + |b[j]|^2 - 2 a[i] b[j]``."""
     both = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
     return jnp.maximum(squares - 2 * both, 0)
@@ -71,7 +113,7 @@ def parts(leaf: Any) -> list[Array]:
             "Keep keys out of what the affinity compares."
         )
     native = arrays.is_native(leaf)
-    flat: Any = whole(leaf) if native else np.asarray(leaf)
+    flat: Any = replicated(leaf) if native else np.asarray(leaf)
     flat = flat.reshape(leaf.shape[0], -1)
     if jnp.issubdtype(flat.dtype, jnp.complexfloating):
         along = jnp.concatenate if native else np.concatenate

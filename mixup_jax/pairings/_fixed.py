@@ -39,8 +39,8 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     block before it.
 
     Cost on a sharded batch: none, where the blocks end where the shares of the devices
-    end; else one collective-permute of the batch (blocks of a whole batch), or a
-    gather (odd blocks, or a batch that the blocks do not divide).
+    end; else one collective-permute of the batch, or a gather (odd blocks, or a batch
+    that the blocks do not divide).
 
     Args:
       key: not used; pairs rely on a shuffled loader.
@@ -76,8 +76,9 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
 def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     """Pair everybody with the one ``shift`` places before: ``i - shift mod B``.
 
-    Cost on a sharded batch: one collective-permute, on an Explicit mesh a gather of the
-    batch. On each device by itself (``per_device``): none.
+    Cost on a sharded batch: one collective-permute of ``shift`` rows a device; two of
+    its whole share together if it has fewer. On each device by itself (``per_device``):
+    none.
 
     Raises:
       ValueError: ``shift`` is a multiple of the batch size (of two or more).

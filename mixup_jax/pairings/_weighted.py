@@ -1,52 +1,22 @@
 """Pairings drawn in proportion to a weight of each pair."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
 from mixup_jax._core.made import made
+from mixup_jax._core.mesh import replicated
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.types import Batch, Pairing, Partners
-from mixup_jax.pairings._classes import class_ids
-from mixup_jax.pairings._distances import aligned, differences, parts, squared_distances
+from mixup_jax.pairings._affinities import rows_of
 from mixup_jax.pairings._positions import positions
 
-
-class Affinity(Protocol):
-    """Scores partners by log weights: -inf for who is none.
-
-    ``weighted`` draws from the batch. To draw from a pool (C-Mixup: from the whole
-    training set), put what was drawn behind the batch, and pair the halves:
-
-    Example:
-      >>> from functools import partial
-      >>> import jax, jax.numpy as jnp, mixup_jax as mx
-      >>> near = mx.pairings.label_kernel(bandwidth=0.1)
-      >>> pool = (jnp.ones((100, 3)), jnp.linspace(0, 1, 100))
-      >>> batch = jax.tree.map(lambda leaf: leaf[::25], pool)
-      >>> key_pool, key = jax.random.split(jax.random.key(0))
-      >>> drawn = jax.random.categorical(key_pool, near(batch, pool), axis=1)
-      >>> both = jax.tree.map(
-      ...     lambda own, rest: jnp.concatenate([own, rest[drawn]]), batch, pool
-      ... )
-      >>> halves = partial(mx.pairings.roll, shift=4)
-      >>> (x, y), mix = mx.mixup(key, both, pairing=halves)
-      >>> mix.partner
-      Array([4, 5, 6, 7, 0, 1, 2, 3], dtype=int32)
-    """
-
-    def __call__(self, batch: Batch, candidates: Batch | None = None) -> Array:
-        """Return float32 ``[A, B]`` for A examples and B candidates.
-
-        Without candidates they are the batch itself, and nobody is its own neighbour.
-        """
-        ...
+_MOST_AT_ONCE = 4096  # examples, of which scores take 64 MB
+_MOST_IN_BLOCK = 2**23  # scores
 
 
 @made
@@ -60,8 +30,12 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     is compared of it holds a NaN or an infinity, and nobody draws it. A score of NaN is
     a weight of 0.
 
-    Cost: scores of every pair, B x B. On a sharded batch what the affinity compares and
-    the batch are gathered; on each device by itself (``per_device``) nothing is.
+    Cost: scores of every pair, B x B. Of more than 4096 examples they are made and
+    drawn from in blocks of rows, in a loop, if the affinity has a method ``rows`` (see
+    ``Affinity``): no more than 2^23 scores are held at once. A sum of affinities has
+    none. On a sharded batch what the affinity compares and the batch are gathered once,
+    in one where they are the same, and on an Explicit mesh, and in blocks, each device
+    makes all scores; on each device by itself (``per_device``) nothing is gathered.
 
     Args:
       affinity: ``batch -> [B, B]``, floating, -inf for a weight of 0:
@@ -83,125 +57,47 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
 
     def pairing(key: Array, batch: Batch) -> Partners:
         size = checks.examples(batch)
-        scores = affinity(batch)
-        checks.shaped(scores, "affinity", [(size, size)], "Score every pair.")
-        none = jnp.eye(size, dtype=bool) | jnp.isnan(scores)
-        scores = jnp.where(none, -jnp.inf, scores)
-        drawn = jax.random.categorical(key, scores, axis=1).astype(jnp.int32)
-        anybody = jnp.max(scores, axis=1) > -jnp.inf
-        return Partners(jnp.where(anybody, drawn, positions(size)), Gather())
+        rows = rows_of(affinity)
+        index = _at_once if size <= _MOST_AT_ONCE or rows is None else _by_blocks
+        return Partners(index(key, batch, affinity, size), Gather())
 
     return pairing
 
 
-@made
-def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
-    """Return the affinity of near targets: a Gaussian of their distance (C-Mixup).
-
-    ``affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)``
-
-    Who holds a NaN or an infinity is infinitely far from everybody: -inf. Integers and
-    float64 are subtracted as they are, and only the difference is rounded to float32.
-
-    Args:
-      bandwidth: scalar above 0, in the units of the targets, may be traced.
-
-    Raises:
-      ValueError: If ``bandwidth`` is no scalar, or a concrete one not above 0; (when
-        called) if there are no targets.
-
-    Example:
-      >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> batch = (None, jnp.array([0.0, 2.0]))
-      >>> mx.pairings.label_kernel(bandwidth=1.0)(batch)
-      Array([[-0., -2.],
-             [-2., -0.]], dtype=float32)
-    """
-    advice = "A wide one is a random permutation; give the spread of a neighbourhood."
-    smallest = float(np.finfo(np.float32).tiny)
-    checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
-    one = "One serves all; divide targets of different spread by theirs."
-    checks.shaped(bandwidth, "label_kernel: bandwidth", [()], one)
-
-    def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
-        width = jnp.asarray(bandwidth, jnp.float32)
-        own, others = (checks.pair(b)[1] for b in (batch, candidates or batch))
-        distances = squared_distances(own, others, "targets")
-        return -distances / (2 * width**2)
-
-    return affinity
+def _at_once(
+    key: Array, batch: Batch, affinity: Callable[[Batch], Array], size: int
+) -> Array:
+    scores = affinity(batch)
+    checks.shaped(scores, "affinity", [(size, size)], "Score every pair.")
+    scores = _allowed(scores, jnp.eye(size, dtype=bool))
+    drawn = jax.random.categorical(key, scores, axis=1).astype(jnp.int32)
+    return jnp.where(_anybody(scores), drawn, positions(size))
 
 
-@made
-def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
-    """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
+def _by_blocks(key: Array, batch: Batch, affinity: Any, size: int) -> Array:
+    """Draw as ``_at_once`` does, each row by a key of its own, whatever its block."""
+    rows = affinity.rows(batch)
+    keys = jax.random.split(key, size)
 
-    By Euclidean distance over all leaves, in float32; integers and float64 are
-    subtracted as they are. Nobody is its own neighbour; who is as far as the k-th
-    counts too. Who holds a NaN or an infinity is nobody's neighbour, and has none.
+    def drawn_for(places: Array) -> Array:
+        scores = rows(places)
+        shape = (places.shape[0], size)
+        checks.shaped(scores, "affinity: rows", [shape], "Score every candidate.")
+        scores = _allowed(scores, places[:, None] == positions(size)[None])
+        drawn = jax.vmap(jax.random.categorical)(keys[places], scores)
+        return jnp.where(_anybody(scores), drawn.astype(jnp.int32), places)
 
-    Of a large leaf, more than 2^24 numbers to be subtracted (examples x candidates x
-    features), distances come from a matrix product. Its error is that of the squared
-    distance from the mean: neighbours much nearer to each other than to the mean, 1000
-    times and more, are then told apart badly.
-
-    Args:
-      k: how many, at least 1. With fewer candidates all are taken.
-      among: only candidates to which this gives a weight: ``of_same_class``.
-
-    Raises:
-      ValueError: If ``k`` is less than 1.
-
-    Example:
-      >>> import jax, mixup_jax as mx
-      >>> nearest = mx.pairings.nearest(1, among=mx.pairings.of_same_class)
-      >>> x = jax.numpy.array([[0.0], [1.0], [3.0], [4.5]])
-      >>> batch = (x, jax.numpy.array([0, 1, 0, 1]))
-      >>> mx.pairings.weighted(nearest)(jax.random.key(0), batch).index
-      Array([2, 3, 0, 1], dtype=int32)
-    """
-    if k < 1:
-        raise ValueError(
-            f"nearest: expected at least 1 neighbour; got {k}. Mix nothing with "
-            "mixup_jax.erm."
-        )
-
-    def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
-        own, others = (checks.pair(b)[0] for b in (batch, candidates or batch))
-        distances = squared_distances(own, others, "inputs")
-        if candidates is None:
-            itself = jnp.eye(distances.shape[0], dtype=bool)
-            distances = jnp.where(itself, jnp.inf, distances)
-        if among is not None:
-            included = among(batch, candidates) > -jnp.inf
-            distances = jnp.where(included, distances, jnp.inf)
-        last = min(k, distances.shape[1]) - 1
-        kth = jnp.sort(distances, axis=1)[:, last][:, None]
-        near = (distances <= kth) & (distances < jnp.inf)
-        return _log(near)
-
-    return affinity
+    block = max(1, _MOST_IN_BLOCK // size)
+    count = -(-size // block)
+    # The last block ends with the last example again, until it is full.
+    places = jnp.minimum(positions(count * block), size - 1).reshape(count, block)
+    # A compiler that divided the rows of a block would gather in each turn of the loop.
+    return replicated(jax.lax.map(drawn_for, places).reshape(-1)[:size])
 
 
-def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
-    """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
-
-    Targets tell the class, as for ``same_class``, those of the candidates in any dtype.
-    To be added to another affinity, or handed to ``nearest``.
-
-    Example:
-      >>> import jax.numpy as jnp, mixup_jax as mx
-      >>> batch = (None, jnp.array([0, 1, 0]))
-      >>> mx.pairings.of_same_class(batch)[0]
-      Array([  0., -inf,   0.], dtype=float32)
-    """
-    own = other = class_ids(batch, None)
-    if candidates is not None:
-        other = class_ids(candidates, None, nobody=-1 - own.shape[0])
-    a, b = aligned(parts(own), parts(other))
-    return _log(differences(a, b)[:, :, 0] == 0)
+def _allowed(scores: Array, itself: Array) -> Array:
+    return jnp.where(itself | jnp.isnan(scores), -jnp.inf, scores)
 
 
-def _log(allowed: Array) -> Array:
-    """Return log weights: 0 where allowed, -inf elsewhere."""
-    return jnp.where(allowed, jnp.float32(0), jnp.float32(-jnp.inf))
+def _anybody(scores: Array) -> Array:
+    return jnp.max(scores, axis=1) > -jnp.inf

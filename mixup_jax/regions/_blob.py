@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import checks
 from mixup_jax._core.follow import blended
 from mixup_jax._core.grid import grid_for
-from mixup_jax._core.mesh import laid_like
+from mixup_jax._core.mesh import examples_whole, laid_like
 from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._field import Field
@@ -51,9 +51,10 @@ def blob(
     much; the labels keep to it with ``share=as_drawn``. The gradient of the blobs, and
     of a ``lam`` that is counted, by the ``lam`` that was drawn is 0.
 
-    Cost on a sharded batch: none, but for axes of more than 1024 positions, where the
-    transform is a Fourier transform and each device makes the fields of all examples or
-    gathers the masks; inside ``per_device`` each makes its own.
+    Cost on a sharded batch: none, whichever axes are divided: each device makes whole
+    fields of the examples that it has positions of. But for axes of more than 1024
+    positions, where the transform is a Fourier transform and the noise of all examples
+    is gathered; inside ``per_device`` each makes its own.
 
     Args:
       key: PRNG key.
@@ -93,11 +94,13 @@ def blob(
         )
     total = math.prod(positions.sizes)
     like = jnp.asarray(blended(inputs)[0])
-    noise = normal_rows(key, (lam.shape[0], *positions.sizes), like)
+    shape = (lam.shape[0], *positions.sizes)
+    # The transform and the count need to see all positions of an example.
+    noise = examples_whole(normal_rows(key, shape, like), like)
     field = _low_pass(noise, decay).reshape(-1, total)
     theirs = jnp.round((1 - lam) * total).astype(jnp.int32)
     own = _above_lowest(field, laid_like(theirs, field))
-    own = own.reshape(-1, *positions.sizes)
+    own = examples_whole(own.reshape(-1, *positions.sizes), like)
     region = Field(own, positions, of_example=valid is not None)
     seen = of_valid(own_share(theirs, total), region, lam, partners, valid)
     return region, share(lam, seen)

@@ -8,8 +8,9 @@ from jax import Array
 
 from mixup_jax._combinators.devices import own_key, per_device
 from mixup_jax._core.blend import summable
+from mixup_jax._core.bound import averaged
 from mixup_jax._core.halves import Mixer
-from mixup_jax._core.mesh import AxisName, averaged
+from mixup_jax._core.mesh import AxisName
 
 
 class Place(NamedTuple):

@@ -125,7 +125,7 @@ def rows_across(x: Array, index: Array, axis_name: AxisName, size: int) -> Array
         raise ValueError(
             f"mix: expected a share of the {size} examples that it was drawn for, "
             f"divided over {axis_name!r}; got {x.shape[0]} on each of "
-            f"{devices} devices. Apply it where it was drawn, under the same axis names, "
+            f"{devices} devices. Apply it where it was drawn, under the same names, "
             "or outside to the whole batch."
         )
     sharding = jax.typeof(x).sharding

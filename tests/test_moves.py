@@ -39,3 +39,12 @@ def test_numbers_alone_are_mixed_on_any_mesh(pairing, shape, kind):
         got = mixed(*spread)
     for one, other in zip(got, mixed(x, ids)):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pairing", ["reverse-4", "roll", "roll-back"])
+def test_a_part_of_a_block_is_refused(pairing):
+    draw = mx.draw_of(partial(mx.mixup, pairing=PAIRINGS[pairing]))
+    mix = draw(jax.random.key(0), (np.zeros((SIZE, 1)), None))
+    share = jax.tree.map(lambda leaf: leaf[:6], mix)
+    with pytest.raises(ValueError, match=r"blocks of \d+, .*got 6. Apply a mix to all"):
+        share.partners(np.arange(6))

@@ -58,7 +58,18 @@ class Move(abc.ABC):
 
         Those of ``per_device`` count over the batches of all devices, and ``x`` may be
         one device's.
+
+        Raises:
+          ValueError: If ``x`` has a part of a block.
         """
+        places = self.places()
+        if places is not None and x.shape[0] % len(places):
+            raise ValueError(
+                f"mix: expected examples in blocks of {len(places)}, among whom "
+                f"partners were drawn; got {x.shape[0]}. Apply a mix to all of the "
+                "batch that it was drawn for, or draw where the batch is divided: "
+                "mixup_jax.per_device(mixer, axis_name)."
+            )
         if self.by_index and not self.crosses:
             partner = jax.lax.rem(partner, jax.numpy.int32(x.shape[0]))
         return self.map(function, x, partner, w)

@@ -92,7 +92,8 @@ def doubled(key, batch):
 
 
 SIZES = [(2, 2), (4, 1), (1, 2)]
-TYPES = list(itertools.product(["auto", "explicit"], repeat=2))
+KINDS = ("auto", "explicit")
+TYPES = [(first, second) for first in KINDS for second in KINDS]
 AXES = [("data",), ("tensor",), ("data", "tensor")]
 ON = [(("data",), "tensor"), (("data", "tensor"), None), (("data",), None)]
 EVERY = [

@@ -326,7 +326,7 @@ def test_fsdp():
     rows = re.findall(r"^ +(\d) +([\d,]+) .* yes +within (\S+)$", said, re.MULTILINE)
     assert [int(shards) for shards, *_ in rows] == [1, 2, 4]
     whole, *shares = (int(held.replace(",", "")) for _, held, _ in rows)
-    np.testing.assert_allclose(shares, [whole / 2, whole / 4], rtol=1e-3)
+    np.testing.assert_allclose(shares, [whole / 2, whole / 4], rtol=2e-3)
     assert all(float(far) < 1e-5 for *_, far in rows)
 
 

@@ -21,7 +21,8 @@ def neighbour(key: Array, batch: Batch) -> Partners:
     Of an odd batch the last three form a ring.
 
     Cost on a sharded batch: none, where each device holds an even number. With an odd
-    share pairs cross devices: one collective on the batch. An odd batch is gathered.
+    share pairs cross devices, and each two devices gather their shares. An odd batch is
+    gathered.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -39,8 +40,9 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     block before it.
 
     Cost on a sharded batch: none, where the blocks end where the shares of the devices
-    end; else one collective-permute of the batch, or a gather (odd blocks, or a batch
-    that the blocks do not divide).
+    end; one collective-permute, of a share a device, where blocks are several shares;
+    else a gather: of the shares that a block cuts through, or of the batch (odd blocks,
+    or a batch that the blocks do not divide).
 
     Args:
       key: not used; pairs rely on a shuffled loader.
@@ -116,8 +118,9 @@ def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
     blocks do not divide it is ``i + n mod B``, and an example that has no n-th other is
     its own partner.
 
-    Cost on a sharded batch: none, where each device holds whole blocks; else as
-    ``roll``.
+    Cost on a sharded batch: none, where each device holds whole blocks; two
+    collective-permutes of a share a device, where blocks are several shares; else a
+    gather of the shares that a block cuts through, or as ``roll``.
 
     Args:
       key: not used; pairs rely on a shuffled loader.

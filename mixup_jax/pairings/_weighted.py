@@ -34,8 +34,10 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     drawn from in blocks of rows, in a loop, if the affinity has a method ``rows`` (see
     ``Affinity``): no more than 2^23 scores are held at once. A sum of affinities has
     none. On a sharded batch what the affinity compares and the batch are gathered once,
-    in one where they are the same, and on an Explicit mesh, and in blocks, each device
-    makes all scores; on each device by itself (``per_device``) nothing is gathered.
+    in one where they are the same; inputs of which an example is divided are gathered
+    whole to be compared, and once more to be mixed. On an Explicit mesh, and in blocks,
+    each device makes all scores. On each device by itself (``per_device``) nothing is
+    gathered.
 
     Args:
       affinity: ``batch -> [B, B]``, floating, -inf for a weight of 0:

@@ -56,9 +56,7 @@ class Maps(_Container):
     """
 
     # Lost where the pytree is made anew, and so no promise.
-    were_mixed: bool = dataclasses.field(
-        default=False, repr=False, metadata={"dropped": True}
-    )
+    were_mixed: bool = dataclasses.field(default=False, init=False, repr=False)
 
     def mixed(self, mix: Mix) -> "Maps":
         """Return them pasted or blended, position by position.
@@ -71,7 +69,9 @@ class Maps(_Container):
         def placed(x: Array, where: str, sources: tuple[Source, ...]) -> Array:
             return leaf.placed(x, sources, where, _IDS)
 
-        return Maps(_of_seen("maps", placed, self.tree, mix), were_mixed=True)
+        maps = Maps(_of_seen("maps", placed, self.tree, mix))
+        object.__setattr__(maps, "were_mixed", True)
+        return maps
 
     def positions(self) -> ArrayLike:
         """Return the array of labels, whose positions have shares of their own.

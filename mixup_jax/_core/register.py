@@ -23,8 +23,8 @@ def pytree(cls: type[T]) -> type[T]:
     """Decorate a dataclass: a pytree, and part of what ``jax.export`` serialises.
 
     Fields are its leaves, or static where ``metadata={"static": True}``: numbers,
-    strings, grids, moves, tuples of such. Those of ``{"dropped": True}`` are no part of
-    the pytree, and have their default in what is made anew of it.
+    strings, grids, moves, tuples of such. Those of ``init=False`` are no part of the
+    pytree, and have their default in what is made anew of it.
 
     Raises:
       TypeError: (when serialised) If something else is static.
@@ -40,13 +40,10 @@ def pytree(cls: type[T]) -> type[T]:
       >>> type(mix).__name__, mix.partner
       ('Mix', Array([1, 0, 3, 2], dtype=int32))
     """
-    fields = dataclasses.fields(cast(Any, cls))
-    static, dropped = (
-        [field.name for field in fields if field.metadata.get(kind)]
-        for kind in ("static", "dropped")
-    )
-    leaves = [f.name for f in fields if f.name not in static + dropped]
-    jax.tree_util.register_dataclass(cls, leaves, static, dropped)
+    fields = [field for field in dataclasses.fields(cast(Any, cls)) if field.init]
+    static = [field.name for field in fields if field.metadata.get("static")]
+    leaves = [field.name for field in fields if field.name not in static]
+    jax.tree_util.register_dataclass(cls, leaves, static)
 
     def written(values: Any) -> bytes:
         return json.dumps(dict(zip(static, map(_plain, values)))).encode()

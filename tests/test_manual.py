@@ -92,8 +92,8 @@ def doubled(key, batch):
 
 
 SIZES = [(2, 2), (4, 1), (1, 2)]
-KINDS = ("auto", "explicit")
-TYPES = [(first, second) for first in KINDS for second in KINDS]
+TYPES_OF_AXES = ("auto", "explicit")
+TYPES = [(first, second) for first in TYPES_OF_AXES for second in TYPES_OF_AXES]
 AXES = [("data",), ("tensor",), ("data", "tensor")]
 ON = [(("data",), "tensor"), (("data", "tensor"), None), (("data",), None)]
 EVERY = [

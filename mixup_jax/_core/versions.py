@@ -12,14 +12,10 @@ import jax
 set_mesh: Any = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")  # noqa: B009
 
 
-@contextlib.contextmanager
-def _no_mesh(mesh: Any) -> Any:
-    del mesh
-    yield
-
-
 # The same while a program is traced. Before JAX 0.7.2 there is none.
-use_abstract_mesh: Any = getattr(jax.sharding, "use_abstract_mesh", _no_mesh)
+use_abstract_mesh: Any = getattr(
+    jax.sharding, "use_abstract_mesh", lambda mesh: contextlib.nullcontext(mesh)
+)
 
 
 def varying(kind: Any) -> frozenset[str]:

@@ -16,7 +16,7 @@ from tests.fuzz.report import Tally, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "fuzzed.md"
 WRITE = 200  # cases, after which the page is written
-CLEAR = 4_000  # cases, after which compiled programs are dropped
+CLEAR = 2_500  # cases, after which compiled programs are dropped
 
 
 def main() -> None:

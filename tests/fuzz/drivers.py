@@ -1,5 +1,6 @@
 """The drivers: each runs a mixer on one batch or two, and says what it was given."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -117,15 +118,18 @@ def _on_shares(mixer: Any) -> Any:
 def shard_map(mixer: Any, key: Any, batches: Batches, pair: Any) -> list[Run]:
     _, both, joined = _two(key, batches, _side_by_side)
     size = len(jax.tree.leaves(both[0])[0])
-    mixed, mix = _on_shares(mx.per_device(mixer, "data"))(key, joined)
+    shares = _on_shares(mx.per_device(mixer, "data"))(key, joined)
     runs = []
     for k, (own, batch) in enumerate(zip(jax.random.split(key), both)):
         here = slice(k * size, (k + 1) * size)
-        rows, drawn = jax.tree.map(lambda x, here=here: _host(x)[here], (mixed, mix))
-        run = _run(own, batch, (rows, drawn), pair)
-        for source in run.mix.sources:
-            source.partner[...] -= k * size
-        runs.append(run)
+        result = jax.tree.map(lambda x, here=here: _host(x)[here], shares)
+        run = _run(own, batch, result, pair)
+        counted = tuple(
+            dataclasses.replace(source, partner=source.partner - k * size)
+            for source in run.mix.sources
+        )
+        mix = dataclasses.replace(run.mix, sources=counted)
+        runs.append(dataclasses.replace(run, mix=mix))
     return runs
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any, cast
 
 import hypothesis
 import jax
@@ -10,13 +11,12 @@ import rich.progress
 
 import command_line
 import tests.conftest  # eight devices, and JAX at its strictest  # noqa: F401
-from tests.fuzz.cases import cases
+from tests.fuzz.cases import WORLDS, cases
 from tests.fuzz.drivers import SHARES
 from tests.fuzz.report import Tally, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "fuzzed.md"
-WRITE = 200  # cases, after which the page is written
-CLEAR = 2_500  # cases, after which compiled programs are dropped
+WRITTEN = 100  # cases, after which the page is written
 
 
 def main() -> None:
@@ -28,44 +28,57 @@ def main() -> None:
     command_line.check_writable(parser, args.out)
     command = f"python -m tests.fuzz --cases {args.cases} --seed {args.seed}"
     tally, done = Tally(), 0
-    drivers = [driver for driver, share in SHARES.items() for _ in range(share)]
 
-    with rich.progress.Progress(
+    def write() -> None:
+        args.out.write_text(page(tally, command))
+
+    with _progress() as bar:
+        task = bar.add_task("", total=args.cases)
+
+        def attempt(case: Any) -> None:
+            nonlocal done
+            tally.add(case)
+            done += 1
+            bar.update(task, advance=1, description=f"{len(tally.defects)} defects")
+            if done % WRITTEN == 0:
+                write()
+
+        try:
+            for number, world in enumerate(WORLDS):
+                upto = args.cases * (number + 1) // len(WORLDS)
+                _each(attempt, world, upto - done, f"{args.seed} {number}")
+                jax.clear_caches()  # no program of one shape serves another
+        finally:
+            write()
+    print(f"wrote {args.out}")
+    if tally.defects:
+        raise SystemExit(1)
+
+
+def _each(attempt: Any, world: Any, count: int, seed: str) -> None:
+    """Call ``attempt`` on so many cases of one shape."""
+    drivers = [driver for driver, share in SHARES.items() for _ in range(share)]
+    if count:
+        settings = hypothesis.settings(
+            max_examples=count,
+            derandomize=False,
+            database=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(cast(Any, hypothesis.HealthCheck)),
+        )
+        given = hypothesis.given(cases(drivers, worlds=[world]))
+        hypothesis.seed(seed)(settings(given(lambda case: attempt(case))))()
+
+
+def _progress() -> rich.progress.Progress:
+    return rich.progress.Progress(
         "{task.description}",
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TimeRemainingColumn(),
         console=rich.console.Console(stderr=True),
-    ) as bar:
-        task = bar.add_task("fuzzing", total=args.cases)
-
-        @hypothesis.seed(args.seed)
-        @hypothesis.settings(
-            max_examples=args.cases,
-            derandomize=False,
-            database=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(cases(drivers))
-        def attempt(case):
-            nonlocal done
-            tally.add(case)
-            done += 1
-            bar.update(task, advance=1, description=f"{len(tally.defects)} defects")
-            if done % CLEAR == 0:
-                jax.clear_caches()
-            if done % WRITE == 0:
-                args.out.write_text(page(tally, command))
-
-        try:
-            attempt()
-        finally:
-            args.out.write_text(page(tally, command))
-    print(f"wrote {args.out}")
-    if tally.defects:
-        raise SystemExit(1)
+    )
 
 
 if __name__ == "__main__":

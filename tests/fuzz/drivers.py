@@ -170,20 +170,21 @@ DRIVERS: dict[str, Driver] = {
     "x64": x64,
 }
 
-# How often each is tried. Outside of `jit` programs are compiled once for each shape,
-# within it once for each case.
+# Of a hundred cases how many are run so. A refusal needs no more than to be traced;
+# values need programs, one for each operation and shape outside of `jit`, one for each
+# case within.
 SHARES = {
-    "eager": 44,
-    "traced": 24,
-    "jit": 2,
-    "vmap": 8,
-    "grad": 6,
+    "traced": 70,
+    "eager": 12,
+    "vmap": 3,
+    "grad": 3,
+    "remat": 2,
+    "x64": 2,
+    "Explicit mesh, eager": 2,
+    "jit": 1,
     "scan": 1,
-    "remat": 3,
     "shard_map, per_device": 1,
     "shard_map, whole_batch": 1,
     "Auto mesh": 1,
     "Explicit mesh": 1,
-    "Explicit mesh, eager": 4,
-    "x64": 4,
 }

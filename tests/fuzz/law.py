@@ -102,7 +102,7 @@ def assert_leaf(
         oracle.assert_terms(y, terms, expected.slack)
 
 
-def _lost(total: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _lost(total: Any, dtype: np.dtype) -> np.ndarray:
     """Return where JAX has no number of this dtype, though it may be asked for one."""
     if dtype == E8M0:
         return total <= 0

@@ -21,8 +21,12 @@ class Count:
     held: int = 0
     refused: int = 0
 
+    @property
+    def all(self) -> int:
+        return self.held + self.refused
+
     def __str__(self) -> str:
-        return f"{self.held} + {self.refused}" if self.refused else str(self.held or "")
+        return f"{self.held} + {self.refused}" if self.refused else str(self.held)
 
 
 def _counts() -> dict[str, Count]:
@@ -38,7 +42,7 @@ class Tally:
     )
     dtypes: dict[str, Count] = dataclasses.field(default_factory=_counts)
     arounds: dict[str, Count] = dataclasses.field(default_factory=_counts)
-    reasons: dict[str, int] = dataclasses.field(default_factory=collections.Counter)
+    reasons: dict[str, Count] = dataclasses.field(default_factory=_counts)
     supported: int = 0
     defects: list[tuple[Case, str]] = dataclasses.field(default_factory=list)
 
@@ -61,7 +65,7 @@ class Tally:
             self.defects.append((case, " ".join(text.split())[:300]))
             return
         if refused:
-            self.reasons[refused] += 1
+            self.reasons[refused].refused += 1
         found = [
             leaf for half in (case.inputs, case.targets) for _, leaf in parts(half)
         ]
@@ -85,13 +89,13 @@ def page(tally: Tally, command: str) -> str:
         f"`{command}`, JAX {jax.__version__}, NumPy {np.__version__}, Python "
         f"{platform.python_version()}, on eight CPU devices.",
         "",
-        f"Of {total.held + total.refused + len(tally.defects):,} cases "
+        f"Of {total.all + len(tally.defects):,} cases "
         f"{total.held:,} held the law of their method, {total.refused:,} were refused "
         f"in the words of the library, and {len(tally.defects):,} did neither. "
         f"{tally.supported:,} stood in the table of what is supported, "
         "`tests/fuzz/supported.py`, of which none may be refused.",
         "",
-        "Where there are two numbers, the second one were refused.",
+        "Of two numbers the second counts refusals.",
         "",
         "## Method and driver",
         "",
@@ -102,9 +106,9 @@ def page(tally: Tally, command: str) -> str:
             for r in rows
         ),
         "",
-        *_table("dtype among the leaves", tally.dtypes),
-        *_table("around the mixer", tally.arounds),
-        *_table("refused, since expected was", tally.reasons),
+        *_table("By dtype among the leaves", tally.dtypes),
+        *_table("By what is around the mixer", tally.arounds),
+        *_table("Refused, by what was expected", tally.reasons),
     ]
     if tally.defects:
         lines += ["## Neither", ""]
@@ -112,16 +116,10 @@ def page(tally: Tally, command: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _table(name: str, counts: dict[str, object]) -> list[str]:
-    rows = sorted(counts.items(), key=lambda each: (-_size(each[1]), each[0]))
-    head = [f"## By {name}", "", _line(["", "cases"]), _line(["---"] * 2)]
-    if name.startswith("refused"):
-        head[0] = "## Refused, by what was expected"
+def _table(name: str, counts: dict[str, Count]) -> list[str]:
+    rows = sorted(counts.items(), key=lambda each: (-each[1].all, each[0]))
+    head = [f"## {name}", "", _line(["", "cases"]), _line(["---"] * 2)]
     return [*head, *(_line([name, str(count)]) for name, count in rows), ""]
-
-
-def _size(count: object) -> int:
-    return count if isinstance(count, int) else count.held + count.refused
 
 
 def _line(cells: list[str]) -> str:

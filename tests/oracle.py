@@ -362,7 +362,7 @@ def assert_terms(got: Any, terms: Terms, slack: float = 0.0) -> None:
     exact = sum(w * content for w, content in zip(weights, contents))
     size = sum(np.abs(w * content) for w, content in zip(weights, contents))
     info = jnp.finfo(own.dtype)
-    if info.bits == 16:
+    if info.bits <= 16:
         bound = float(info.eps) / 2 * np.abs(exact) * (1 + 1e-3) + 8 * EPS * size
     else:
         bound = max(2, len(terms)) * float(info.eps) * size

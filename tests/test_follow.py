@@ -254,6 +254,15 @@ def test_masks_that_are_added_follow_too():
     same(mix.inputs(mx.follow.masks(added)).tree == 0, mix.union(VALID))
 
 
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2fnuz", "float8_e5m2"])
+def test_masks_of_floats_without_infinities(name):
+    added = np.where(VALID, 0, -8).astype(jnp.dtype(name))
+    mix = drawn(mx.cutmix, WAVES)
+    got = mix.inputs(mx.follow.masks(added)).tree
+    assert got.dtype == added.dtype
+    same(np.asarray(got, int), np.where(mix.union(VALID), 0, -8))
+
+
 def test_masks_of_what_is_no_number_are_refused():
     mix = drawn(mx.mixup, WAVES)
     with pytest.raises(TypeError, match=r"masks: expected a real number"):

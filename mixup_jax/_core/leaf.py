@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from mixup_jax._core import blend, checks
@@ -67,7 +68,8 @@ def _lowest(x: Array) -> Any:
         return False
     if jnp.issubdtype(x.dtype, jnp.integer):
         return jnp.iinfo(x.dtype).min
-    return -jnp.inf
+    lowest = np.asarray(-np.inf).astype(x.dtype)  # NaN in a float8 without infinities
+    return jnp.finfo(x.dtype).min if np.isnan(lowest) else lowest
 
 
 def _links(

@@ -1,0 +1,85 @@
+"""Try many cases, and write the page that says what came of them."""
+
+import argparse
+from pathlib import Path
+from typing import Any, cast
+
+import hypothesis
+import jax
+import rich.console
+import rich.progress
+
+import command_line
+import tests.conftest  # eight devices, and JAX at its strictest  # noqa: F401
+from tests.fuzz.cases import WORLDS, cases
+from tests.fuzz.drivers import SHARES
+from tests.fuzz.report import Tally, page
+
+PAGE = Path(__file__).parents[2] / "docs" / "fuzzed.md"
+WRITTEN = 100  # cases, after which the page is written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=command_line.positive_int, default=20_000)
+    parser.add_argument("--seed", type=command_line.seed, default=0)
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    args = parser.parse_args()
+    command_line.check_writable(parser, args.out)
+    command = f"python -m tests.fuzz --cases {args.cases} --seed {args.seed}"
+    tally, done = Tally(), 0
+
+    def write() -> None:
+        args.out.write_text(page(tally, command))
+
+    with _progress() as bar:
+        task = bar.add_task("", total=args.cases)
+
+        def attempt(case: Any) -> None:
+            nonlocal done
+            tally.add(case)
+            done += 1
+            bar.update(task, advance=1, description=f"{len(tally.defects)} defects")
+            if done % WRITTEN == 0:
+                write()
+
+        try:
+            for number, world in enumerate(WORLDS):
+                upto = args.cases * (number + 1) // len(WORLDS)
+                _each(attempt, world, upto - done, f"{args.seed} {number}")
+                jax.clear_caches()  # no program of one shape serves another
+        finally:
+            write()
+    print(f"wrote {args.out}")
+    if tally.defects:
+        raise SystemExit(1)
+
+
+def _each(attempt: Any, world: Any, count: int, seed: str) -> None:
+    """Call ``attempt`` on so many cases of one shape."""
+    drivers = [driver for driver, share in SHARES.items() for _ in range(share)]
+    if count:
+        settings = hypothesis.settings(
+            max_examples=count,
+            derandomize=False,
+            database=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(cast(Any, hypothesis.HealthCheck)),
+        )
+        given = hypothesis.given(cases(drivers, worlds=[world]))
+        hypothesis.seed(seed)(settings(given(lambda case: attempt(case))))()
+
+
+def _progress() -> rich.progress.Progress:
+    return rich.progress.Progress(
+        "{task.description}",
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=rich.console.Console(stderr=True),
+    )
+
+
+if __name__ == "__main__":
+    command_line.start(main)

@@ -170,11 +170,11 @@ DRIVERS: dict[str, Driver] = {
     "x64": x64,
 }
 
-# Of a hundred cases how many are run so. A refusal needs no more than to be traced;
+# Of two hundred cases how many are run so. A refusal needs no more than to be traced;
 # values need programs, one for each operation and shape outside of `jit`, one for each
 # case within.
 SHARES = {
-    "traced": 70,
+    "traced": 170,
     "eager": 12,
     "vmap": 3,
     "grad": 3,

@@ -19,7 +19,7 @@ from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.follow import Follower as Follower
 from mixup_jax._core.follow import content, is_follower
 from mixup_jax._core.grid import Grid
-from mixup_jax._core.mesh import per_example
+from mixup_jax._core.mesh import on_mesh_of, per_example
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.register import pytree
 from mixup_jax._core.source import Source, seen
@@ -261,7 +261,7 @@ def _of_seen(
                 f"{where}: expected arrays; got {type(value).__name__} within a "
                 "container, whose rules may differ. Put each where it stands by itself."
             )
-        value = arrays.exact(value, where)
+        value = on_mesh_of(mix.lam, arrays.exact(value, where))
         return rule(value, where, sources) if sources else value
 
     return jax.tree.map_with_path(followed, tree, is_leaf=is_follower)

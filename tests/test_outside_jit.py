@@ -43,14 +43,30 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_nobody_need_say_which_mesh_is_meant(name):
+def divided():
     explicit = jax.sharding.AxisType.Explicit
     mesh = jax.make_mesh((4,), ("data",), (explicit,), devices=jax.devices()[:4])
+    return jax.NamedSharding(mesh, jax.P("data"))
+
+
+def test_a_mix_on_a_mesh_takes_arrays_that_are_on_none():
+    lam, partner = np.linspace(0, 1, 8, dtype=np.float32), np.roll(np.arange(8), 3)
+    expected = mx.Mix.from_pairs(lam, partner)
+    mix = mx.Mix.from_pairs(*jax.device_put((lam, partner), divided()))
+    assert not mix.lam.sharding.is_fully_replicated
+    for follower in (X, mx.follow.masks(X > 0.5)):
+        found, want = mix.inputs(follower), expected.inputs(follower)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), found, want)
+        (leaf,) = jax.tree.leaves(found)
+        assert leaf.sharding.is_equivalent_to(divided(), 2)
+    np.testing.assert_array_equal(mix.partners(LABELS), LABELS[partner])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_nobody_need_say_which_mesh_is_meant(name):
     assert jax.sharding.get_abstract_mesh().empty
-    divided = jax.NamedSharding(mesh, jax.P("data"))
     key = jax.random.key(0)
-    x, labels = (jax.device_put(v, divided) for v in (X, LABELS))
+    x, labels = jax.device_put((X, LABELS), divided())
     found = CALLS[name](key, x, labels)
     expected = CALLS[name](key, jnp.asarray(X), jnp.asarray(LABELS))
     assert jax.sharding.get_abstract_mesh().empty

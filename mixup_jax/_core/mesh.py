@@ -59,6 +59,17 @@ def divided_as(w: Array, x: Array) -> Array:
     return _laid_out(w, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
 
 
+def on_mesh_of(y: Array, x: Array) -> Array:
+    """Return ``x`` with its examples where those of ``y`` are, if it is on no mesh.
+
+    Outside jit, that is, and of an Explicit mesh, on which arrays of others meet none.
+    """
+    there, here = (jax.typeof(each).sharding for each in (y, x))
+    if isinstance(y, Tracer) or not here.mesh.empty or not there.mesh.explicit_axes:
+        return x
+    return _laid_out(x, y, jax.P(*there.spec[:1]))
+
+
 def whole(x: Array) -> Array:
     """Return ``x`` with all of it on each device."""
     return _laid_out(x, x, jax.P())

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays, checks, leaf
 from mixup_jax._core.coverage import cell_shares
 from mixup_jax._core.follow import content, is_follower, noted, positions_of
-from mixup_jax._core.mesh import alike
+from mixup_jax._core.mesh import alike, on_mesh_of
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import Gather, Stay
 from mixup_jax._core.region import Everywhere, Region, Untouched, field, through
@@ -440,7 +440,7 @@ class Mix:
             if is_follower(part):
                 with noted(part, where):
                     return part.mixed(to_follow())
-            return function(arrays.exact(part, where), where) if function else part
+            return function(self._exact(part, where), where) if function else part
 
         tree = self._of_batch(name, tree)
         return jax.tree.map_with_path(applied, tree, is_leaf=is_follower)
@@ -450,9 +450,12 @@ class Mix:
     ) -> Any:
         def applied(path: Any, part: Any) -> Array:
             where = name + jax.tree_util.keystr(path)
-            return function(arrays.exact(part, where), where)
+            return function(self._exact(part, where), where)
 
         return jax.tree.map_with_path(applied, self._of_batch(name, tree))
+
+    def _exact(self, part: Any, where: str) -> Array:
+        return on_mesh_of(self.lam, arrays.exact(part, where))
 
     def _of_batch(self, name: str, tree: Any) -> Any:
         """Return ``tree``, or raise if it does not hold as many examples."""

@@ -230,6 +230,19 @@ def test_a_choice_for_each_device_alike_is_refused_when_it_is_called(place, hidd
             on_shares(choice, (X, SOFT))
 
 
+@pytest.mark.parametrize("place", [mx.per_device, mx.whole_batch])
+def test_a_mixer_that_is_jitted_is_refused_each_time(place):
+    jitted = jax.jit(lambda key, batch: place(mx.mixup, "data")(key, batch))
+    mesh = jax.make_mesh((DEVICES,), ("data",), devices=jax.devices()[:DEVICES])
+    specs = {"in_specs": (jax.P(), jax.P("data")), "out_specs": jax.P("data")}
+    spread = jax.NamedSharding(mesh, jax.P("data"))
+    batch = jax.device_put((X, SOFT), spread)
+    for _ in range(2):  # JAX would keep what it traced
+        run = jax.shard_map(mx.with_probability(0.5, jitted), mesh=mesh, **specs)
+        with pytest.raises(ValueError, match="expected mixers that see the batch"):
+            jax.jit(run)(KEY, batch)
+
+
 def test_a_mixer_may_divide_the_batch_that_is_chosen_for():
     kinds, devices = (jax.sharding.AxisType.Auto,), jax.devices()[:DEVICES]
     mesh = jax.make_mesh((DEVICES,), ("data",), kinds, devices=devices)

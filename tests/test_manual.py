@@ -190,7 +190,7 @@ def test_several_axes_divide_the_examples(names):
 @pytest.mark.parametrize("targets", [Y, None], ids=["targets", "none"])
 def test_an_axis_that_is_not_named_is_refused(place, targets):
     for name, spec in (("data", BY_BOTH), ("one", jax.P("data"))):
-        with pytest.raises(ValueError, match=r"all axes that the examples .*Write \("):
+        with pytest.raises(ValueError, match=r"all axes that the examples .* write \("):
             on_axes(place(mx.mixup, name), spec, targets=targets)
 
 
@@ -199,7 +199,7 @@ def test_what_is_refused_says_what_to_write(place):
     with pytest.raises(
         ValueError,
         match=r"got 'fsdp', and every .* over \['data', 'fsdp'\]. "
-        r"Write \('data', 'fsdp'\), in the order",
+        r"Where these divide the examples of one batch, write \('data', 'fsdp'\), in",
     ):
         on_axes(place(mx.mixup, "fsdp"), BY_BOTH)
 
@@ -210,6 +210,26 @@ def test_an_axis_of_channels_or_of_one_device_need_not_be_named(place):
     mix = on_axes(place(mx.mixup, "data"), spec, out=jax.P(("data", "one")))
     assert len(np.unique(mix.lam)) == SIZE
     np.testing.assert_array_equal(mix.partner, np.arange(SIZE) ^ 1)
+
+
+def test_batches_that_lie_along_an_axis_are_told_by_leaving_out_types():
+    mesh = jax.make_mesh((2, 4), ("run", "data"), devices=jax.devices())
+    spec = jax.P("run", "data")
+    batch = jax.tree.map(lambda x: np.stack([x, 0 * x]), oracle.images(SIZE))
+
+    def of_each(key, batch):
+        mixer = mx.whole_batch(partial(mx.mixup, pairing=mx.pairings.roll), "data")
+        (x, _), _ = mixer(key, jax.tree.map(lambda x: x[0], batch))
+        return x[None]
+
+    run = jax.shard_map(
+        of_each, mesh=mesh, in_specs=(jax.P(), spec), out_specs=spec, check_vma=False
+    )
+    spread = jax.device_put(batch, jax.NamedSharding(mesh, spec))
+    mixed = jax.jit(run)(KEY, spread)
+    (want, _), _ = mx.mixup(KEY, oracle.images(SIZE), pairing=mx.pairings.roll)
+    np.testing.assert_allclose(mixed[0], want, rtol=1e-5, atol=1e-6)
+    assert not np.any(mixed[1])
 
 
 @places

@@ -303,6 +303,23 @@ def test_a_program_may_hold_the_batch():
     assert_as_on_one_device([float(step(new_state()))])
 
 
+def test_a_program_may_hold_all_that_is_given():
+    run = mx.training.sharded(STEP, mesh("auto"))
+    state, at, batch = on(mesh("auto"), (new_state(), key(), BATCH))
+    held = jax.jit(lambda: run(state, at, batch)[1]["loss"])
+    assert_as_on_one_device([float(held())])
+    shapes, _ = jax.eval_shape(lambda: run(new_state(), key(), BATCH))
+    assert shapes.params["w"].shape == (WIDTH, WIDTH)
+
+
+def test_a_batch_that_the_state_holds_too_is_not_donated():
+    run = mx.training.sharded(STEP, mesh("auto"))
+    batch = jax.tree.map(jnp.asarray, BATCH)
+    state = new_state().replace(model_state=jax.tree.leaves(batch)[0])
+    run(state, key(), batch)
+    assert not any(x.is_deleted() for x in jax.tree.leaves(batch))
+
+
 def test_a_run_prints_and_compares():
     run = mx.training.sharded(STEP, mesh("auto"))
     assert run == mx.training.sharded(STEP, mesh("auto"))

@@ -22,6 +22,11 @@ def is_bound(axis_name: AxisName) -> bool:
     return True
 
 
+def manual_axes() -> frozenset[str]:
+    """Return the axes that ``jax.shard_map`` binds here."""
+    return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def devices_of(axis_name: AxisName) -> int:
     """Return over how many devices a bound axis goes, or several.
 
@@ -30,7 +35,7 @@ def devices_of(axis_name: AxisName) -> int:
     """
     if is_bound(axis_name):
         return jax.lax.axis_size(axis_name)
-    manual = jax.sharding.get_abstract_mesh().manual_axes
+    manual = sorted(manual_axes())
     raise ValueError(
         f"axis_name: expected an axis that is bound here; got {axis_name!r}"
         + (f", and jax.shard_map binds {manual}" if manual else "")
@@ -58,10 +63,11 @@ def refuse_unnamed(tree: Any, axis_name: AxisName) -> None:
     )
     raise ValueError(
         "axis_name: expected all axes that the examples are divided over; got "
-        f"{axis_name!r}, and every leaf of the batch varies over {sorted(over)}. Write "
-        f"{wanted}, in the order of the batch's jax.P. If one of them divides "
-        "something else, such as channels, let the batch have a leaf that it does not "
-        "divide, such as labels."
+        f"{axis_name!r}, and every leaf of the batch varies over {sorted(over)}. Where "
+        f"these divide the examples of one batch, write {wanted}, in the order of the "
+        "batch's jax.P. Where one divides something else, such as channels or batches "
+        "that are trained on by themselves, types do not tell: pass check_vma=False to "
+        "jax.shard_map, or let the batch have a leaf that it does not divide."
     )
 
 

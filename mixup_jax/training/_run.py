@@ -73,13 +73,14 @@ class Driven:
     def __call__(self, state: Any, key: Any, batch: Any) -> Any:
         if _traced.is_traced(state, key, batch):
             return self._within(state, key, batch)
+        given = key, batch
         key, batch = self._beside(_placement.placed, key, batch)
 
         def place(leaves: list[Any]) -> list[Any]:
             self._check_state(jax.tree.unflatten(jax.tree.structure(state), leaves))
             return _placement.placed(leaves, self.mesh, self._at.state)
 
-        state = self._returned.or_placed(state, place, beside=(key, batch))
+        state = self._returned.or_placed(state, place, beside=(given, key, batch))
         specs = tuple(map(layouts.spec_of, jax.tree.leaves(state)))
         with set_mesh(self.mesh):
             state, metrics = self._program(state, key, batch, specs)

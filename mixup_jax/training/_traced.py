@@ -14,7 +14,14 @@ Specs: TypeAlias = tuple[jax.P | None, ...]
 
 def is_traced(*trees: Any) -> bool:
     """Whether a call is part of a program: under jit, in a scan, in eval_shape."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+    # All arguments may be closed over: a result is then of the program all the same.
+    leaves = jax.tree.leaves((trees, _result()))
+    return any(isinstance(leaf, Tracer) for leaf in leaves)
+
+
+@jax.jit
+def _result() -> int:
+    return 0
 
 
 def laid(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:

@@ -70,17 +70,11 @@ def saved(run: Any, now: Any, where: Any) -> ocp.args.Composite:
     )
 
 
-def restored(
-    manager: ocp.CheckpointManager, step: int, run: Any, now: Any, where: Any
-) -> Any:
+def restored(manager: ocp.CheckpointManager, step: int, now: Any, where: Any) -> Any:
     """Return the state and the key of a step, and set the input to where it was.
 
     `now` says on which devices, which need not be those of before.
     """
-    only = ocp.args.Composite(run=ocp.args.JsonRestore())
-    before = manager.restore(step, args=only)["run"]
-    if before != run:
-        raise ValueError(f"expected the arguments of its run, {before}; got {run}")
     both = ocp.args.Composite(
         now=ocp.args.StandardRestore(now),
         input=grain.checkpoint.CheckpointRestore(where),
@@ -88,12 +82,54 @@ def restored(
     return manager.restore(step, args=both)["now"]
 
 
+def check_arguments(before: Any, run: Any) -> None:
+    """Raise ValueError unless a run has the arguments of the one it goes on with."""
+    if before != run:
+        raise ValueError(
+            f"--out: expected the arguments of its run, {before}; got {run}. Give "
+            "another folder."
+        )
+
+
+def check_epochs(step: int, epochs: int, per_epoch: int) -> None:
+    """Raise ValueError if the run ends before the step of its checkpoint."""
+    if step > epochs * per_epoch:
+        least = -(-step // per_epoch)
+        raise ValueError(
+            f"--epochs: expected at least {least}, since the checkpoint in --out is of "
+            f"step {step}; got {epochs}, so the last step is {epochs * per_epoch} and "
+            f"nothing is left to do. Pass --epochs {least} or more, or another --out."
+        )
+
+
+def check_log(file: Path, step: int) -> None:
+    """Raise ValueError unless the log has a line for each step of the checkpoint."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    found = 0
+    while found < step and _is_of(found + 1, lines):
+        found += 1
+    if found < step:
+        got = f"the first {found}" if file.exists() else "no such file"
+        raise ValueError(
+            f"--out: {file}: expected the lines of steps 1 to {step}, since the "
+            f"checkpoint beside it is of step {step}; got {got}. Put the file back, "
+            "or give another folder."
+        )
+
+
+def _is_of(step: int, lines: Sequence[str]) -> bool:
+    whole = step < len(lines) and lines[step].endswith("\n")
+    return whole and lines[step].startswith(f"{step},")
+
+
 def log(file: Path, step: int) -> TextIO:
     """Open the log, without what a killed run did after its last checkpoint."""
     lines = file.read_text().splitlines()[: 1 + step] if step else ["step,loss,draws"]
-    stream = file.open("w")
-    stream.writelines(f"{line}\n" for line in lines)
-    return stream
+    # Whoever is killed here leaves the lines of before, or these.
+    new = file.with_suffix(".new")
+    new.write_text("".join(f"{line}\n" for line in lines))
+    new.replace(file)
+    return file.open("a")
 
 
 def line(step: int, metrics: Mapping[str, Any]) -> str:
@@ -123,10 +159,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ocp.CheckpointManager(folder, options=options) as manager:
         last = manager.latest_step() or 0
         if last:
+            only = ocp.args.Composite(run=ocp.args.JsonRestore())
+            before = manager.restore(last, args=only)["run"]
+            per_epoch = len(data.train_images) // args.batch_size
             try:
-                now = restored(manager, last, run, now, where)
+                check_arguments(before, run)
+                check_epochs(last, args.epochs, per_epoch)
+                check_log(args.out / "steps.csv", last)
             except ValueError as error:
-                parser.error(f"--out: {folder}: {error}. Give another folder.")
+                parser.error(str(error))
+            now = restored(manager, last, now, where)
         state, key = now
         print(f"{args.data} on {jax.device_count()} devices, from step {last}")
         with log(args.out / "steps.csv", last) as lines:

@@ -384,3 +384,68 @@ def test_devices_of_other_axes_are_refused(names, shape):
     devices = np.resize(np.array(jax.devices(), object), shape)
     with pytest.raises(ValueError, match=r"devices: expected.*in a row.*got an array"):
         mx.training.pmapped(STEP, axis_name=names, devices=devices)
+
+
+@pytest.mark.parametrize(
+    ("names", "shape"), [("data", (2,)), ("data", (3,)), (BOTH, (2, 2))]
+)
+def test_a_device_twice_is_refused(names, shape):
+    devices = np.resize(np.array(jax.devices()[:2]), shape)
+    devices.flat[-1] = devices.flat[0]
+    with pytest.raises(ValueError, match=r"devices: expected each device once.*=0\)"):
+        mx.training.pmapped(STEP, axis_name=names, devices=devices)
+
+
+@pytest.mark.parametrize(
+    ("names", "devices"),
+    [("data", [0, 1]), ("data", ["cpu"]), ("data", [None]), (BOTH, [[0], [1]])],
+)
+def test_what_is_no_device_is_refused(names, devices):
+    with pytest.raises(TypeError, match="devices: expected devices of JAX; got"):
+        mx.training.pmapped(STEP, axis_name=names, devices=devices)
+
+
+# What both drivers ask of the names, and `sharded` of its mesh, when they are made.
+
+NAMES = {
+    "pmapped": lambda names: mx.training.pmapped(STEP, axis_name=names),
+    "sharded": lambda names: mx.training.sharded(STEP, mesh("auto"), axis_name=names),
+}
+
+
+@pytest.mark.parametrize("driver", NAMES)
+@pytest.mark.parametrize(
+    "names", [("data", "data"), ["data", "data"], ("data", "fsdp", "data")]
+)
+def test_a_name_twice_is_refused(names, driver):
+    with pytest.raises(ValueError, match=r"axis_name: expected each name once.*'data'"):
+        NAMES[driver](names)
+
+
+def test_no_name_is_refused_where_there_is_no_other_mesh():
+    NAMES["sharded"](())  # a batch that is whole on each device
+    with pytest.raises(ValueError, match="axis_name: expected at least one name; got"):
+        NAMES["pmapped"](())
+
+
+@pytest.mark.parametrize("driver", NAMES)
+@pytest.mark.parametrize("names", [None, 0, (0,), (BOTH,)])
+def test_what_is_no_name_is_refused(names, driver):
+    with pytest.raises(TypeError, match="axis_name: expected the name of an axis, or"):
+        NAMES[driver](names)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: "data",
+        lambda: None,
+        lambda: mesh("auto").abstract_mesh,
+        lambda: jax.sharding.AbstractMesh((2,), ("data",)),
+        lambda: jax.NamedSharding(mesh("auto"), jax.P()),
+        lambda: jax.devices(),
+    ],
+)
+def test_what_is_no_mesh_of_devices_is_refused(given):
+    with pytest.raises(TypeError, match=r"mesh: expected a jax.sharding\.Mesh, of"):
+        mx.training.sharded(STEP, given())

@@ -145,6 +145,59 @@ def test_a_run_with_other_arguments_is_not_taken_for_it(between, tmp_path):
     assert steps(out) == before
 
 
+@pytest.mark.slow
+def test_a_run_whose_log_is_gone_is_not_gone_on_with(between, tmp_path):
+    out = shutil.copytree(between, tmp_path / "out")
+    (out / "steps.csv").unlink()
+    said = finished(start(out), code=2)
+    assert "steps.csv: expected the lines of steps 1 to" in said
+    assert not (out / "steps.csv").exists()
+
+
+def test_fewer_epochs_than_the_checkpoint_has_are_refused():
+    resume.check_epochs(44, 2, 22)  # all of it is done, which is no mistake
+    resume.check_epochs(40, 2, 22)
+    words = "expected at least 3.*of step 45; got 2, .*step is 44.*--epochs 3 or more"
+    with pytest.raises(ValueError, match=words):
+        resume.check_epochs(45, 2, 22)
+
+
+HEAD = "step,loss,draws\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "got"),
+    [
+        (None, "no such file"),
+        ("", "the first 0"),
+        (HEAD + "1,0.5,aa\n", "the first 1"),
+        (HEAD + "1,0.5,aa\n2,0.", "the first 1"),
+        (HEAD + "1,0.5,aa\n3,0.4,cc\n4,0.4,dd\n", "the first 1"),
+    ],
+)
+def test_a_log_that_lacks_steps_of_the_checkpoint_is_refused(log, got, tmp_path):
+    file = tmp_path / "steps.csv"
+    if log is not None:
+        file.write_text(log)
+    with pytest.raises(ValueError, match=f"steps 1 to 2, since.*got {got}. Put"):
+        resume.check_log(file, 2)
+
+
+@pytest.mark.parametrize("after", ["", "3,0.4,cc\n", "3,0."])
+def test_a_log_may_have_what_came_after_the_checkpoint(after, tmp_path):
+    file = tmp_path / "steps.csv"
+    file.write_text(HEAD + "1,0.5,aa\n2,0.4,bb\n" + after)
+    resume.check_log(file, 2)
+
+
+def test_the_log_is_whole_once_it_is_open(tmp_path):
+    file = tmp_path / "steps.csv"
+    file.write_text(HEAD + "1,0.5,aa\n2,0.4,bb\n")
+    with resume.log(file, 1):  # the next step may be long in coming
+        assert file.read_text() == HEAD + "1,0.5,aa\n"
+    assert [*tmp_path.iterdir()] == [file]
+
+
 def test_the_log_goes_on_after_the_checkpoint(tmp_path):
     file = tmp_path / "steps.csv"
     with resume.log(file, 0) as lines:

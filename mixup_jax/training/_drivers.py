@@ -53,10 +53,12 @@ def pmapped(
       ``jax.jit``.
 
     Raises:
-      TypeError: If ``step`` is not callable, or takes no ``place``.
-      ValueError: If ``devices`` has other axes. When called: if the devices do not
-        divide the batch, the state or the batch lies on several other devices, or in
-        another order, or the state was donated to an earlier step.
+      TypeError: If ``step`` is not callable, or takes no ``place``; ``axis_name`` is no
+        name; or ``devices`` has anything else in it.
+      ValueError: If ``axis_name`` has a name twice, or none; or ``devices`` has other
+        axes, or a device twice. When called: if the devices do not divide the batch,
+        the state or the batch lies on several other devices, or in another order, or
+        the state was donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -77,7 +79,12 @@ def pmapped(
             f"over the devices of its place; got {called_as(step)}. Pass "
             f"{_STEP_EXAMPLE}, or call jax.pmap yourself."
         )
-    names = axes(axis_name)
+    names = _names(axis_name)
+    if not names:
+        raise ValueError(
+            "axis_name: expected at least one name; got none. Name the axis that the "
+            'batch is divided over, such as "data".'
+        )
     grid = None if devices is None else _grid(devices, names)
     on_share = functools.partial(step, place=_place.apart(axis_name, mixing))
 
@@ -109,7 +116,37 @@ def _grid(devices: Any, names: tuple[str, ...]) -> np.ndarray:
             f"of {names}; got an array of shape {grid.shape}. Bring them to one, as "
             "numpy.array(jax.devices()).reshape(2, -1) does for two names."
         )
+    seen = set()
+    for device in grid.flat:
+        if not hasattr(device, "process_index"):
+            raise TypeError(
+                f"devices: expected devices of JAX; got {device!r} among them. Pass "
+                "some of jax.devices()."
+            )
+        if device in seen:
+            raise ValueError(
+                f"devices: expected each device once; got {device!r} twice. Leave out "
+                "what repeats, or pass jax.devices()."
+            )
+        seen.add(device)
     return grid
+
+
+def _names(axis_name: AxisName) -> tuple[str, ...]:
+    """Return the names of one axis or several, none of them twice."""
+    several = isinstance(axis_name, str | tuple | list)
+    names = axes(axis_name) if several else ()
+    if not several or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            "axis_name: expected the name of an axis, or a tuple of names; got "
+            f'{axis_name!r}. Pass one such as "data", or ("data", "model").'
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"axis_name: expected each name once; got {axis_name!r}. Leave out what "
+            "repeats."
+        )
+    return names
 
 
 @made
@@ -145,11 +182,12 @@ def sharded(
       ``jax.jit``, and takes ``jax.ShapeDtypeStruct`` as well.
 
     Raises:
-      TypeError: If ``step`` is not callable.
-      ValueError: If the mesh has no such axis. When called: if the axis does not divide
-        the batch; the state, the key or the batch lies on several other devices, or on
-        the mesh's in another order; the state is divided over another mesh; or it was
-        donated to an earlier step.
+      TypeError: If ``step`` is not callable, ``mesh`` is no ``jax.sharding.Mesh``, or
+        ``axis_name`` no name.
+      ValueError: If ``axis_name`` has a name twice, or the mesh has no such axis. When
+        called: if the axis does not divide the batch; the state, the key or the batch
+        lies on several other devices, or on the mesh's in another order; the state is
+        divided over another mesh; or it was donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -165,7 +203,12 @@ def sharded(
       1.0
     """
     checks.function(step, "sharded: step", _STEP_EXAMPLE)
-    if not set(axes(axis_name)) <= set(mesh.axis_names):
+    if not isinstance(mesh, jax.sharding.Mesh):
+        raise TypeError(
+            f"mesh: expected a jax.sharding.Mesh, of devices; got {mesh!r}. Make one, "
+            'as with jax.make_mesh((jax.device_count(),), ("data",)).'
+        )
+    if not set(_names(axis_name)) <= set(mesh.axis_names):
         raise ValueError(
             f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
             f"{axis_name!r}. Name the one that the batch is divided over."

@@ -12,6 +12,11 @@ No ``jax.jit`` may stand between the ``with`` and the model: jit what contains b
 keeps what it once traced. A model that was jitted by itself and is first called within
 the ``with`` would stay mixed by that same mix ever after; one first called outside
 would not be mixed within. Both are refused.
+
+JAX keeps what it traced of the functions that ``jax.checkpoint``, ``scan`` and ``cond``
+are given, too: make them within the ``with``, as models that call ``nn.remat`` do. One
+that was made outside is mixed once at most where nothing is jitted, then refused.
+In JAX 0.7 one that is first called within the ``with`` stays mixed.
 """
 
 import contextlib
@@ -20,6 +25,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
+from jax.core import Tracer
+
+from mixup_jax._core import versions
 from mixup_jax._core.mix import Mix
 
 try:
@@ -34,8 +43,16 @@ except ModuleNotFoundError as error:
 
 _JIT = (
     "Jit what contains both the `with` and the model, and call the model there as it "
-    "is, not jitted by itself: JAX keeps what it once traced, mixed or not."
+    "is, not jitted by itself: JAX keeps what it once traced, mixed or not. What "
+    "`jax.checkpoint`, `scan` and `cond` are given is kept as well: make it within the "
+    "`with`."
 )
+
+# What traces a jitted function when it is called, and when it is lowered or asked for
+# its jaxpr or shapes.
+_TRACERS = frozenset({"cache_miss", "jit_trace"})
+
+_apart = versions.make_user_context()
 
 
 @contextlib.contextmanager
@@ -45,6 +62,7 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
     is mixed twice; so are the layers of ``nn.scan``, which share one name. No
     ``jax.jit`` may stand between the ``with`` and the model: jit what contains both.
+    Make what ``jax.checkpoint``, ``scan`` and ``cond`` are given within the ``with``.
 
     Args:
       mix: what was drawn for the batch, as a rule by ``manifold``.
@@ -80,7 +98,7 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
         _refuse_jit(path, jits)
         return mix.at(layer_of[path]).inputs(out)
 
-    with flax.linen.intercept_methods(intercepted):
+    with _traced_apart(mix), flax.linen.intercept_methods(intercepted):
         yield
     missed = [name for name in after if name not in seen]
     if missed:
@@ -99,7 +117,8 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
 
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
     is mixed twice. No ``jax.jit`` may stand between the ``with`` and the model: jit
-    what contains both.
+    what contains both. Make what ``jax.checkpoint``, ``scan`` and ``cond`` are given
+    within the ``with``.
 
     Args:
       model: the model that is called within, as a rule merged in the loss.
@@ -143,6 +162,7 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
                 )
             change = functools.partial(mix_output, name, layer)
             stack.enter_context(_calling(modules[name], change))
+        stack.enter_context(_traced_apart(mix))
         yield
     missed = [name for name in after if name not in seen]
     if missed:
@@ -152,14 +172,26 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
         )
 
 
+def _traced_apart(mix: Mix) -> contextlib.AbstractContextManager[Any]:
+    """Within it, JAX takes up nothing that it traced elsewhere, nor elsewhere this."""
+    # A mix that is traced must not be met in another trace. Outside jit each operation
+    # is compiled by itself: that is to happen once, not for every batch.
+    leaves = jax.tree.leaves(mix)
+    traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+    return _apart(object() if traced else "hidden")
+
+
 def _jits() -> int:
     """Return how many jitted functions are being traced, one within the other."""
-    # Nothing public tells a trace of jit, which is kept, from one of scan or remat. A
-    # release that names the function otherwise is told nothing, and nothing is refused.
-    frame, found = sys._getframe(), 0
+    # Nothing public tells a trace of jit from one of scan or remat, which models have
+    # inside. Where a release names these functions otherwise, nothing is refused.
+    frame, found, inner = sys._getframe(), 0, ""
     while frame:
-        code = frame.f_code
-        found += code.co_name == "cache_miss" and "jax" in code.co_filename
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        found += name in _TRACERS and "jax" in file
+        # nnx.fori_loop asks for the shapes of a body that it makes anew for each call.
+        found -= (name, inner) == ("fori_loop", "eval_shape") and "flax" in file
+        inner = inner if name == "reraise_with_filtered_traceback" else name
         frame = frame.f_back
     return found
 

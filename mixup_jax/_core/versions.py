@@ -17,6 +17,12 @@ use_abstract_mesh: Any = getattr(
     jax.sharding, "use_abstract_mesh", lambda mesh: contextlib.nullcontext(mesh)
 )
 
+# A context whose value JAX goes by where it looks up what it once traced. JAX 0.7 has
+# none, or goes by it for jit alone.
+make_user_context: Any = getattr(
+    jax, "make_user_context", lambda: contextlib.nullcontext
+)
+
 
 def varying(kind: Any) -> frozenset[str]:
     """Return the manual axes over which values of a type differ, as far as it says.

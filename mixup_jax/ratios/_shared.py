@@ -6,6 +6,7 @@ from jax import Array
 from mixup_jax._core import checks
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import alike
+from mixup_jax._core.moves import Stay
 from mixup_jax._core.types import Partners, Ratio
 from mixup_jax.ratios._known import RATIO, Known, is_symmetric
 from mixup_jax.ratios._ranges import truncated
@@ -64,7 +65,8 @@ def per_batch(ratio: Ratio) -> Ratio:
     checks.function(ratio, "per_batch: ratio", RATIO)
 
     def sample(key: Array, partners: Partners) -> Array:
-        lam = ratio(key, Partners(partners.index[:1], partners.move))
+        alone = Partners(jnp.zeros(1, jnp.int32), Stay())
+        lam = ratio(key, alone)
         return jnp.broadcast_to(lam, partners.index.shape)
 
     def within(low: float, high: float) -> Ratio:

@@ -299,6 +299,7 @@ def eroded(state) -> Any:
     )
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.usefixtures("standard_promotion")
 def test_eval_mode_is_as_good_as_training_mode(name, driver):

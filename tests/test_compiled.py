@@ -264,6 +264,7 @@ def test_exports_for_every_platform(name):
     assert jax.export.deserialize(exported.serialize()).out_tree == exported.out_tree
 
 
+@pytest.mark.slow
 def test_compiles_in_half_a_second_more():
     mesh, given = arguments()
 

@@ -248,6 +248,7 @@ def test_hidden_states_are_mixed_with_their_masks_where_drawn(layer):
     np.testing.assert_array_equal(whose, mask)
 
 
+@pytest.mark.slow
 def test_neither_what_stands_at_padding_nor_how_much_of_it_matters():
     model: Any = waveforms.Classifier(3)
     mask = jnp.asarray(np.arange(800) < np.array([[350], [800]]))

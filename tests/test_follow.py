@@ -407,6 +407,7 @@ def test_valid_may_be_a_mask_that_follows():
     same(shares(mx.follow.masks(VALID)), shares(VALID))
 
 
+@pytest.mark.slow
 def test_what_is_valid_travels_in_the_batch():
     def of_valid(mask):
         region = partial(mx.regions.box, valid=mask)

@@ -567,6 +567,7 @@ def test_only_floating_targets_can_be_smooth(dtype):
         mx.losses.one_hot(LABELS, 3, smoothing=0.3, dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_smoothing_makes_no_class_positive(dtype):
     with jax.enable_x64(True):

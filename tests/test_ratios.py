@@ -346,6 +346,7 @@ DIFFERENTIATED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "size"), ZERO)
 def test_a_uniform_of_0_has_a_gradient(seed, size):
     x = jnp.zeros((size, 1))

@@ -1,6 +1,7 @@
 """Hidden layers: one is mixed, whichever was drawn, in models whose code stays."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -415,7 +416,9 @@ def chosen(model):
 def test_what_was_made_outside_is_mixed_within_and_only_there(wrap, flavour):
     net = Nnx(nnx.Rngs(0))
     net.eval()
-    plain = (lambda x: net(x)) if flavour == "nnx" else partial(LINEN.apply, VARIABLES)
+    plain: Any = (
+        (lambda x: net(x)) if flavour == "nnx" else partial(LINEN.apply, VARIABLES)
+    )
     model = wrap(lambda x: plain(x)[:, :1] * jnp.ones_like(x))
 
     def mixed(key, x):
@@ -428,13 +431,13 @@ def test_what_was_made_outside_is_mixed_within_and_only_there(wrap, flavour):
             return model(x)
 
     want = np.asarray(plain(X)[:, :1] * jnp.ones_like(X))
-    drawn = []
-    for key in jax.random.split(KEY, 2):  # each jit traces anew
+    drawn, keys = [], jax.random.split(KEY, 2)
+    for key in keys:  # each jit traces anew
         drawn.append(jax.jit(partial(mixed, key))(X))
         oracle.assert_close(jax.jit(lambda x: model(x))(X), want)
     assert not np.allclose(drawn[0], want, atol=1e-3)
     assert not np.allclose(drawn[0], drawn[1], atol=1e-3)
-    oracle.assert_close(mixed(key, X), np.asarray(drawn[1]))
+    oracle.assert_close(mixed(keys[1], X), np.asarray(drawn[1]))
     oracle.assert_close(model(X), want)
     with pytest.raises(ValueError, match=r"`jax.checkpoint`, .*: make it within"):
         mixed(KEY, X)

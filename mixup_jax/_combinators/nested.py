@@ -30,7 +30,7 @@ def none_within(refused: Callable[[str, AxisName], str]) -> Iterator[None]:
     Raises:
       ValueError: If there is one; ``refused`` says so, of its name and axis.
     """
-    here = _Within(refused, bound.manual_axes(), [])
+    here = _Within(refused, bound.names_of_shard_map(), [])
     token = _INNERMOST.set(here)
     try:
         yield

@@ -22,7 +22,7 @@ def is_bound(axis_name: AxisName) -> bool:
     return True
 
 
-def manual_axes() -> frozenset[str]:
+def names_of_shard_map() -> frozenset[str]:
     """Return the axes that ``jax.shard_map`` binds here."""
     return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
 
@@ -35,7 +35,7 @@ def devices_of(axis_name: AxisName) -> int:
     """
     if is_bound(axis_name):
         return jax.lax.axis_size(axis_name)
-    manual = sorted(manual_axes())
+    manual = sorted(names_of_shard_map())
     raise ValueError(
         f"axis_name: expected an axis that is bound here; got {axis_name!r}"
         + (f", and jax.shard_map binds {manual}" if manual else "")

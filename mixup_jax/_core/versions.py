@@ -11,7 +11,6 @@ import jax
 # The context in which a mesh is the one that is meant. JAX 0.7.0 names it otherwise.
 set_mesh: Any = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")  # noqa: B009
 
-
 # The same while a program is traced. Before JAX 0.7.2 there is none.
 use_abstract_mesh: Any = getattr(
     jax.sharding, "use_abstract_mesh", lambda mesh: contextlib.nullcontext(mesh)

@@ -24,6 +24,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import collections
 import gc
+from typing import Any, cast
 
 import hypothesis
 import jax
@@ -47,6 +48,16 @@ gc.set_threshold(100_000, 20, 20)
 # Few examples, the same ones each time: every new shape is a program to compile.
 hypothesis.settings.register_profile(
     "mixup_jax", deadline=None, derandomize=True, max_examples=15
+)
+# What `python -m tests.fuzz` runs, and pytest with `--hypothesis-profile long`.
+hypothesis.settings.register_profile(
+    "long",
+    deadline=None,
+    derandomize=False,
+    database=None,
+    max_examples=20_000,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(cast(Any, hypothesis.HealthCheck)),
 )
 hypothesis.settings.load_profile("mixup_jax")
 

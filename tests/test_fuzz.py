@@ -52,6 +52,13 @@ def test_every_driver(driver):
     holds()
 
 
+# As many as the profile says: `--hypothesis-profile long` tries 20,000.
+@pytest.mark.slow
+@hypothesis.given(cases([*DRIVERS]))
+def test_any_case(case):
+    assert_holds(case)
+
+
 def test_every_driver_has_a_share():
     assert SHARES.keys() == DRIVERS.keys()
 

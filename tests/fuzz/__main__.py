@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hypothesis
 import jax
@@ -16,12 +16,15 @@ from tests.fuzz.drivers import SHARES
 from tests.fuzz.report import Tally, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "fuzzed.md"
+LONG = hypothesis.settings.get_profile("long")
 WRITTEN = 100  # cases, after which the page is written
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--cases", type=command_line.positive_int, default=20_000)
+    parser.add_argument(
+        "--cases", type=command_line.positive_int, default=LONG.max_examples
+    )
     parser.add_argument("--seed", type=command_line.seed, default=0)
     parser.add_argument("--out", type=Path, default=PAGE, help="the page")
     args = parser.parse_args()
@@ -59,13 +62,7 @@ def _each(attempt: Any, world: Any, count: int, seed: str) -> None:
     """Call ``attempt`` on so many cases of one shape."""
     drivers = [driver for driver, share in SHARES.items() for _ in range(share)]
     if count:
-        settings = hypothesis.settings(
-            max_examples=count,
-            derandomize=False,
-            database=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(cast(Any, hypothesis.HealthCheck)),
-        )
+        settings = hypothesis.settings(LONG, max_examples=count)
         given = hypothesis.given(cases(drivers, worlds=[world]))
         hypothesis.seed(seed)(settings(given(lambda case: attempt(case))))()
 

@@ -23,7 +23,7 @@ import mixup_jax as mx
 
 DEVICES = 4
 AXES = ("data", "fsdp")  # both divide the batch, and one of them the state
-SIZE, CLASSES, STEPS = 16, 3, 3
+SIZE, CLASSES, STEPS = 16, 3, 2
 X = np.random.default_rng(0).random((SIZE, 4, 4, 2), np.float32)
 LABELS = np.arange(SIZE, dtype=np.int32) % CLASSES
 PARTNER = np.roll(np.arange(SIZE, dtype=np.int32), 3)
@@ -36,7 +36,7 @@ MIXERS = {
     "choose": mx.choose([partial(mx.mixup, alpha=0.4), mx.cutmix], [0.5, 0.5]),
     "same_class": partial(mx.mixup, pairing=mx.pairings.same_class),
 }
-FEW = ("choose", "same_class")  # what compiles in the default tests
+FEW = ("choose",)  # what compiles in the default tests
 SAID: list[str] = []
 
 

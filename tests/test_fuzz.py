@@ -28,14 +28,14 @@ def assert_holds(case: Case) -> None:
     assert not tally.defects, tally.defects
 
 
-@hypothesis.settings(max_examples=25)
+@hypothesis.settings(max_examples=15)
 @hypothesis.given(cases(["traced"], KINDS))
 def test_traced(case):
     assert_holds(case)
 
 
 # Two methods and one shape, so that little is compiled.
-@hypothesis.settings(max_examples=12)
+@hypothesis.settings(max_examples=6)
 @hypothesis.given(cases(["eager"], ["mixup", "cutmix"], IMAGES[:1]))
 def test_values(case):
     assert_holds(case)

@@ -82,40 +82,29 @@ def complaints(checker: str, said: str) -> list[Complaint]:
     return [Complaint(Path(f).name, int(n), rule, text) for f, n, text, rule in found]
 
 
-@pytest.fixture(scope="module")
-def said() -> dict[str, list[Complaint] | str]:
-    """What each checker says, or why it says nothing."""
-    answers: dict[str, list[Complaint] | str] = {}
-    running = {}
-    for checker in OF_OTHERS:  # side by side: each takes seconds
-        if importlib.util.find_spec(checker) is None:
-            answers[checker] = f"{checker} is not installed"
-            continue
-        running[checker] = subprocess.Popen(
-            strict(checker),
-            cwd=ROOT,
-            env={**os.environ, "MYPYPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    for checker, process in running.items():
-        out, err = process.communicate(timeout=300)
-        if checker == "pyright" and not out.startswith("{"):
-            answers[checker] = f"pyright does not run here, without Node: {err[-300:]}"
-            continue
-        assert process.returncode in (0, 1), out + err
-        answers[checker] = complaints(checker, out)
-    return answers
+# By default the one that .ci/run asks too, and the quicker one.
+CHECKERS = ["pyright", pytest.param("mypy", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=OF_OTHERS)
-def found(request: Any, said: Any) -> tuple[str, list[Complaint]]:
-    """A checker, and what it says."""
-    answer = said[request.param]
-    if isinstance(answer, str):
-        pytest.skip(answer)
-    return request.param, answer
+@pytest.fixture(scope="module", params=CHECKERS)
+def found(request: Any) -> tuple[str, list[Complaint]]:
+    """A checker, and what it says; skipped where it says nothing."""
+    checker = request.param
+    if importlib.util.find_spec(checker) is None:
+        pytest.skip(f"{checker} is not installed")
+    run = subprocess.run(
+        strict(checker),
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if checker == "pyright" and not run.stdout.startswith("{"):
+        pytest.skip(f"pyright does not run here, without Node: {run.stderr[-300:]}")
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    return checker, complaints(checker, run.stdout)
 
 
 def lines(name: str) -> list[str]:

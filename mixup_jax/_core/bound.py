@@ -54,7 +54,8 @@ def refuse_unnamed(tree: Any, axis_name: AxisName) -> None:
     """
     devices_of(axis_name)
     told = [found for leaf in jax.tree.leaves(tree) if (found := _varying(leaf))]
-    over = frozenset.intersection(*told) if told else frozenset[str]()
+    alike = frozenset.intersection(*told) if told else frozenset[str]()
+    over = {axis for axis in alike if jax.lax.axis_size(axis) > 1}
     if over <= set(axes(axis_name)):
         return
     mesh = jax.sharding.get_abstract_mesh()
@@ -88,14 +89,10 @@ def refuse_alike(tree: Any, axis_name: AxisName) -> None:
 
 
 def _varying(x: Any) -> frozenset[str]:
-    """Return the axes of several devices over which ``x`` is known to vary."""
+    """Return the bound axes over which ``x`` is known to vary; none if not known."""
     if not isinstance(x, Tracer):
         return frozenset()
-    return frozenset(
-        axis
-        for axis in varying(jax.typeof(x))
-        if is_bound(axis) and jax.lax.axis_size(axis) > 1
-    )
+    return frozenset(filter(is_bound, varying(jax.typeof(x))))
 
 
 def own_key(key: Array, axis_name: AxisName) -> Array:

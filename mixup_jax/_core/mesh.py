@@ -151,6 +151,8 @@ def rows_at(x: Array, index: Array) -> Array:
 
     Left to itself the compiler sums over the axes of a mesh that do not divide ``x``.
     """
+    if not x.size:  # of whose layout JAX has too much, outside jit
+        return x
     sharding = jax.typeof(x).sharding
     spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
     rows = _pinned(whole_along(x, 0), x, spec)

@@ -10,10 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
-from mixup_jax._combinators.devices import (
-    per_device,
-    whole_batch,
-)
+from mixup_jax._combinators.devices import per_device, whole_batch
 from mixup_jax._combinators.merge import (
     Wanted,
     merged,

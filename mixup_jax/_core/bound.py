@@ -9,7 +9,7 @@ import jax
 from jax import Array
 from jax.core import Tracer
 
-from mixup_jax._core.mesh import AxisName, axes
+from mixup_jax._core.mesh import AxisName, axes, picked
 from mixup_jax._core.versions import varying
 
 
@@ -131,15 +131,7 @@ def rows_across(x: Array, index: Array, axis_name: AxisName, size: int) -> Array
             f"{devices} devices. Apply it where it was drawn, under the same names, "
             "or outside to the whole batch."
         )
-    sharding = jax.typeof(x).sharding
-    return (
-        gathered(x, axis_name)
-        .at[index]
-        .get(
-            mode="promise_in_bounds",
-            out_sharding=sharding if sharding.mesh.explicit_axes else None,
-        )
-    )
+    return picked(gathered(x, axis_name), index, jax.typeof(x).sharding)
 
 
 def gathered(tree: Any, axis_name: AxisName) -> Any:

@@ -153,19 +153,20 @@ def rows_at(x: Array, index: Array) -> Array:
     """
     if not x.size:  # of whose layout JAX has too much, outside jit
         return x
-    sharding = jax.typeof(x).sharding
     spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
     rows = _pinned(whole_along(x, 0), x, spec)
-    return rows.at[laid_like(index, x)].get(
-        mode="promise_in_bounds",
-        out_sharding=sharding if sharding.mesh.explicit_axes else None,
-    )
+    return picked(rows, laid_like(index, x), jax.typeof(x).sharding)
 
 
 def rows_for_all(x: Array, index: Array) -> Array:
     """Return ``x[index]``, whole on each device."""
     mesh = jax.typeof(x).sharding.mesh  # which there need not be in the context
-    out = jax.NamedSharding(mesh, jax.P()) if mesh.explicit_axes else None
+    return picked(x, index, jax.NamedSharding(mesh, jax.P()))
+
+
+def picked(x: Array, index: Array, sharding: jax.NamedSharding) -> Array:
+    """Return ``x[index]``, laid out so over the Explicit axes of a mesh."""
+    out = sharding if sharding.mesh.explicit_axes else None
     return x.at[index].get(mode="promise_in_bounds", out_sharding=out)
 
 

@@ -97,6 +97,11 @@ def by_index(key, partners):
     return jnp.where(INDEX == 0, jnp.float32(0.25), jnp.float32(0.75))
 
 
+def uniform(key, partners):
+    """Decide as by default, by a key of its own."""
+    return jax.random.uniform(key, partners.index.shape)
+
+
 # Rows whose lam is the mean of a field that is worked out: a program rounds it as it
 # rounds a blend.
 WORKED_OUT = {"smoothmix"}
@@ -189,7 +194,7 @@ def assert_certainty(first, second):
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
     each = [alone(name, kind) for name in names]
     for k, probs in enumerate(([1, 0], [0, 1])):
-        got = mx.choose(mixers, probs)(KEY, batch)
+        got = mx.choose(mixers, probs, by=uniform)(KEY, batch)
         index = np.full(SIZE, k)
         assert_chosen(got, each, names, index, oracle.assert_equal)
 
@@ -282,22 +287,12 @@ def test_the_law_holds_on_each_device(place, names):
     mixers, batch = [ROWS[name].mixer for name in names], oracle.images(SIZE)
     choice = mx.choose(mixers, [0.5, 0.5])
     got = on_shares(place(choice, "data"), KEY, batch)
-    # The mixers with the key that each device's choice hands on to them.
-    each = [
-        on_shares(place(with_key_handed_on(mixer), "data"), KEY, batch)
-        for mixer in mixers
-    ]
+    # The mixers with the key that each device's choice hands on to them: its own.
+    each = [on_shares(place(mixer, "data"), KEY, batch) for mixer in mixers]
     drawn = [np.asarray(mix.lam) for _, mix in each]
     index = (np.asarray(got[1].lam) != drawn[0]).astype(int)
     assert set(index) == {0, 1}
     assert_chosen(got, each, names, index, oracle.assert_close)
-
-
-def with_key_handed_on(mixer):
-    def handed(key, batch):
-        return mixer(jax.random.split(key)[1], batch)
-
-    return handed
 
 
 def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):

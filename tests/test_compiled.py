@@ -125,9 +125,18 @@ def equations(jaxpr: Any) -> Any:
                     yield from equations(inner)
 
 
+def hashes(jaxpr: Any) -> list[Any]:
+    """Return the calls of the hash that random words come from."""
+    found = [each for each in equations(jaxpr) if each.params.get("name") == "_bits"]
+    return [each.params["jaxpr"].jaxpr for each in found]
+
+
 def loops(function: Any, *given: Any) -> set[str]:
     jaxpr = jax.make_jaxpr(function)(*given).jaxpr
-    names = {equation.primitive.name for equation in equations(jaxpr)}
+    # In the hash is one for CPUs, of one turn, where that of JAX has five.
+    apart = {equation for each in hashes(jaxpr) for equation in equations(each)}
+    found = [each for each in equations(jaxpr) if each not in apart]
+    names = {equation.primitive.name for equation in found}
     # The sampler behind jax.random.beta is a primitive that becomes a loop.
     return {
         name for name in names for loop in ("while", "scan", "gamma") if loop in name
@@ -216,15 +225,15 @@ def test_one_trace_for_each_shape(name):
         step.trace(jnp.float32(1), jax.random.key(0), oracle.images(6))
 
 
-# What programs of one source were before there could be several: equations, fusions and
-# bytes accessed with JAX 0.10.2 under the flags of conftest.py.
+# Programs of one source: equations, but for those of the hash, fusions and bytes
+# accessed with JAX 0.10.2 under the flags of conftest.py.
 BEFORE = {
-    "mixup": (176, 18, 30_742),
-    "mixup-roll": (131, 18, 30_742),
-    "mixup-permutation": (127, 33, 32_572),
-    "cutmix": (272, 28, 32_699),
-    "fmix": (506, 63, 670_619),
-    "manifold": (199, 23, 31_303),
+    "mixup": (162, 6, 28_961),
+    "mixup-roll": (115, 6, 28_961),
+    "mixup-permutation": (109, 7, 29_377),
+    "cutmix": (213, 9, 29_697),
+    "fmix": (498, 59, 668_515),
+    "manifold": (178, 6, 29_093),
 }
 
 
@@ -236,7 +245,8 @@ def test_one_source_compiles_to_what_it_was(name):
     jaxpr = jax.make_jaxpr(mixer)(key, batch).jaxpr
     program = jax.jit(lambda *given: mixer(*given)[0]).lower(key, batch).compile()
     equation_count, fusions, moved = BEFORE[name]
-    assert len(list(equations(jaxpr))) <= equation_count
+    of_hash = sum(len(list(equations(each))) for each in hashes(jaxpr))
+    assert len(list(equations(jaxpr))) - of_hash <= equation_count
     assert (program.as_text() or "").count(" fusion(") == fusions
     assert (program.cost_analysis() or {})["bytes accessed"] == moved
 

@@ -1,7 +1,7 @@
 """Chance chooses among mixers, example by example."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,11 @@ from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made, made_by
 from mixup_jax._core.mesh import AxisName
 from mixup_jax._core.mix import Mix, unmixed
-from mixup_jax._core.types import Batch, Partners, Ratio
+from mixup_jax._core.types import Batch, Ratio
+from mixup_jax._core.words import Plan, divided, drawn, words_of
 from mixup_jax._mixers.erm import erm
 
+T = TypeVar("T")
 _EACH = ratios.uniform()
 _OTHERS = Wanted(
     "choose",
@@ -134,46 +136,66 @@ def _turned_out(
 
 
 def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
-    def drawn(key: Array, batch: Batch) -> tuple[list[Mix], dict[int, Any], Array]:
-        """Return what each mixer drew, what those of one function made, the choice."""
-        checks.prng_key(key)
+    def planned(batch: Batch, of_drawn: Callable[..., T]) -> Plan[T]:
+        """Plan what mixers draw, what those of one function make, and the choice."""
         checks.pair(batch)
-        key_choice, key_mix = jax.random.split(key)
-        mixes, results = [], {}
-        for k, mixer in enumerate(mixers):
-            # One key for all: an example uses the draw of one mixer alone, and mixers
-            # that share a pairing draw the same partners.
-            own, key_own = _of_pair(mixer, batch), jax.random.clone(key_mix)
-            with none_within(_alike):
-                if own is not None:
-                    mix = own.draw(key_own, batch)
-                else:
-                    results[k], mix = run(mixer, key_own, batch)
-            mixes.append(of_one_dtype(mix, checks.examples(batch)))
-        index = _drawn_index(key_choice, partners_here(mixes), probs, by)
-        return mixes, results, index
+        size = checks.examples(batch)
+        plans = [own and own.planned(batch) for own in _of_pairs(mixers, batch)]
+        words = max((plan.words or 0 for plan in plans if plan), default=0)
+        ours = all(plan and plan.words is not None for plan in plans)
+        choice = words_of(by) if ours else None
+
+        def of(numbers: Any) -> T:
+            # One key or one call for all: an example uses the draw of one mixer alone,
+            # and mixers that share a pairing draw the same partners.
+            if choice is None:
+                key_choice, key = jax.random.split(numbers)
+                shared = drawn(
+                    jax.random.clone(key), Plan(words, size, lambda all: all)
+                )
+            else:
+                key, (shared, key_choice) = None, divided(numbers, [words, choice])
+            mixes, results = list[Mix](), {}
+            for k, (mixer, plan) in enumerate(zip(mixers, plans)):
+                with none_within(_alike):
+                    if plan is None:
+                        results[k], mix = run(mixer, jax.random.clone(key), batch)
+                    else:
+                        ready = plan.words is not None
+                        mix = plan.of(shared if ready else jax.random.clone(key))
+                mixes.append(of_one_dtype(mix, size))
+            index = _drawn_index(key_choice, mixes, probs, by)
+            return of_drawn(mixes, index, results)
+
+        return Plan(None if choice is None else words + choice, size, of)
 
     def of_pair(batch: Batch) -> Halves | None:
-        if any(_of_pair(mixer, batch) is None for mixer in mixers):
+        if None in _of_pairs(mixers, batch):
             return None
 
-        def draw(key: Array, batch: Batch) -> Mix:
-            mixes, _, index = drawn(key, batch)
-            return merged(mixes, index)
+        def plan(batch: Batch) -> Plan[Mix]:
+            return planned(batch, lambda mixes, index, _: merged(mixes, index))
 
-        return Halves(draw, Mix.batch)
+        def draw(key: Array, batch: Batch) -> Mix:
+            checks.prng_key(key)
+            return drawn(key, plan(batch))
+
+        return Halves(draw, Mix.batch, plan)
 
     def whole(key: Array, batch: Batch) -> tuple[Batch, Mix]:
-        mixes, results, index = drawn(key, batch)
-        # What a mixer of one function did to its examples is not repeated.
-        passed = [
-            unmixed(key, batch) if k in results else mix for k, mix in enumerate(mixes)
-        ]
-        mixed = merged(passed, index).batch(batch)
-        for k, result in results.items():
-            given = checks.pair(result)
-            mixed = rows_of(index == k, given, mixed, mixers[k], _OTHERS)
-        return mixed, merged(mixes, index)
+        def of_drawn(mixes: Any, index: Array, results: dict[int, Any]) -> Any:
+            # What a mixer of one function did to its examples is not repeated.
+            passed = list(mixes)
+            for k in results:
+                passed[k] = unmixed(batch)
+            mixed = merged(passed, index).batch(batch)
+            for k, result in results.items():
+                given = checks.pair(result)
+                mixed = rows_of(index == k, given, mixed, mixers[k], _OTHERS)
+            return mixed, merged(mixes, index)
+
+        checks.prng_key(key)
+        return drawn(key, planned(batch, of_drawn))
 
     def once() -> Mixer:
         inner = [once_per_batch(mixer) for mixer in mixers]
@@ -240,18 +262,18 @@ def _probability(p: ArrayLike, name: str) -> None:
     checks.shaped(p, name, [()], advice)
 
 
-def _of_pair(mixer: Mixer, batch: Any) -> Halves | None:
-    """Return the halves of a mixer that mixes a pair, and all of it."""
-    found = halves(mixer, batch)
+def _of_pairs(mixers: Sequence[Mixer], batch: Any) -> list[Halves | None]:
+    """Return the halves of each mixer that mixes a pair, and all of it."""
+    found = [halves(mixer, batch) for mixer in mixers]
     # A named tuple of two is a pair as well, of which on_keys mixes some.
-    return found if found and found.apply is Mix.batch else None
+    return [own if own and own.apply is Mix.batch else None for own in found]
 
 
 def _drawn_index(
-    key: Array, partners: Partners, probs: Sequence[ArrayLike] | Array, by: Ratio
+    key: Any, mixes: Sequence[Mix], probs: Sequence[ArrayLike] | Array, by: Ratio
 ) -> Array:
     """Draw for each example the number of the mixer that it gets, int32 ``[B]``."""
-    u = by(key, partners)
+    u = by(key, partners_here(mixes))
     index, below = jnp.zeros(u.shape, jnp.int32), jnp.float32(0)
     for k, p in enumerate(list(probs)[:-1], start=1):
         below = below + jnp.asarray(p, jnp.float32)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import checks
-from mixup_jax._core.halves import Mixer, Scheduled, combinator, draw_of
+from mixup_jax._core.halves import Halves, Mixer, Scheduled, combinator, draw_of, halves
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import laid_like, rows_for_all, whole
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer as mixer_of_draw
+from mixup_jax._core.mixer import method
 from mixup_jax._core.source import Source
 from mixup_jax._core.types import Batch
+from mixup_jax._core.words import drawn
 
 
 @overload
@@ -67,11 +68,14 @@ def once_per_batch(mixer: Any) -> Any:
     made_of_mixers = combinator(mixer)
     if made_of_mixers is not None:
         return made_of_mixers.once()
-    draw = draw_of(mixer)
+    draw_of(mixer)  # which refuses what has no halves
 
-    @mixer_of_draw
+    @method
     def once(key: Array, batch: Batch) -> Mix:
-        return _first_for_all(draw(key, batch))
+        own = cast(Halves, halves(mixer, batch))
+        plan = own.planned(batch)
+        of = plan.of
+        return drawn(key, plan._replace(of=lambda numbers: _first_for_all(of(numbers))))
 
     return once
 

@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -16,6 +16,9 @@ from mixup_jax._core.mix import Mix
 from mixup_jax._core.region import RegionDraw, SpatialDraw, region_and_lam
 from mixup_jax._core.source import SHARE, Source
 from mixup_jax._core.types import Batch, Pairing, Partners, Ratio
+from mixup_jax._core.words import LATER, Plan, divided, drawn, words_of
+
+T = TypeVar("T")
 
 
 def compose(
@@ -57,8 +60,8 @@ def compose(
       >>> mix.partners(labels)
       Array([3, 0, 1, 2], dtype=int32)
     """
-    source = draw_source(key, batch, ratio=ratio, pairing=pairing, region=region)
-    return Mix(source.lam, (source,))
+    parts = Parts(ratio, pairing, region)
+    return from_sources(key, batch, [parts], lambda source: Mix(source.lam, (source,)))
 
 
 def draw_source(
@@ -95,15 +98,53 @@ def draw_source(
       >>> [source.partner.tolist() for source in mix.sources]
       [[3, 0, 1, 2], [2, 3, 0, 1]]
     """
-    checks.prng_key(key)
+    return from_sources(
+        key, batch, [Parts(ratio, pairing, region)], lambda found: found
+    )
+
+
+class Parts(NamedTuple):
+    """What a source is drawn by."""
+
+    ratio: Ratio
+    pairing: Pairing
+    region: RegionDraw
+
+
+def from_sources(
+    key: Array, batch: Batch, parts: Sequence[Parts], mix_of: Callable[..., T]
+) -> T:
+    """Return what ``mix_of`` makes of a source of each of ``parts``."""
+    if key is not LATER:
+        checks.prng_key(key)
     inputs, _ = checks.pair(batch)
-    size = checks.examples(batch)
-    checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
-    checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
-    _takes(region, "mixup_jax.regions.everywhere")
-    key_pairing, key_ratio, key_region = jax.random.split(key, 3)
-    partners = _for_examples(size, pairing(key_pairing, batch))
-    lam = ratio(key_ratio, partners)
+    size, counts = checks.examples(batch), list[int | None]()
+    for ratio, pairing, region in parts:
+        checks.function(ratio, "ratio", "mixup_jax.ratios.constant(0.5)")
+        checks.function(pairing, "pairing", "mixup_jax.pairings.roll")
+        _takes(region, "mixup_jax.regions.everywhere")
+        with named_by(functools.partial(_call_with, region)):
+            counts += (
+                words_of(pairing, batch),
+                words_of(ratio),
+                words_of(region, inputs),
+            )
+
+    def of(numbers: Any) -> T:
+        each = iter(divided(numbers, counts))
+        found = [_source(each, batch, size, part) for part in parts]
+        return mix_of(*found)
+
+    known = [count for count in counts if count is not None]
+    words = sum(known) if len(known) == len(counts) else None
+    return drawn(key, Plan(words, size, of))
+
+
+def _source(numbers: Iterator[Any], batch: Batch, size: int, parts: Parts) -> Source:
+    ratio, pairing, region = parts
+    inputs, _ = batch
+    partners = _for_examples(size, pairing(next(numbers), batch))
+    lam = ratio(next(numbers), partners)
     shape = getattr(lam, "shape", None)
     if shape != (size,):
         raise ValueError(
@@ -113,7 +154,7 @@ def draw_source(
         )
     checks.real(lam, "ratio: lam", SHARE)
     with named_by(functools.partial(_call_with, region)):
-        drawn = region(key_region, lam.astype(jnp.float32), inputs, partners)
+        drawn = region(next(numbers), lam.astype(jnp.float32), inputs, partners)
     where, lam = region_and_lam(size, drawn)
     alone = partners.index == jnp.arange(size, dtype=jnp.int32)
     alone, lam = alike(alone, lam)

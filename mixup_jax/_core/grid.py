@@ -122,6 +122,18 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     return shared
 
 
+def axes_for(
+    draw: Callable[..., Any],
+    inputs: Any,
+    *,
+    spatial: tuple[int, ...] | None = None,
+    **options: Any,
+) -> int:
+    """Return the number of spatial axes that a draw with such options is told."""
+    del options
+    return len(grid_for(draw, inputs, spatial).sizes)
+
+
 def grid_for(
     draw: Callable[..., Any], inputs: Any, spatial: tuple[int, ...] | None
 ) -> Grid:

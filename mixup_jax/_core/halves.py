@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import called, made
 from mixup_jax._core.mix import Mix
+from mixup_jax._core.words import Plan
 
 Draw = Callable[[Array, Any], Mix]
 _PARTIAL = "functools.partial(mixup_jax.mixup, alpha=0.2)"
@@ -47,6 +48,14 @@ class Halves(NamedTuple):
 
     draw: Draw
     apply: Callable[[Mix, Any], Any]
+    plan: Callable[[Any], Plan[Mix]] | None = None
+
+    def planned(self, batch: Any) -> Plan[Mix]:
+        """Return the plan of the draw, which may be of a key of its own."""
+        if self.plan is not None:
+            return self.plan(batch)
+        size = checks.examples(batch)
+        return Plan(None, size, lambda key: self.draw(key, batch))
 
 
 class Kept(NamedTuple):
@@ -54,6 +63,7 @@ class Kept(NamedTuple):
 
     draw: Callable[..., Mix]
     of: Callable[..., Any]
+    plan: Callable[..., Plan[Mix]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,10 +158,15 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
     if isinstance(mixer, Combinator):
         return mixer.halves(batch)
     partly = type(mixer) is functools.partial
-    draw = kept_with(mixer.func if partly else mixer)
-    if draw is not None and partly:
+    kept = kept_with(mixer.func if partly else mixer)
+    if kept is None:
+        return None
+    draw, plan = kept.draw, kept.plan
+    if partly:
         draw = functools.partial(draw, *mixer.args, **mixer.keywords)
-    return None if draw is None else Halves(draw, Mix.batch)
+        plan = plan and functools.partial(plan, **mixer.keywords)
+        plan = None if mixer.args else plan
+    return Halves(draw, Mix.batch, plan)
 
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
@@ -160,10 +175,10 @@ def combinator(mixer: Any) -> Combinator | Scheduled | None:
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 
 
-def kept_with(function: Any) -> Callable[..., Mix] | None:
-    """Return the draw that ``mixer`` kept with this very function, or None."""
+def kept_with(function: Any) -> Kept | None:
+    """Return what ``mixer`` kept with this very function, or None."""
     kept = getattr(function, "_mixup_jax_draw", None)
-    return kept.draw if isinstance(kept, Kept) and kept.of is function else None
+    return kept if isinstance(kept, Kept) and kept.of is function else None
 
 
 def _no_halves(mixer: Any) -> TypeError:

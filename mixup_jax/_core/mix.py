@@ -465,12 +465,11 @@ class Mix:
         return tree
 
 
-def unmixed(key: Array, batch: Batch) -> Mix:
+def unmixed(batch: Batch) -> Mix:
     """Return the mix of a batch that is not mixed: ``lam = 1``, and no partners.
 
     Raises as ``compose`` does.
     """
-    checks.prng_key(key)
     checks.pair(batch)
     size = checks.examples(batch)
     lam, partner = jnp.ones(size, jnp.float32), jnp.arange(size, dtype=jnp.int32)

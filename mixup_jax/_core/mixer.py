@@ -15,6 +15,7 @@ from mixup_jax._core.halves import Kept, kept_with
 from mixup_jax._core.made import options, written
 from mixup_jax._core.mix import Mix
 from mixup_jax._core.types import Mixed
+from mixup_jax._core.words import LATER, Plan
 
 P = ParamSpec("P")
 
@@ -61,8 +62,15 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Mix:
         call_with = functools.partial(_call_with, draw, args, kwargs)
-        with jax.named_scope(name), named_by(call_with):
-            mix = draw(*args, **kwargs)
+
+        def named(of: Callable[[], Any]) -> Any:
+            with jax.named_scope(name), named_by(call_with):
+                return of()
+
+        mix: Any = named(lambda: draw(*args, **kwargs))
+        if isinstance(mix, Plan):
+            later = mix.of
+            return mix._replace(of=lambda numbers: named(lambda: later(numbers)))  # type: ignore[return-value]
         if not isinstance(mix, Mix):
             raise TypeError(
                 f"mixer: expected {name} to return a Mix; got "
@@ -86,6 +94,15 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
     return mixing
 
 
+def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
+    """Decorate a draw of ours as ``mixer`` does; it returns a plan under ``LATER``."""
+    mixing = typing.cast(Any, mixer(draw))
+    kept: Kept = mixing._mixup_jax_draw
+    plan = typing.cast(Any, functools.partial(kept.draw, LATER))
+    mixing._mixup_jax_draw = kept._replace(plan=plan)
+    return mixing
+
+
 def derived(
     mixing: Callable[P, tuple[Mixed, Mix]], **defaults: Any
 ) -> Callable[[Callable[[], None]], Callable[P, tuple[Mixed, Mix]]]:
@@ -103,7 +120,7 @@ def derived(
         copy.__annotations__ = dict(draw.__annotations__)
         copy.__doc__, copy.__module__ = named.__doc__, named.__module__
         copy.__qualname__ = qualname
-        return mixer(typing.cast(Callable[P, Mix], copy))
+        return method(typing.cast(Callable[P, Mix], copy))
 
     return decorate
 

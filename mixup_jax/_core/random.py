@@ -1,20 +1,28 @@
 """Random numbers in the shapes that draws need."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core.mesh import sharding_of_rows
+from mixup_jax._core.words import words
 
 
-def uniform_below(key: Array, count: Array) -> Array:
-    """Draw one of ``count`` integers from 0, each equally likely; -1 of none.
+def uniforms(key: Any, shape: tuple[int, ...]) -> Array:
+    """Draw from [0, 1), float32, as ``jax.random.uniform`` does; of words too."""
+    fraction = (words(key, shape) >> 9) | 0x3F800000  # of a float in [1, 2)
+    return jax.lax.bitcast_convert_type(fraction, jnp.float32) - 1
+
+
+def integers_below(u: Array, count: Array) -> Array:
+    """Return one of ``count`` integers from 0, each equally likely; -1 of none.
 
     Args:
-      key: PRNG key.
-      count: int32, of any shape, which is that of the result.
+      u: float32 uniform numbers.
+      count: int32, of the same shape.
     """
-    u = jax.random.uniform(key, count.shape, jnp.float32)
     drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
     return jnp.minimum(drawn, count - 1)
 

@@ -5,7 +5,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
 from mixup_jax._core.region import SpatialDraw
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
@@ -13,7 +13,7 @@ from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import box
 
 
-@mixer
+@method
 def cutmix(
     key: Array,
     batch: Batch,

@@ -2,23 +2,21 @@
 
 from functools import partial
 
-import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.compose import draw_source
+from mixup_jax._core.compose import Parts, from_sources
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
-from mixup_jax._core.source import Source
+from mixup_jax._core.mixer import method
 from mixup_jax._core.types import Batch
 from mixup_jax.pairings import nth
 from mixup_jax.regions import everywhere
 
 
-@mixer
+@method
 def dirichlet(
     key: Array, batch: Batch, *, alpha: ArrayLike = 1.0, partners: int = 2
 ) -> Mix:
@@ -69,17 +67,12 @@ def dirichlet(
         alpha = np.asarray(alpha, np.float32)  # in which it can be multiplied
     partners = checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
     partners = min(partners, max(checks.examples(batch) - 1, 1))
-    keys = [key] if partners == 1 else jax.random.split(key, partners)
 
-    def source(k: int) -> Source:
+    def parts(k: int) -> Parts:
         left = partners - k
-        return draw_source(
-            keys[k],
-            batch,
-            ratio=ratios.beta(alpha, *([alpha * left] if left > 1 else [])),
-            pairing=partial(nth, n=k + 1, of=partners),
-            region=everywhere,
-        )
+        ratio = ratios.beta(alpha, *([alpha * left] if left > 1 else []))
+        return Parts(ratio, partial(nth, n=k + 1, of=partners), everywhere)
 
-    sources = tuple(map(source, range(partners)))
-    return Mix(sources[0].lam, sources)
+    return from_sources(
+        key, batch, list(map(parts, range(partners))), lambda *s: Mix(s[0].lam, s)
+    )

@@ -2,12 +2,13 @@
 
 from jax import Array
 
+from mixup_jax._core.compose import from_sources
 from mixup_jax._core.mix import Mix, unmixed
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
 from mixup_jax._core.types import Batch
 
 
-@mixer
+@method
 def erm(key: Array, batch: Batch) -> Mix:
     """Return the batch as it is: ``lam = 1`` and everybody its own partner.
 
@@ -25,4 +26,4 @@ def erm(key: Array, batch: Batch) -> Mix:
       >>> bool((same == x).all()), mix.lam
       (True, Array([1., 1., 1., 1.], dtype=float32))
     """
-    return unmixed(key, batch)
+    return from_sources(key, batch, [], lambda: unmixed(batch))

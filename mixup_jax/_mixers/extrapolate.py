@@ -8,15 +8,16 @@ from jax.typing import ArrayLike
 
 from mixup_jax import ratios
 from mixup_jax._core import checks
-from mixup_jax._core.compose import draw_source
+from mixup_jax._core.compose import Parts, from_sources
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
+from mixup_jax._core.source import Source
 from mixup_jax._core.types import Batch, Pairing
 from mixup_jax.pairings import same_class
 from mixup_jax.regions import everywhere
 
 
-@mixer
+@method
 def extrapolate(
     key: Array, batch: Batch, *, by: ArrayLike = 0.5, pairing: Pairing = same_class
 ) -> Mix:
@@ -62,6 +63,9 @@ def extrapolate(
     advice = "It is a share of the distance to the partner."
     checks.number(by, "extrapolate: by", 0, 1, advice)
     ratio = ratios.constant(1 - jnp.asarray(by, jnp.float32))
-    toward = draw_source(key, batch, ratio=ratio, pairing=pairing, region=everywhere)
+    return from_sources(key, batch, [Parts(ratio, pairing, everywhere)], _away)
+
+
+def _away(toward: Source) -> Mix:
     away = dataclasses.replace(toward, lam=1 + (1 - toward.lam))
     return Mix(jnp.ones_like(away.lam), (away,), mixes_targets=False)

@@ -50,7 +50,7 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]
     Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
     """
     with jax.named_scope("gaussian"):
-        mix = unmixed(key, batch)
+        mix = unmixed(batch)
         inputs, targets = batch
         advice = "It is a standard deviation, in the units of the inputs."
         checks.number(sigma, "gaussian: sigma", 0, advice=advice)

@@ -7,15 +7,16 @@ from mixup_jax import ratios
 from mixup_jax._core import checks
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
 from mixup_jax._core.types import Batch, Pairing, Partners, Ratio
+from mixup_jax._core.words import reads, words_of
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import grid, resized
 
 _TAU = ratios.uniform(low=0.1, high=0.8)
 
 
-@mixer
+@method
 def resizemix(
     key: Array,
     batch: Batch,
@@ -77,6 +78,7 @@ def resizemix(
     checks.examples(batch)
     axes = len(grid(checks.pair(batch)[0], spatial=spatial).sizes)
 
+    @reads(words_of(tau))
     def ratio(key: Array, partners: Partners) -> Array:
         drawn = tau(key, partners)
         checks.number(drawn, "tau", 0, 1, "It is a share of each side.")

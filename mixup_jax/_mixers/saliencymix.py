@@ -7,14 +7,14 @@ from jax.typing import ArrayLike
 
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
 from mixup_jax._core.types import Batch, Pairing, Ratio
 from mixup_jax.pairings import neighbour
 from mixup_jax.ratios._known import DEFAULT_ALPHA, ratio_of
 from mixup_jax.regions import salient
 
 
-@mixer
+@method
 def saliencymix(
     key: Array,
     batch: Batch,

@@ -5,14 +5,14 @@ from jax import Array
 from mixup_jax import ratios
 from mixup_jax._core.compose import along, compose
 from mixup_jax._core.mix import Mix
-from mixup_jax._core.mixer import mixer
+from mixup_jax._core.mixer import method
 from mixup_jax._core.region import SpatialDraw
 from mixup_jax._core.types import Batch, Pairing
 from mixup_jax.pairings import neighbour
 from mixup_jax.regions import bell
 
 
-@mixer
+@method
 def smoothmix(
     key: Array,
     batch: Batch,

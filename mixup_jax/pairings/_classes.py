@@ -11,11 +11,13 @@ from mixup_jax._core import arrays, checks
 from mixup_jax._core.follow import blended
 from mixup_jax._core.mesh import around, laid_like, replicated
 from mixup_jax._core.moves import Gather
-from mixup_jax._core.random import uniform_below
+from mixup_jax._core.random import integers_below, uniforms
 from mixup_jax._core.types import Batch, Partners
+from mixup_jax._core.words import reads
 from mixup_jax.pairings._positions import positions
 
 
+@reads(1)
 def same_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:
@@ -48,12 +50,13 @@ def same_class(
     """
     start, stop, order, rank = _classes(_ordered(class_ids(batch, labels)))
     others = stop - start - 1
-    step = 1 + uniform_below(key, others)
+    step = 1 + integers_below(uniforms(key, others.shape), others)
     position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
     # What is drawn from labels that all devices hold is the same on each of them.
     return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
+@reads(1)
 def other_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:
@@ -75,7 +78,7 @@ def other_class(
     start, stop, order, rank = _classes(_ordered(class_ids(batch, labels)))
     size = order.shape[0]
     others = size - (stop - start)
-    position = (stop + uniform_below(key, others)) % size
+    position = (stop + integers_below(uniforms(key, (size,)), others)) % size
     # What is drawn from labels that all devices hold is the same on each of them.
     return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 

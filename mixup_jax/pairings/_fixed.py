@@ -12,9 +12,11 @@ from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import made
 from mixup_jax._core.moves import Flip, Gather, Roll, Stay, Swap
 from mixup_jax._core.types import Batch, Pairing, Partners
+from mixup_jax._core.words import reads
 from mixup_jax.pairings._positions import positions
 
 
+@reads(0)
 def neighbour(key: Array, batch: Batch) -> Partners:
     """Pair examples 0 and 1, 2 and 3, ...: ``partner(i) = i ^ 1``.
 
@@ -33,6 +35,7 @@ def neighbour(key: Array, batch: Batch) -> Partners:
     return reverse(key, batch, block=2)
 
 
+@reads(0)
 def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     """Pair the first with the last: ``partner(i) = n - 1 - i``, in blocks of ``n``.
 
@@ -75,6 +78,7 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     return Partners(jnp.asarray(_reversed_blocks(size, block)), Gather())
 
 
+@reads(0)
 def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     """Pair everybody with the one ``shift`` places before: ``i - shift mod B``.
 
@@ -110,6 +114,7 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     return Partners(index, Roll(size, shift % size))
 
 
+@reads(0)
 def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
     """Pair with the n-th of several partners: ``partner(i) = i ^ n``, n from 1.
 
@@ -187,6 +192,7 @@ def given(index: ArrayLike | Sequence[int]) -> Pairing:
             "for each example the place of its partner in the batch."
         )
 
+    @reads(0)
     def pairing(key: Array, batch: Batch) -> Partners:
         del key
         size = checks.examples(batch)

@@ -11,14 +11,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mixup_jax._core.random import uniforms
 from mixup_jax.ratios._implicit import MAX_EXPONENT, in_place
 
 _GAMMA_ROUNDS = 5
+ASYMMETRIC_WORDS = 4 * _GAMMA_ROUNDS + 2
 
 
 def symmetric(key: Array, a: Array, size: int) -> Array:
     """Draw ``Beta(a, a)`` from two uniforms, after Devroye."""
-    u, v = jax.random.uniform(key, (2, size), jnp.float32)
+    u, v = uniforms(key, (2, size))
     return _symmetric(a, u, v)
 
 
@@ -65,10 +67,9 @@ def _own_is_larger(v: Array) -> Array:
 
 def asymmetric(key: Array, a: Array, b: Array, size: int) -> Array:
     """Draw ``Beta(a, b)`` from two Gamma variates, after Marsaglia and Tsang."""
-    # One call for all uniforms, since each further one costs compile time; and one
-    # Box-Muller pair of normals serves both Gamma variates.
+    # One Box-Muller pair of normals serves both Gamma variates.
     rounds = _GAMMA_ROUNDS
-    u = jax.random.uniform(key, (4 * rounds + 2, size), jnp.float32)
+    u = uniforms(key, (ASYMMETRIC_WORDS, size))
     radius = jnp.sqrt(-2 * jnp.log(1 - u[:rounds]))
     angle = 2 * jnp.pi * u[rounds : 2 * rounds]
     log_u = jnp.log(1 - u[2 * rounds :])

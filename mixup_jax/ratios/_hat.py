@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mixup_jax._core.random import uniforms
 from mixup_jax.ratios._beta import first_accepted
 from mixup_jax.ratios._implicit import (
     in_place,
@@ -18,6 +19,7 @@ from mixup_jax.ratios._implicit import (
 )
 
 _HAT_ROUNDS = 8
+WORDS = 2 * _HAT_ROUNDS
 
 
 class _Side(NamedTuple):
@@ -51,7 +53,7 @@ def truncated(
     below = _side(own, other, mode, mode - ends[0])
     above = _side(other, own, -mode, ends[1] - mode)
 
-    u = jax.random.uniform(key, (2 * _HAT_ROUNDS, size), jnp.float32)
+    u = uniforms(key, (WORDS, size))
     place = u[:_HAT_ROUNDS] * (below.area + above.area)
     is_below = place < below.area
     side = _Side(*(jnp.where(is_below, *pair) for pair in zip(below, above)))

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,7 +11,9 @@ from jax.typing import ArrayLike
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.made import made
 from mixup_jax._core.mesh import whole
+from mixup_jax._core.random import uniforms
 from mixup_jax._core.types import Partners, Ratio
+from mixup_jax._core.words import reads, words_of
 from mixup_jax.ratios import _beta, _hat
 
 
@@ -33,11 +34,16 @@ class Known:
       sample: the ratio itself.
       within: returns the ratio conditioned on ``low <= lam <= high``, two numbers.
       symmetric: whether ``1 - lam`` is distributed as ``lam``, but for no mixing.
+      words: how many random words an example ``sample`` reads; None if it takes a key.
     """
 
     sample: Ratio
     within: Callable[[float, float], Ratio]
     symmetric: bool = False
+    words: int | None = None
+
+    def __post_init__(self):
+        reads(self.words)(self)
 
     def __call__(self, key: Array, partners: Partners) -> Array:
         return self.sample(key, partners)
@@ -117,9 +123,9 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
             lam = _hat.truncated(key, _positive(own), _positive(other), size, bounds)
             return jnp.where((own > 0) & (other > 0), lam, 1.0)
 
-        return sample
+        return reads(_hat.WORDS)(sample)
 
-    return Known(sample, within, symmetric=b is None)
+    return Known(sample, within, b is None, 2 if b is None else _beta.ASYMMETRIC_WORDS)
 
 
 @made
@@ -152,8 +158,7 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
         return jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
 
     def between(first: Array, last: Array, key: Array, partners: Partners) -> Array:
-        u = jax.random.uniform(key, partners.index.shape, jnp.float32)
-        return first + (last - first) * u
+        return first + (last - first) * uniforms(key, partners.index.shape)
 
     def sample(key: Array, partners: Partners) -> Array:
         return between(*bounds(), key, partners)
@@ -167,10 +172,10 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
             )
             return jnp.where(first == 1, 1.0, lam)
 
-        return sample
+        return reads(1)(sample)
 
     concrete = arrays.is_concrete(low) and arrays.is_concrete(high)
-    return Known(sample, within, symmetric=concrete and bool(low + high == 1))
+    return Known(sample, within, concrete and bool(low + high == 1), words=1)
 
 
 @made
@@ -198,7 +203,7 @@ def constant(lam: ArrayLike) -> Ratio:
         checks.shaped(lam, "lam", [(), partners.index.shape], ONE_OR_EACH)
         return jnp.broadcast_to(jnp.asarray(lam, jnp.float32), partners.index.shape)
 
-    return Known(sample, lambda low, high: clipped(sample, low, high))
+    return Known(reads(0)(sample), lambda a, b: clipped(sample, a, b), words=0)
 
 
 def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
@@ -241,4 +246,4 @@ def clipped(ratio: Ratio, low: float, high: float) -> Ratio:
         lam = ratio(key, partners)
         return jnp.where(lam == 1, 1.0, jnp.clip(lam, least, most))
 
-    return sample
+    return reads(words_of(ratio))(sample)

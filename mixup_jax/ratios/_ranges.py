@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from mixup_jax._core import checks
 from mixup_jax._core.made import made
 from mixup_jax._core.types import Partners, Ratio
+from mixup_jax._core.words import reads, words_of
 from mixup_jax.ratios import _hat
 from mixup_jax.ratios._known import RATIO, Known, clipped, is_symmetric
 
@@ -79,7 +80,8 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
             return truncated(ratio, first, last)
         return clipped(cut, least, most)
 
-    return Known(cut, narrower, is_symmetric(ratio) and low + high == 1)
+    symmetric = is_symmetric(ratio) and low + high == 1
+    return Known(cut, narrower, symmetric, words_of(cut))
 
 
 @made
@@ -111,7 +113,10 @@ def folded(ratio: Ratio) -> Ratio:
         return clipped(sample, low, high)
 
     # Otherwise the two halves that are folded together differ.
-    return Known(sample, within) if is_symmetric(ratio) else sample
+    reads(words_of(ratio))(sample)
+    return (
+        Known(sample, within, words=words_of(ratio)) if is_symmetric(ratio) else sample
+    )
 
 
 def _redrawn(ratio: Ratio, low: float, high: float) -> Ratio:

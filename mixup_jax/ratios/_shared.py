@@ -8,6 +8,7 @@ from mixup_jax._core.made import made
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.moves import Stay
 from mixup_jax._core.types import Partners, Ratio
+from mixup_jax._core.words import words_of
 from mixup_jax.ratios._known import RATIO, Known, is_symmetric
 from mixup_jax.ratios._ranges import truncated
 
@@ -45,7 +46,7 @@ def per_pair(ratio: Ratio) -> Ratio:
     def within(low: float, high: float) -> Ratio:
         return per_pair(truncated(ratio, low, high))
 
-    return Known(sample, within, is_symmetric(ratio))
+    return Known(sample, within, is_symmetric(ratio), words_of(ratio))
 
 
 @made
@@ -72,4 +73,4 @@ def per_batch(ratio: Ratio) -> Ratio:
     def within(low: float, high: float) -> Ratio:
         return per_batch(truncated(ratio, low, high))
 
-    return Known(sample, within, is_symmetric(ratio))
+    return Known(sample, within, is_symmetric(ratio), words_of(ratio))

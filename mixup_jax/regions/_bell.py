@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from mixup_jax._core.grid import Grid, grid_for
+from mixup_jax._core.grid import Grid, axes_for, grid_for
 from mixup_jax._core.mesh import divided_as
-from mixup_jax._core.random import uniform_below
+from mixup_jax._core.random import integers_below, uniforms
 from mixup_jax._core.region import Region
 from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
+from mixup_jax._core.words import reads
 from mixup_jax.regions._share import of_valid
 
 
@@ -62,6 +63,7 @@ class Bell(Region):
         return jnp.exp(-0.5 * (away / self.grid.sizes[s] / self.width[:, None]) ** 2)
 
 
+@reads(lambda *asked, **options: axes_for(*asked, **options) + 1)
 def bell(
     key: Array,
     lam: Array,
@@ -115,11 +117,9 @@ def bell(
             f"{min_width}, max_width={max_width}. Give widths as shares of a side."
         )
     positions = grid_for(bell, inputs, spatial)
-    key_centre, key_width = jax.random.split(key)
-    count = jnp.asarray([positions.sizes] * lam.shape[0], jnp.int32)
-    centre = uniform_below(key_centre, count)
-    u = jax.random.uniform(key_width, lam.shape, jnp.float32)
-    width = min_width + (max_width - min_width) * u
+    *u, u_width = uniforms(key, (len(positions.sizes) + 1, *lam.shape))
+    centre = integers_below(jnp.stack(u, 1), jnp.asarray([positions.sizes], jnp.int32))
+    width = min_width + (max_width - min_width) * u_width
     region = Bell(centre, width, positions, of_example=valid is not None)
     theirs = jnp.ones_like(lam)
     for s, n in enumerate(positions.sizes):

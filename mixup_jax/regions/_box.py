@@ -10,12 +10,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks
-from mixup_jax._core.grid import Grid, grid_for
+from mixup_jax._core.grid import Grid, axes_for, grid_for
 from mixup_jax._core.mesh import laid_like, per_example
-from mixup_jax._core.random import uniform_below
+from mixup_jax._core.random import integers_below, uniforms
 from mixup_jax._core.region import Region
 from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
+from mixup_jax._core.words import reads
 from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
 
@@ -71,6 +72,7 @@ def _positions_along(x: Array, axis: int, end: int) -> tuple[Array, int]:
     return laid_like(places, x), math.prod(sizes[1:])
 
 
+@reads(axes_for)
 def box(
     key: Array,
     lam: Array,
@@ -138,18 +140,21 @@ def box(
     positions = grid_for(box, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions, min_size, max_size)
-    seen = jnp.minimum(
-        jnp.round(min_size * n.astype(jnp.float32)).astype(jnp.int32), side
-    )
-    first = jnp.maximum(-(side // 2), seen - side)
-    last = jnp.minimum(n - 1 - side // 2, n - seen)
-    corner = first + uniform_below(key, last - first + 1)
+    first, count = -(side >> 1), n
+    if min_size > 0:
+        least = jnp.round(min_size * n.astype(jnp.float32)).astype(jnp.int32)
+        seen = jnp.minimum(least, side)
+        last = jnp.minimum(first + n - 1, n - seen)
+        first = jnp.maximum(first, seen - side)
+        count = last - first + 1
+    corner = first + integers_below(uniforms(key, side.shape[::-1]).T, count)
     start, stop = jnp.clip(corner, 0, n), jnp.clip(corner + side, 0, n)
     region = Box(start, stop, positions, of_example=valid is not None)
     seen_share = outside(start, stop, positions)
     return region, share(lam, of_valid(seen_share, region, lam, partners, valid))
 
 
+@reads(0)
 def salient(
     key: Array,
     lam: Array,

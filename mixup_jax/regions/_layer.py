@@ -4,15 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from mixup_jax._core.mesh import per_example
+from mixup_jax._core.random import uniforms
 from mixup_jax._core.region import Everywhere, Region, Untouched
 from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
+from mixup_jax._core.words import reads
 
 
 @pytree
@@ -54,6 +55,7 @@ class Layer(Region):
         return Everywhere()
 
 
+@reads(1)
 def layer(
     key: Array,
     lam: Array,
@@ -91,7 +93,7 @@ def layer(
             "layers: expected numbers of layers, at least one, each once, 0 for the "
             f"inputs; got {layers!r}. Number the hidden layers from 1."
         )
-    u = jax.random.uniform(key, (), jnp.float32)
+    u = uniforms(key, ())
     drawn = jnp.int32(numbers[0])
     for k, number in enumerate(numbers[1:], start=1):
         drawn = jnp.where(u >= k / len(numbers), number, drawn)

@@ -9,12 +9,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import windows
-from mixup_jax._core.grid import Grid, grid_for
+from mixup_jax._core.grid import Grid, axes_for, grid_for
 from mixup_jax._core.mesh import laid_like
-from mixup_jax._core.random import uniform_below
+from mixup_jax._core.random import integers_below, uniforms
 from mixup_jax._core.region import Region
 from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
+from mixup_jax._core.words import reads
 from mixup_jax.regions._box import Box
 from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 
@@ -73,6 +74,7 @@ class Window(Region):
         return jnp.clip(shown, 0, size - 1)
 
 
+@reads(axes_for)
 def resized(
     key: Array,
     lam: Array,
@@ -120,7 +122,7 @@ def resized(
     positions = grid_for(resized, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
     side = side_of(lam, positions)
-    start = uniform_below(key, n - side + 1)
+    start = integers_below(uniforms(key, side.shape[::-1]).T, n - side + 1)
     stop, whole = start + side, jnp.broadcast_to(n, side.shape)
     none, of_example = jnp.zeros_like(start), valid is not None
     region = Window(start, stop, none, whole, positions, of_example=of_example)

@@ -1,10 +1,9 @@
-"""Rows that are shifted where nothing tells, while tracing, over which devices they lie.
+"""Rows that are shifted where nothing tells over which devices they lie.
 
-A TPU alone moves rows so. Here its way is taken on the CPU, for values, and programs are
-lowered and compiled for meshes of which the trace knows nothing.
+A TPU alone moves rows so. Here its way is taken on the CPU, for values, and programs
+are lowered and compiled for meshes of which the trace knows nothing.
 """
 
-import math
 from functools import partial
 
 import jax
@@ -16,17 +15,15 @@ from jax.sharding import AbstractMesh, AxisType
 
 import mixup_jax as mx
 from benchmarks._programs import sent
-from mixup_jax._core import mesh, shifts
+from mixup_jax._core import shifts
 
 KEY = jax.random.key(3)
 SIZE = 24
 X = np.arange(SIZE * 6, dtype=np.float32).reshape(SIZE, 3, 2) ** 2
 PLACES = {"neighbour": [1, 0], "nth, 2": [2, 3, 0, 1], "to one": [1, 1, 3, 1]}
-MIXERS = {
-    "mixup": mx.mixup,
-    "dirichlet": partial(mx.dirichlet, partners=3),
-    "cutmix": partial(mx.cutmix, spatial=(1,)),
-}
+LAM = np.linspace(0, 1, SIZE, dtype=np.float32)
+mixup = partial(mx.mixup, ratio=mx.ratios.constant(LAM))
+MIXERS = {"mixup": mixup, "dirichlet": partial(mx.dirichlet, partners=3)}
 
 
 @pytest.fixture
@@ -37,9 +34,9 @@ def as_on_a_tpu(monkeypatch):
     monkeypatch.setattr(jax.lax, "platform_dependent", run)
 
 
-def over(count, *, auto=True):
-    kind = AxisType.Auto if auto else AxisType.Explicit
-    at = jax.make_mesh((count,), ("data",), (kind,), devices=jax.devices()[:count])
+def over(count):
+    auto = (AxisType.Auto,)
+    at = jax.make_mesh((count,), ("data",), auto, devices=jax.devices()[:count])
     return jax.NamedSharding(at, jax.P("data"))
 
 
@@ -52,8 +49,11 @@ def wanted(x, places):
     return x.reshape(-1, block, *x.shape[1:])[:, places].reshape(x.shape)
 
 
-def mixed(mixer, key=KEY):
-    return lambda x: mixer(key, (x, None))[0][0]
+def mixed(mixer):
+    return lambda x: mixer(KEY, (x, None))[0][0]
+
+
+WANT = wanted(X, [1, 0]) * (1 - LAM)[:, None, None] + X * LAM[:, None, None]
 
 
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
@@ -74,17 +74,17 @@ def test_infinities_and_nan_stay_with_their_pair():
 def test_slopes_go_back_where_rows_came_from(places):
     run, want = partial(stepped, places=places), partial(wanted, places=places)
     x, slope = jnp.asarray(X), jnp.sin(jnp.asarray(X))
-    for found, expected in (
-        (jax.jvp(run, (x,), (slope,)), jax.jvp(want, (x,), (slope,))),
-        (jax.vjp(run, x)[1](slope), jax.vjp(want, x)[1](slope)),
-    ):
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    pushed = jax.jvp(run, (x,), (slope,))[1]
+    np.testing.assert_array_equal(pushed, want(slope))
+    (pulled,) = jax.jit(jax.linear_transpose(run, x))(slope)
+    (expected,) = jax.linear_transpose(want, x)(slope)
+    np.testing.assert_allclose(pulled, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_of_many_batches_each_is_moved(axis):
     many = np.stack([X, -X], axis)
-    run = jax.vmap(partial(stepped, places=[1, 0]), axis, axis)
+    run = jax.jit(jax.vmap(partial(stepped, places=[1, 0]), axis, axis))
     want = np.stack([wanted(X, [1, 0]), wanted(-X, [1, 0])], axis)
     np.testing.assert_array_equal(run(many), want)
 
@@ -103,3 +103,70 @@ def test_one_trace_is_lowered_for_any_number_of_devices():
         pads = [line for line in text.splitlines() if "stablehlo.pad" in line]
         assert len(pads) == 2
         assert all(f"tensor<1x{SIZE // block}x{block}x3x2xf32>" in p for p in pads)
+
+
+# Whole mixers
+
+
+@pytest.fixture
+def host_of_one(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda *_: 1)
+
+
+def on_devices(function, count):
+    """Compile ``function`` under ``in_shardings`` alone, for that many devices."""
+    at = over(count)
+    return jax.jit(function, in_shardings=at, out_shardings=at)
+
+
+@pytest.mark.usefixtures("as_on_a_tpu", "host_of_one")
+@pytest.mark.parametrize("mixer", MIXERS.values(), ids=MIXERS)
+def test_values_are_those_of_one_device_and_nothing_is_sent(mixer):
+    x = X[:16] if mixer is not mixup else X
+    count = 4 if mixer is mixup else 2  # blocks of two, and of four
+    want = WANT if mixer is mixup else jax.jit(mixed(mixer))(x)
+    program = on_devices(mixed(mixer), count).lower(x).compile()
+    assert sent(program) == []
+    got = program(jax.device_put(x, over(count)))
+    np.testing.assert_allclose(got, want, rtol=2e-6)
+
+
+@pytest.mark.usefixtures("as_on_a_tpu", "host_of_one")
+def test_what_would_be_sent_is_seen(monkeypatch):
+    monkeypatch.setattr(shifts, "devices_lowered_for", lambda _: 1)
+    program = on_devices(mixed(mixup), 4).lower(X).compile()
+    assert {each.kind for each in sent(program)} == {"collective-permute"}
+
+
+@pytest.mark.usefixtures("as_on_a_tpu", "host_of_one")
+@pytest.mark.parametrize("count", [4, 8])
+def test_exported_on_a_host_of_one_it_runs_on_more(count):
+    at = jax.NamedSharding(AbstractMesh((count,), ("data",)), jax.P("data"))
+    jitted = jax.jit(mixed(mixup), in_shardings=at, out_shardings=at)
+    described = jax.ShapeDtypeStruct(X.shape, X.dtype)
+    blob = jax.export.export(jitted, platforms=("cpu", "tpu"))(described).serialize()
+    exported = jax.export.deserialize(blob)
+    run = jax.jit(exported.call, in_shardings=over(count))
+    given = jax.device_put(X, over(count))
+    np.testing.assert_allclose(run(given), WANT, rtol=2e-6)
+    if count == 4:  # of eight each has three rows
+        assert sent(run.lower(given).compile()) == []
+
+
+@pytest.mark.usefixtures("as_on_a_tpu", "host_of_one")
+def test_exported_for_one_device_it_is_right_on_more():
+    described = jax.ShapeDtypeStruct(X.shape, X.dtype)
+    exported = jax.export.export(jax.jit(mixed(mixup)))(described)
+    got = jax.jit(exported.call)(jax.device_put(X, over(4)))
+    np.testing.assert_allclose(got, WANT, rtol=2e-6)
+
+
+@pytest.mark.usefixtures("as_on_a_tpu")
+def test_gradients_go_through_a_step_under_in_shardings_alone():
+    def loss(scale, x):
+        return jnp.mean(mixed(mixup)(jnp.sin(scale * x)) ** 3)
+
+    at = over(4)
+    whole = jax.NamedSharding(at.mesh, jax.P())
+    slope = jax.jit(jax.grad(loss), in_shardings=(whole, at))(0.1, X)
+    np.testing.assert_allclose(slope, jax.jit(jax.grad(loss))(0.1, X), rtol=1e-5)

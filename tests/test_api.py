@@ -39,7 +39,7 @@ ROWS = [
     {"_core.arrays", "_core.axes", "_core.versions"},
     {"_core.mesh"},
     {"_core.checks", "_core.random", "_core.follow", "_core.bound", "_core.layouts"}
-    | {"_core.shifts"},
+    | {"_core.shifts", "_core.cut"},
     {"_core.made", "_core.grid"},
     {"_core.move"},
     {"_core.register"},

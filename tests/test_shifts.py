@@ -15,7 +15,9 @@ from jax.sharding import AbstractMesh, AxisType
 
 import mixup_jax as mx
 from benchmarks._programs import sent
+from mixup_jax._core import cut as cut_
 from mixup_jax._core import shifts
+from mixup_jax._core.cut import cut
 
 KEY = jax.random.key(3)
 SIZE = 24
@@ -41,7 +43,11 @@ def over(count):
 
 
 def stepped(x, places):
-    return shifts.stepped(x[None], places, untold=True)[0]
+    def run(size, x):
+        rows = x.reshape(-1, size, *x.shape[1:])
+        return [shifts.stepped(rows, places).reshape(x.shape)]
+
+    return cut(run, SIZE, len(places), x)[0]
 
 
 def wanted(x, places):
@@ -102,7 +108,7 @@ def test_one_trace_is_lowered_for_any_number_of_devices():
         block = SIZE if count == 64 else block  # no mesh at all: one device
         pads = [line for line in text.splitlines() if "stablehlo.pad" in line]
         assert len(pads) == 2
-        assert all(f"tensor<1x{SIZE // block}x{block}x3x2xf32>" in p for p in pads)
+        assert all(f"tensor<{SIZE // block}x{block}x3x2xf32>" in p for p in pads)
 
 
 # Whole mixers
@@ -133,7 +139,7 @@ def test_values_are_those_of_one_device_and_nothing_is_sent(mixer):
 
 @pytest.mark.usefixtures("as_on_a_tpu", "host_of_one")
 def test_what_would_be_sent_is_seen(monkeypatch):
-    monkeypatch.setattr(shifts, "devices_lowered_for", lambda _: 1)
+    monkeypatch.setattr(cut_, "devices_lowered_for", lambda _: 1)
     program = on_devices(mixed(mixup), 4).lower(X).compile()
     assert {each.kind for each in sent(program)} == {"collective-permute"}
 

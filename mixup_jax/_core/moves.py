@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core import shifts
+from mixup_jax._core.cut import cut
 from mixup_jax._core.mesh import (
     are_untold,
     as_auto,
@@ -215,14 +216,26 @@ def _in_shares(
 ) -> Callable[[Array, Any], Array] | None:
     """Return what ``map`` does, on rows moved in shares of devices; None if uneven."""
     untold = are_untold(x)
-    size = x.shape[0] if untold else rows_together(x)
-    if size % math.lcm(*map(len, blocks)) or x.shape[0] % size:
+    size, block = rows_together(x), math.lcm(*map(len, blocks))
+    if x.shape[0] % block or (not untold and (size % block or x.shape[0] % size)):
         return None
 
     def rows_of(rows: Array) -> list[Array]:
-        return [shifts.stepped(rows, places, untold=untold) for places in blocks]
+        return [shifts.stepped(rows, places) for places in blocks]
 
-    return lambda x, w: _in_blocks(size, function, rows_of, x, w)
+    def together(x: Array, w: Any) -> Array:
+        return _in_blocks(size, function, rows_of, x, w)
+
+    def in_shares(x: Array, w: Any) -> Array:
+        leaves, structure = jax.tree.flatten(w)
+
+        def run(size: int, x: Array, *leaves: Array) -> list[Array]:
+            w = jax.tree.unflatten(structure, leaves)
+            return [_in_blocks(size, function, rows_of, x, w)]
+
+        return cut(run, x.shape[0], block, x, *leaves)[0]
+
+    return in_shares if untold else together
 
 
 def rows_by_product(x: Array, index: Array) -> Array:

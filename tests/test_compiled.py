@@ -170,6 +170,21 @@ def test_a_loop_would_be_seen():
         assert loops(jax.jit(repeat), jnp.int32(0))
 
 
+def test_a_batch_that_is_donated_is_copied_first():
+    """Its rows are read by their partners too, so they cannot be written over."""
+    batch = jnp.ones((SIZE, SIDE, SIDE, CHANNELS)), jnp.ones((SIZE, CLASSES))
+    nbytes = sum(x.nbytes for x in batch)
+
+    def memory(*donated):
+        run = jax.jit(lambda *given: mx.mixup(*given)[0], donate_argnums=donated)
+        return run.lower(jax.random.key(0), batch).compile().memory_analysis()
+
+    kept, donated = memory(), memory(1)
+    assert kept.alias_size_in_bytes == 0
+    assert donated.alias_size_in_bytes >= nbytes
+    assert donated.temp_size_in_bytes >= kept.temp_size_in_bytes + nbytes
+
+
 def wide_buffers(function: Any, *given: Any, size: int) -> list[str]:
     """Return the float32 arrays of ``size`` that a program holds in memory.
 

@@ -170,8 +170,8 @@ def test_a_loop_would_be_seen():
         assert loops(jax.jit(repeat), jnp.int32(0))
 
 
-def test_a_batch_that_is_donated_is_copied_first():
-    """Its rows are read by their partners too, so they cannot be written over."""
+def test_a_batch_that_is_donated_costs_a_copy():
+    """A row is read by its partner too, so it cannot be written over at once."""
     batch = jnp.ones((SIZE, SIDE, SIDE, CHANNELS)), jnp.ones((SIZE, CLASSES))
     nbytes = sum(x.nbytes for x in batch)
 
@@ -182,7 +182,7 @@ def test_a_batch_that_is_donated_is_copied_first():
     kept, donated = memory(), memory(1)
     assert kept.alias_size_in_bytes == 0
     assert donated.alias_size_in_bytes >= nbytes
-    assert donated.temp_size_in_bytes >= kept.temp_size_in_bytes + nbytes
+    assert kept.temp_size_in_bytes < nbytes / 10 < nbytes <= donated.temp_size_in_bytes
 
 
 def wide_buffers(function: Any, *given: Any, size: int) -> list[str]:

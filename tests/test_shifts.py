@@ -176,3 +176,12 @@ def test_gradients_go_through_a_step_under_in_shardings_alone():
     whole = jax.NamedSharding(at.mesh, jax.P())
     slope = jax.jit(jax.grad(loss), in_shardings=(whole, at))(0.1, X)
     np.testing.assert_allclose(slope, jax.jit(jax.grad(loss))(0.1, X), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("as_on_a_tpu")
+def test_a_function_may_close_over_what_is_traced():
+    def run(scale, x):
+        move = mx.draw_of(mixup)(KEY, (x, None)).move
+        return move.bring(lambda w, x, y: x + scale * y, x, jnp.arange(SIZE), ())
+
+    np.testing.assert_allclose(jax.jit(run)(2.0, X), X + 2 * wanted(X, [1, 0]))

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 
 import mixup_jax as mx
@@ -81,11 +82,36 @@ MIXERS: dict[str, Callable] = {
     "dirichlet of three or mixup, jit": mx.choose([of_three, ours], [0.5, 0.5]),
     "saliencymix, jit": mx.saliencymix,
     "smoothmix, jit": mx.smoothmix,
+    "mixup, in_shardings alone": ours,
+    "mixup, exported": ours,
 }
 
 
-def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
-    """Return the sharded train step, lowered for the devices of ``mesh``."""
+def told(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
+    """Lower a step that is traced with its mesh known."""
+    with jax.set_mesh(mesh):
+        return jax.jit(step, donate_argnums=0).lower(*given)
+
+
+def untold(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
+    """Lower a step that is traced with the devices of this host alone known."""
+    del mesh
+    return jax.jit(step, donate_argnums=0).lower(*given)
+
+
+def exported(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
+    """Lower a call of what was exported, with the devices of this host alone known."""
+    del mesh
+    export = jax.export.export(jax.jit(step, donate_argnums=0), platforms=("tpu",))
+    return jax.jit(export(*given).call, donate_argnums=0).lower(*given)
+
+
+WAYS = {"mixup, in_shardings alone": untold, "mixup, exported": exported}
+
+
+def lowered(model: Model, name: str, mesh: jax.sharding.Mesh) -> Any:
+    """Return the sharded train step with a mixer, lowered for a mesh."""
+    mixer = MIXERS[name]
 
     def mixed(key: jax.Array, batch: Any) -> Any:
         pair, own = (batch["image"], batch["label"]), mixer
@@ -113,7 +139,5 @@ def lowered(model: Model, mixer: Callable, mesh: jax.sharding.Mesh) -> Any:
             (size, *model.image[:-1]), jnp.float32, sharding=shared
         ),
     }
-    with jax.set_mesh(mesh):
-        return jax.jit(step, donate_argnums=0).lower(
-            jax.tree.map(partial(like, sharding=whole), state), like(KEY, whole), batch
-        )
+    state = jax.tree.map(partial(like, sharding=whole), state)
+    return WAYS.get(name, told)(step, mesh, (state, like(KEY, whole), batch))

@@ -38,7 +38,8 @@ ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
     {"_core.arrays", "_core.axes", "_core.versions"},
     {"_core.mesh"},
-    {"_core.checks", "_core.follow", "_core.bound", "_core.layouts"},
+    {"_core.checks", "_core.follow", "_core.bound", "_core.layouts"}
+    | {"_core.shifts", "_core.cut"},
     {"_core.made", "_core.grid", "_core.threefry"},
     {"_core.words"},
     {"_core.move", "_core.random"},

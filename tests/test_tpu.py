@@ -18,12 +18,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def compiled(model, *mixers, topology="v5e:2x2"):
-    """Return what the compiler says of the step of a model, one dict a mixer."""
+def compiled(model, *mixers, topology="v5e:2x2", host=1):
+    """Return what the compiler says of the step of a model, one dict a mixer.
+
+    It is traced on a host of so many devices.
+    """
     command = [sys.executable, "-m", "benchmarks.tpu", "--worker"]
     worker = subprocess.run(
         [*command, topology, model, *mixers],
-        env=os.environ | ABSENT | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[topology]},
+        env=os.environ
+        | ABSENT
+        | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[topology]}
+        | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={host}"},
         capture_output=True,
         text=True,
         check=False,
@@ -58,6 +64,17 @@ def test_a_chip_of_256_does_what_a_chip_of_4_does_whole_or_in_shares():
     assert whole["temporary, batches"] == share["temporary, batches"]
     # A share's own key is drawn beside images this small.
     assert whole["bytes, batches"] == pytest.approx(share["bytes, batches"], abs=0.1)
+
+
+def test_traced_where_nothing_is_known_of_the_chips_it_is_the_same_program():
+    """Under ``in_shardings`` alone or exported, by a host of one or of as many."""
+    ways = ("mixup, in_shardings alone", "mixup, exported")
+    _, known, *rows = compiled("mlp", "no mixing", "mixup, jit", *ways)
+    rows += compiled("mlp", "no mixing", ways[0], host=4)[1:]
+    assert len(rows) == 3
+    for row in rows:
+        assert_free(row)
+        assert row["bytes, batches"] == pytest.approx(known["bytes, batches"], abs=0.02)
 
 
 @pytest.mark.slow

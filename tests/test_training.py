@@ -1,5 +1,6 @@
 """The train step, against loops by hand, and its drivers against each other."""
 
+import re
 from functools import partial
 from typing import Any
 
@@ -429,6 +430,16 @@ def test_the_state_is_donated(driver):
     second, _ = step(first, key(), soft_batch())
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(second))
+
+
+@pytest.mark.parametrize("driver", ["auto", "explicit", "pmap"])
+def test_of_what_a_step_is_given_the_state_alone_is_donated(driver):
+    run = drivers()[driver](mx.training.train_step(soft_loss, mixup))
+    state = new_state(optax.sgd(RATE, momentum=0.9))
+    program = run.lower(state, key(), soft_batch()).compile()
+    head = program.as_text().splitlines()[0]
+    aliases = re.findall(r"\{\d+\}: \((\d+), \{\}, may-alias\)", head)
+    assert sorted(map(int, aliases)) == list(range(len(jax.tree.leaves(state))))
 
 
 # Bad input.

@@ -192,11 +192,24 @@ def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
     return run(x, *given)
 
 
+def are_untold(x: Array) -> bool:
+    """Whether rows may lie as only ``jit`` knows: its ``in_shardings``, no mesh."""
+    return jax.typeof(x).sharding.mesh.empty
+
+
+def devices_lowered_for(ctx: Any) -> int | None:
+    """Return for how many devices a program without a mesh is lowered, if that is told.
+
+    Args:
+      ctx: what JAX tells a lowering rule, ``jax.interpreters.mlir``.
+    """
+    return getattr(ctx.module_context.axis_context, "num_devices", None)
+
+
 def rows_together(x: Array) -> int:
     """Return how many examples surely lie on one device, in order."""
     size, devices = x.shape[0], _devices(x)
-    if jax.typeof(x).sharding.mesh.empty:
-        # Shardings that only jit's in_shardings knows are not in the types.
+    if are_untold(x):
         return size if devices == 1 else 2
     return size // devices if size % devices == 0 else 2
 

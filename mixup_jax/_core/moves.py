@@ -10,7 +10,6 @@ when the shares are read as one array.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeAlias
@@ -19,12 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mixup_jax._core import shifts
+from mixup_jax._core.cut import cut
 from mixup_jax._core.mesh import (
+    are_untold,
     as_auto,
     blocks_fit,
     blocks_split,
     is_auto,
-    laid_like,
     may_be_auto,
     rows_at,
     rows_together,
@@ -93,12 +94,11 @@ class Flip(Move):
 
             return _in_blocks(self.block, function, reverse, x, w)
 
-        def shifted(x: Array, w: Any) -> Array:
-            return _in_blocks(rows_together(x), function, _swapped, x, w)
-
-        if self.block != 2 or rows_together(x) % 2:
+        # Two shifts keep a TPU's layout.
+        together = _in_shares(function, x, [self.places()])
+        if self.block != 2 or together is None:
             return flipped(x, w)
-        return jax.lax.platform_dependent(x, w, tpu=shifted, default=flipped)
+        return jax.lax.platform_dependent(x, w, tpu=together, default=flipped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +124,9 @@ class Roll(Move):
             return [jnp.concatenate([rows[:, cut:], rows[:, :cut]], axis=1)]
 
         def shifted(rows: Array) -> list[Array]:
-            first = _row_numbers(rows) < self.shift
-            return [_where(first, _shift(rows, cut), _shift(rows, -self.shift))]
+            first = shifts.row_numbers(rows) < self.shift
+            here, behind = (shifts.shifted(rows, by=n) for n in (cut, -self.shift))
+            return [shifts.where(first, here, behind)]
 
         # Two slices are one collective between devices, two shifts fuse on one.
         roll = sliced if is_auto(x) else shifted
@@ -168,7 +169,7 @@ def brought(
     if len(moves) == 1:
         return moves[0].bring(function, x, partners[0], w)
     blocks = [places for move in moves if (places := move.places()) is not None]
-    steps = sum(len(_steps(places)) for places in blocks)
+    steps = sum(len(shifts.steps(places)) for places in blocks)
     fits = len(blocks) == len(moves) and steps <= _MOST_SHIFTS
     if not fits or not blocks_split(x, math.lcm(*map(len, blocks))):
         return function(w, x, *map(Move.take, moves, [x] * len(moves), partners))
@@ -198,36 +199,43 @@ def _in_one_view(
     """Return ``function`` of ``x`` and its rows moved to the places in ``blocks``."""
     block = math.lcm(*map(len, blocks))
 
-    def rows_of(rows: Array) -> list[Array]:
-        return [_stepped(rows, places) for places in blocks]
-
-    def together(x: Array, w: Any) -> Array:
-        return _in_blocks(size, function, rows_of, x, w)
-
     def apart(x: Array, w: Any) -> Array:
+        def rows_of(rows: Array) -> list[Array]:
+            return [shifts.stepped(rows, places) for places in blocks]
+
         return _in_blocks(block, function, rows_of, x, w)
 
-    size = rows_together(x)
-    if size % block or x.shape[0] % size:
+    together = _in_shares(function, x, blocks)
+    if together is None:
         return apart(x, w)
     return jax.lax.platform_dependent(x, w, tpu=together, default=apart)
 
 
-def _steps(places: Sequence[int]) -> list[int]:
-    """Return how far the rows of a block travel, each distance once."""
-    return sorted({place - k for k, place in enumerate(places)})
+def _in_shares(
+    function: ManyRows, x: Array, blocks: Sequence[Sequence[int]]
+) -> Callable[[Array, Any], Array] | None:
+    """Return what ``map`` does, on rows moved in shares of devices; None if uneven."""
+    untold = are_untold(x)
+    size, block = rows_together(x), math.lcm(*map(len, blocks))
+    if x.shape[0] % block or (not untold and (size % block or x.shape[0] % size)):
+        return None
 
+    def rows_of(rows: Array) -> list[Array]:
+        return [shifts.stepped(rows, places) for places in blocks]
 
-def _stepped(rows: Array, places: Sequence[int]) -> Array:
-    """Return the partners of ``rows`` along axis 1, by shifts, which fuse."""
-    place = jax.lax.rem(_row_numbers(rows), jnp.int32(len(places)))
-    first, *others = _steps(places)
-    found = _shift(rows, first)
-    for step in others:
-        these = [k for k, there in enumerate(places) if there - k == step]
-        travels = functools.reduce(jnp.logical_or, (place == k for k in these))
-        found = _where(travels, _shift(rows, step), found)
-    return found
+    def together(x: Array, w: Any) -> Array:
+        return _in_blocks(size, function, rows_of, x, w)
+
+    def in_shares(x: Array, w: Any) -> Array:
+        leaves, structure = jax.tree.flatten(w)
+
+        def run(size: int, x: Array, *leaves: Array) -> list[Array]:
+            w = jax.tree.unflatten(structure, leaves)
+            return [_in_blocks(size, function, rows_of, x, w)]
+
+        return cut(run, x.shape[0], block, x, *leaves)[0]
+
+    return in_shares if untold else together
 
 
 def rows_by_product(x: Array, index: Array) -> Array:
@@ -272,26 +280,3 @@ def _in_blocks(
         return function(seen, view(x), *move(view(x))).reshape(x.shape)
     # What is made in a view that cuts through shares comes out whole on every device.
     return function(w, x, *(rows.reshape(x.shape) for rows in move(view(x))))
-
-
-def _swapped(rows: Array) -> list[Array]:
-    """Swap neighbours along axis 1 by two shifts, which keep a TPU's layout."""
-    even = jax.lax.rem(_row_numbers(rows), jnp.int32(2)) == 0
-    return [_where(even, _shift(rows, 1), _shift(rows, -1))]
-
-
-def _where(condition: Array, these: Array, others: Array) -> Array:
-    # An Explicit mesh wants all of them laid out alike.
-    return jnp.where(laid_like(condition, these), these, others)
-
-
-def _row_numbers(rows: Array) -> Array:
-    """Count along axis 1, one number a row."""
-    shape = (1, rows.shape[1]) + (1,) * (rows.ndim - 2)
-    return jax.lax.broadcasted_iota(jnp.int32, shape, 1)
-
-
-def _shift(rows: Array, by: int) -> Array:
-    """Return ``rows[:, i + by]``, zeros behind the ends."""
-    padding = [(-by, by, 0) if axis == 1 else (0, 0, 0) for axis in range(rows.ndim)]
-    return jax.lax.pad(rows, jnp.zeros((), rows.dtype), padding)

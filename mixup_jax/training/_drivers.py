@@ -33,7 +33,8 @@ def pmapped(
 
     Each device runs the step on its share of the batch, and gradients are averaged.
     Pairs are found on each device by itself. The state goes in and comes out as it is,
-    with no axis for the devices, whole on each of them; the batch is divided over them.
+    with no axis for the devices, whole on each of them; the batch is divided over them,
+    and not donated: its rows are read by their partners too, so that would be a copy.
 
     As ``jax.pmap`` since JAX 0.8, it is a ``jax.shard_map`` over those devices, which
     serves several names too.
@@ -162,7 +163,8 @@ def sharded(
     lies on the mesh already stays as it is laid out, and the state comes back laid out
     as it went in. The rest of the state is copied to each device, the rest of the batch
     divided over ``axis_name``. Examples that lie on the mesh undivided are divided over
-    those of ``axis_name`` that divide no other axis of their array.
+    those of ``axis_name`` that divide no other axis of their array. The batch is not
+    donated: its rows are read by their partners too, so that would be a copy.
 
     A state may be divided over axes of the mesh. Over Explicit ones a loss then gathers
     what it needs of it: ``jax.sharding.reshard(params, jax.P())``.

@@ -39,7 +39,7 @@ ROWS = [
     {"_core.arrays", "_core.axes", "_core.versions"},
     {"_core.mesh"},
     {"_core.checks", "_core.random", "_core.follow", "_core.bound", "_core.layouts"},
-    {"_core.made", "_core.grid"},
+    {"_core.made", "_core.grid", "_core.cast"},
     {"_core.move"},
     {"_core.register"},
     {"_core.types"},
@@ -76,7 +76,8 @@ ROWS = [
     {f"_mixers.{method}" for method in DERIVED},
     {"_combinators.once", "_combinators.entries", "_combinators.merge"}
     | {"_combinators.nested"},
-    {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
+    {"_combinators.devices", "_combinators.names", "_combinators.scheduled"}
+    | {"_combinators.cast"},
     {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},
     {"training._state", "training._loss"},

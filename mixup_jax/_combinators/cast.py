@@ -34,10 +34,10 @@ def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
 
     Args:
       mixer: a mixer over pairs.
-      cast: makes of a leaf one of the same shape. Every leaf of the inputs is handed to
-        it, but for those that follow by a rule of their own (``follow.masks``); to leave
-        one alone it returns it. What it makes of an example depends on that example
-        alone; elementwise, with constants for each channel, it is fused.
+      cast: makes of a leaf one of the same shape. Every leaf of the inputs is handed
+        to it, but for those that follow by a rule of their own (``follow.masks``); to
+        leave one alone it returns it. What it makes of an example depends on that
+        example alone; elementwise, with constants for each channel, it is fused.
 
     Raises:
       TypeError: If ``mixer`` or ``cast`` is not callable. When called: if what would be

@@ -16,9 +16,8 @@ Cast: TypeAlias = Callable[[Array], Array]
 """Makes of a leaf, each example by itself, one of the same shape and another dtype."""
 
 _ADVICE = (
-    "It makes of each number another one, such as lambda x: "
-    "x.astype(jax.numpy.bfloat16) / 255, and hands on leaves that are to stay as they "
-    "are."
+    "It makes of each number another one, such as lambda x: x / 255, and hands on "
+    "leaves that are to stay as they are."
 )
 
 
@@ -29,7 +28,7 @@ def shape_of(cast: Cast, x: Array, where: str) -> jax.ShapeDtypeStruct:
       TypeError: If ``cast`` is no function, or returns no array.
       ValueError: If it returns another shape.
     """
-    checks.function(cast, "cast", "lambda x: x.astype(jax.numpy.bfloat16) / 255")
+    checks.function(cast, "cast", "lambda x: x / 255")
     made: Any = jax.eval_shape(cast, x)
     if not isinstance(made, jax.ShapeDtypeStruct):
         raise TypeError(

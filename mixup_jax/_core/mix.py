@@ -506,10 +506,10 @@ def _about_inputs(leaf: Any) -> str:
         follows = "Lengths", "lengths"
     what, rule = follows
     return (
-        "Cast integer inputs within the pass: mix.inputs(x, cast=lambda x: "
-        "x.astype(jax.numpy.bfloat16) / 255), or mixup_jax.cast_inputs(mixer, cast). "
-        f"One-hot maps of class ids. {what} follow as mixup_jax.follow.{rule}(x), or in a dict batch by "
-        f"on_keys(..., {rule}=...)."
+        "Cast or scale integer inputs: mix.inputs(x, cast=lambda x: x / 255), or "
+        "through a mixer mixup_jax.cast_inputs(mixer, cast), both in one pass. "
+        f"One-hot maps of class ids. {what} follow as mixup_jax.follow.{rule}(x), or "
+        f"in a dict batch by on_keys(..., {rule}=...)."
     )
 
 

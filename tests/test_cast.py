@@ -114,7 +114,7 @@ def test_on_shares_of_devices_and_an_explicit_mesh():
         mx.whole_batch(mx.cast_inputs(mixer, scaled), "data"),
         mx.cast_inputs(mx.whole_batch(mixer, "data"), scaled),
     ):
-        on_shares = jax.vmap(whole, in_axes=(None, 0), axis_name="data")
+        on_shares = jax.jit(jax.vmap(whole, in_axes=(None, 0), axis_name="data"))
         got = on_shares(KEY, (x.reshape(2, -1, *x.shape[1:]), None))[0][0]
         np.testing.assert_array_equal(got.reshape(want.shape), want)
     explicit = (jax.sharding.AxisType.Explicit,)

@@ -60,6 +60,17 @@ def test_a_chip_of_256_does_what_a_chip_of_4_does_whole_or_in_shares():
     assert whole["bytes, batches"] == pytest.approx(share["bytes, batches"], abs=0.1)
 
 
+def test_bytes_are_cast_in_the_pass_that_mixes_them():
+    cast = "bytes, cast, no mixing"
+    _, within, before = compiled(
+        "mlp", cast, "bytes, cast in mixup, jit", "bytes, cast before mixup, jit"
+    )
+    assert_free(within)
+    # What is drawn beside images this small; casting first writes the batch and reads it.
+    assert within["bytes, batches"] <= 0.3
+    assert before["bytes, batches"] > 2
+
+
 @pytest.mark.slow
 def test_of_a_step_that_works_mixing_adds_at_most_two_percent_of_the_bytes():
     without, mixed = compiled("cnn", "no mixing", "mixup, jit")

@@ -110,7 +110,7 @@ def _cast_outside(
 ) -> Mixer | None:
     """Return ``choice`` within ``cast_inputs`` if that is around each of the mixers."""
     found = [made_by(mixer, cast_inputs) for mixer in mixers]
-    alike = {each.arguments["cast"] if each else None for each in found}
+    alike: set[Any] = {each.arguments["cast"] if each else None for each in found}
     if alike == {None}:
         return None
     if len(alike) > 1:

@@ -66,7 +66,7 @@ def test_bytes_are_cast_in_the_pass_that_mixes_them():
         "mlp", cast, "bytes, cast in mixup, jit", "bytes, cast before mixup, jit"
     )
     assert_free(within)
-    # What is drawn beside images this small; casting first writes the batch and reads it.
+    # What is drawn beside images this small; cast first, the batch is written and read.
     assert within["bytes, batches"] <= 0.3
     assert before["bytes, batches"] > 2
 

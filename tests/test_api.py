@@ -36,7 +36,7 @@ DERIVED = {"fmix"}  # others with another default
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
-    {"_core.arrays", "_core.axes", "_core.versions"},
+    {"_core.arrays", "_core.axes", "_core.versions", "_core.products"},
     {"_core.mesh"},
     {"_core.checks", "_core.random", "_core.follow", "_core.bound", "_core.layouts"},
     {"_core.made", "_core.grid", "_core.cast"},

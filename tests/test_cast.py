@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mixup_jax as mx
-from mixup_jax._core.moves import rows_by_product
+from mixup_jax._core.products import rows_by_product
 from tests import oracle
 from tests.methods import KINDS, METHODS
 

@@ -47,7 +47,12 @@ Builder = Callable[[Case], Contender]
 
 def on_jax(mix: Callable[..., Any], case: Case) -> Contender:
     """Return ``mix(key, images, labels)``, compiled ahead, with changing keys."""
-    program = compiled(float_first(mix, case), *abstract(case))
+    return on_bytes(float_first(mix, case), case)
+
+
+def on_bytes(mix: Callable[..., Any], case: Case) -> Contender:
+    """Return what ``on_jax`` does of ``mix`` that takes images as they come."""
+    program = compiled(mix, *abstract(case))
     _, x, y = arrays(case)
     keys = itertools.cycle(jax.random.split(jax.random.key(0), KEYS))
     return Contender(lambda: program(next(keys), x, y), program=program)
@@ -61,8 +66,13 @@ def float_first(mix: Callable[..., Any], case: Case) -> Callable[..., Any]:
 
 
 def scaled(x: jax.Array) -> jax.Array:
-    """Return bytes as bfloat16 in [0, 1]."""
-    return x.astype(jnp.bfloat16) * jnp.bfloat16(1 / 255)
+    """Return bytes as bfloat16 in [0, 1], scaled in float32 as a CPU does it best."""
+    return widely_scaled(x).astype(jnp.bfloat16)
+
+
+def widely_scaled(x: jax.Array) -> jax.Array:
+    """Return bytes as float32 in [0, 1]."""
+    return x.astype(jnp.float32) * jnp.float32(1 / 255)
 
 
 def arrays(case: Case) -> tuple[jax.Array, jax.Array, jax.Array]:

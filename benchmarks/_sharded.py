@@ -9,12 +9,19 @@ import jax.export
 import jax.numpy as jnp
 
 import mixup_jax as mx
+from benchmarks._cases import scaled as from_bytes
 from benchmarks.models import KEY, Model, dense, initial_state, loss_of
 
 AXIS = "data"
 DTYPE = jnp.bfloat16
 ours = partial(mx.mixup, alpha=0.2)
 of_three = partial(mx.dirichlet, partners=3)
+
+
+def cast_before(mixer: Callable, key: jax.Array, batch: Any) -> Any:
+    """Mix images that were cast before."""
+    images, labels = batch
+    return mixer(key, (from_bytes(images), labels))
 
 
 def pasted(key: jax.Array, batch: Any) -> Any:
@@ -85,6 +92,14 @@ MIXERS: dict[str, Callable] = {
     "mixup, in_shardings alone": ours,
     "mixup, exported": ours,
 }
+OF_BYTES: dict[str, Callable] = {
+    "bytes, cast, no mixing": mx.cast_inputs(mx.erm, from_bytes),
+    "bytes, cast in mixup, jit": mx.cast_inputs(ours, from_bytes),
+    "bytes, cast in cutmix, jit": mx.cast_inputs(mx.cutmix, from_bytes),
+    "bytes, cast in resizemix, jit": mx.cast_inputs(mx.resizemix, from_bytes),
+    "bytes, cast before mixup, jit": partial(cast_before, ours),
+}
+MIXERS |= OF_BYTES
 
 
 def told(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
@@ -127,10 +142,11 @@ def lowered(model: Model, name: str, mesh: jax.sharding.Mesh) -> Any:
     def like(leaf: Any, sharding: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
+    images = jnp.uint8 if mixer in OF_BYTES.values() else DTYPE
     state = jax.eval_shape(partial(initial_state, model, DTYPE), KEY)
     size = model.batch * mesh.size
     batch = {
-        "image": jax.ShapeDtypeStruct((size, *model.image), DTYPE, sharding=shared),
+        "image": jax.ShapeDtypeStruct((size, *model.image), images, sharding=shared),
         "label": jax.ShapeDtypeStruct(
             (size, model.classes), jnp.float32, sharding=shared
         ),

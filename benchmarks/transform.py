@@ -46,7 +46,15 @@ EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
 def ours(case: Case) -> Contender:
     """mixup_jax with its default pairing."""
     mixer = _mixer(case)
-    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
+    if case.dtype != "uint8":
+        return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
+    mixer = mx.cast_inputs(mixer, _cases.widely_scaled)
+
+    def mixed(key: jax.Array, x: jax.Array, y: jax.Array) -> Any:
+        (x, y), _ = mixer(key, (x, y))
+        return x.astype(jax.numpy.bfloat16), y
+
+    return _cases.on_bytes(mixed, case)
 
 
 def drawing(case: Case) -> Contender:
@@ -59,7 +67,13 @@ def passing(case: Case) -> Contender:
     """What ours takes to mix by what was drawn before: the pass over the batch."""
     _, x, y = _cases.arrays(case)
     mix = drawing(case).run()
-    apply = _cases.float_first(lambda mix, x, y: mix.batch((x, y)), case)
+
+    def apply(mix: mx.Mix, x: jax.Array, y: jax.Array) -> Any:
+        if case.dtype != "uint8":
+            return mix.batch((x, y))
+        x, y = mix.batch((x, y), cast=_cases.widely_scaled)
+        return x.astype(jax.numpy.bfloat16), y
+
     program = _measure.compiled(apply, mix, x, y)
     return Contender(lambda: program(mix, x, y), program=program)
 

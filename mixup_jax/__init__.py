@@ -14,6 +14,7 @@ from mixup_jax import metrics as metrics
 from mixup_jax import pairings as pairings
 from mixup_jax import ratios as ratios
 from mixup_jax import regions as regions
+from mixup_jax._combinators.cast import cast_inputs as cast_inputs
 from mixup_jax._combinators.choose import choose as choose
 from mixup_jax._combinators.choose import with_probability as with_probability
 from mixup_jax._combinators.devices import common_key as common_key

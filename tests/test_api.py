@@ -36,11 +36,11 @@ DERIVED = {"fmix"}  # others with another default
 # From the bottom to the top: a file imports only from rows above its own.
 ROWS = [
     {"_core", "_mixers", "_combinators"},  # which hand on nothing
-    {"_core.arrays", "_core.axes", "_core.versions"},
+    {"_core.arrays", "_core.axes", "_core.versions", "_core.products"},
     {"_core.mesh"},
     {"_core.checks", "_core.follow", "_core.bound", "_core.layouts"}
     | {"_core.shifts", "_core.cut"},
-    {"_core.made", "_core.grid", "_core.threefry"},
+    {"_core.made", "_core.grid", "_core.cast", "_core.threefry"},
     {"_core.words"},
     {"_core.move", "_core.random"},
     {"_core.register"},
@@ -78,7 +78,8 @@ ROWS = [
     {f"_mixers.{method}" for method in DERIVED},
     {"_combinators.once", "_combinators.entries", "_combinators.merge"}
     | {"_combinators.nested"},
-    {"_combinators.devices", "_combinators.names", "_combinators.scheduled"},
+    {"_combinators.devices", "_combinators.names", "_combinators.scheduled"}
+    | {"_combinators.cast"},
     {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},
     {"training._state", "training._loss"},

@@ -77,6 +77,17 @@ def test_traced_where_nothing_is_known_of_the_chips_it_is_the_same_program():
         assert row["bytes, batches"] == pytest.approx(known["bytes, batches"], abs=0.02)
 
 
+def test_bytes_are_cast_in_the_pass_that_mixes_them():
+    cast = "bytes, cast, no mixing"
+    _, within, before = compiled(
+        "mlp", cast, "bytes, cast in mixup, jit", "bytes, cast before mixup, jit"
+    )
+    assert_free(within)
+    # What is drawn beside images this small; cast first, the batch is written and read.
+    assert within["bytes, batches"] <= 0.3
+    assert before["bytes, batches"] > 2
+
+
 @pytest.mark.slow
 def test_of_a_step_that_works_mixing_adds_at_most_two_percent_of_the_bytes():
     without, mixed = compiled("cnn", "no mixing", "mixup, jit")

@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax import ratios
+from mixup_jax._combinators.cast import cast_inputs
 from mixup_jax._combinators.devices import per_device, whole_batch
 from mixup_jax._combinators.merge import (
     Wanted,
@@ -58,6 +59,8 @@ def choose(
     drew, and not what such a mixer did beyond its own. As with ``jax.numpy.where``, a
     gradient that is not finite within such a mixer is NaN where it was not chosen.
 
+    ``cast_inputs`` goes around ``choose``; around each mixer alike is the same.
+
     Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
     ``whole_batch`` may go around it or around each mixer, which is the same.
 
@@ -72,7 +75,8 @@ def choose(
         an array of another dtype than the other mixers.
       ValueError: If there are no mixers, or another number of ``probs``, or concrete
         ``probs`` lie outside [0, 1] or have another sum than 1; if there is a
-        ``per_device`` within a mixer, since each device would choose alike. When
+        ``per_device`` within a mixer, since each device would choose alike, or a
+        ``cast_inputs`` around some of them, or of another cast. When
         called: if one, or a ``whole_batch``, is called by a mixer that hides it; if
         mixers return arrays of other shapes or in another structure.
 
@@ -103,6 +107,25 @@ def choose(
     return turned or _choice(found, shares, by)
 
 
+def _cast_outside(
+    mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
+) -> Mixer | None:
+    """Return ``choice`` within ``cast_inputs`` if that is around each of the mixers."""
+    found = [made_by(mixer, cast_inputs) for mixer in mixers]
+    alike: set[Any] = {each.arguments["cast"] if each else None for each in found}
+    if alike == {None}:
+        return None
+    if len(alike) > 1:
+        raise ValueError(
+            "choose: expected cast_inputs around all mixers alike, or around choose; "
+            f"got {', '.join(map(repr, mixers))}, of which one would return inputs "
+            "of another dtype or scale than the next. Put it outermost: "
+            "cast_inputs(choose(mixers, probs), cast)."
+        )
+    inside = [each.arguments["mixer"] for each in found if each]
+    return cast_inputs(choice(inside), alike.pop())
+
+
 def _turned_out(
     mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
 ) -> Mixer | None:
@@ -110,6 +133,9 @@ def _turned_out(
 
     On each device by itself, every device would make the same choices.
     """
+    cast = _cast_outside(mixers, choice)
+    if cast is not None:
+        return cast
     whole = [made_by(mixer, whole_batch) for mixer in mixers]
     for found, mixer in zip(whole, mixers):
         if not found and holds(mixer, whole_batch):
@@ -226,6 +252,10 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
       >>> mix = mx.with_probability(0.5, partial(mx.mixup, alpha=0.2))
     """
     _probability(p, "with_probability: p")
+    cast = made_by(mixer, cast_inputs)
+    if cast:  # the inputs of those that are left out too
+        inner = with_probability(p, cast.arguments["mixer"], by=by)
+        return cast_inputs(inner, cast.arguments["cast"])
     return choose((mixer, erm), (p, 1 - p), by=by)
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from mixup_jax._core.cast import Cast, of_rows
 from mixup_jax._core.mesh import laid_as, laid_like, per_example
 from mixup_jax._core.move import Move
 from mixup_jax._core.moves import brought
@@ -38,7 +39,12 @@ class Link(NamedTuple):
     view: Callable[[Array], Array] | None = None
 
 
-def chain(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
+def chain(
+    x: Array,
+    links: Sequence[Link],
+    gain: Array | None = None,
+    cast: Cast | None = None,
+) -> Array:
     """Return ``x`` in front of the sources in ``links``, in the dtype of ``x``.
 
     bfloat16 and float16 are blended in float32, inside the fused pass, and rounded
@@ -49,7 +55,11 @@ def chain(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
         or complex otherwise.
       links: the sources, at least one, from front to back.
       gain: float32, broadcasts with ``x``: what the mixture is multiplied by.
+      cast: makes of ``x`` what is to be mixed, of the same shape; the result is that of
+        ``chain(cast(x), links, gain)``, and it is ``x`` that travels.
     """
+    if cast is not None and jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        x, cast = cast(x), None  # words are nothing that it knows
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = [_of_words(link) for link in links]
         data = chain(jax.random.key_data(x), words)
@@ -59,16 +69,19 @@ def chain(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
     function, w = _back_to_front, (weights, gain)
     if len(links) == 1 and gain is None:
         function, w = blend, weights[0]
+    seen = _as_it_is if cast is None else of_rows(cast, x)
+
+    def of_seen(w: Any, *rows: Array) -> Array:
+        return function(w, *map(seen, rows))
 
     def all_at_once(x: Array, w: Any) -> Array:
-        return brought(function, x, moves, partners, w)
+        return brought(of_seen, x, moves, partners, w)
 
     def one_by_one(x: Array, w: Any) -> Array:
         # A window is not elementwise, so it is looked through before the blend.
-        taken = [move.take(x, each) for move, each in zip(moves, partners)]
-        return function(
-            w, x, *(link.view(y) if link.view else y for link, y in zip(links, taken))
-        )
+        taken = [seen(move.take(x, each)) for move, each in zip(moves, partners)]
+        behind = (link.view(y) if link.view else y for link, y in zip(links, taken))
+        return function(w, seen(x), *behind)
 
     def widened_first(x: Array, w: Any) -> Array:
         return all_at_once(x.astype(jnp.float32), w)
@@ -76,13 +89,19 @@ def chain(x: Array, links: Sequence[Link], gain: Array | None = None) -> Array:
     through = any(link.view for link in links)
     run = one_by_one if through else all_at_once
     pastes = gain is None and all(w.dtype == jnp.bool_ for w in weights)
-    if pastes or x.dtype.itemsize > 2:
+    dtype = x.dtype if cast is None else jax.eval_shape(cast, x).dtype
+    if pastes or dtype.itemsize > 2:
         return run(x, w)
-    if through or not all(move.structural for move in moves):
-        return run(x, w).astype(x.dtype)  # what moves by itself should move narrow
+    moves_alone = through or not all(move.structural for move in moves)
+    if cast is not None or moves_alone:
+        return run(x, w).astype(dtype)  # what moves by itself should move narrow
     # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
     blended = jax.lax.platform_dependent(x, w, tpu=run, default=widened_first)
     return blended.astype(x.dtype)
+
+
+def _as_it_is(rows: Array) -> Array:
+    return rows
 
 
 def _back_to_front(

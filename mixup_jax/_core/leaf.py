@@ -9,6 +9,7 @@ from jax import Array
 
 from mixup_jax._core import blend, checks
 from mixup_jax._core.blend import Link
+from mixup_jax._core.cast import Cast, shape_of
 from mixup_jax._core.mesh import per_example
 from mixup_jax._core.region import field, gain_of, through
 from mixup_jax._core.source import Source, link_of
@@ -16,16 +17,28 @@ from mixup_jax._core.source import Source, link_of
 Advice = str | Callable[[Any], str]
 
 
-def mixed(x: Array, sources: tuple[Source, ...], where: str, advice: Advice) -> Array:
+def mixed(
+    x: Array,
+    sources: tuple[Source, ...],
+    where: str,
+    advice: Advice,
+    cast: Cast | None = None,
+) -> Array:
     """Return ``x`` mixed as the inputs are, with the gain of the first region.
 
-    The sources are those that are ``seen``, at least one. Raises TypeError, with
-    ``advice``, if ``x`` would be blended and cannot be.
+    The sources are those that are ``seen``. Raises TypeError, with ``advice``, if what
+    ``cast`` makes of ``x`` would be blended and cannot be.
     """
-    links = _links(x, sources, where, advice)
-    if any(each.region.gains for each in sources):
-        checks.blendable(x, where, advice)
-    return blend.chain(x, links, gain_of(sources[0].region, links[0].w))
+    made = x
+    if cast is not None:
+        made = shape_of(cast, x, where)
+        where = f"{where}, as cast returned it"
+    if not sources:
+        return x if cast is None else cast(x)
+    links = _links(x, sources)
+    if any(each.region.gains or not each.region.pastes for each in sources):
+        checks.blendable(made, where, advice)
+    return blend.chain(x, links, gain_of(sources[0].region, links[0].w), cast)
 
 
 def placed(x: Array, sources: tuple[Source, ...], where: str, advice: Advice) -> Array:
@@ -33,7 +46,10 @@ def placed(x: Array, sources: tuple[Source, ...], where: str, advice: Advice) ->
 
     Raises as ``mixed`` does.
     """
-    return blend.chain(x, _links(x, sources, where, advice))
+    links = _links(x, sources)
+    if any(not each.region.pastes for each in sources):
+        checks.blendable(x, where, advice)
+    return blend.chain(x, links)
 
 
 def weighed(y: Array, sources: tuple[Source, ...], weights: Sequence[Array]) -> Array:
@@ -72,10 +88,6 @@ def _lowest(x: Array) -> Any:
     return jnp.finfo(x.dtype).min if np.isnan(lowest) else lowest
 
 
-def _links(
-    x: Array, sources: tuple[Source, ...], where: str, advice: Advice
-) -> list[Link]:
+def _links(x: Array, sources: tuple[Source, ...]) -> list[Link]:
     fields = [field(each.region, each.lam, x) for each in sources]
-    if any(not each.region.pastes for each in sources):
-        checks.blendable(x, where, advice)
     return list(map(link_of, fields, sources))

@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mixup_jax._core import arrays, checks, leaf
+from mixup_jax._core.cast import Cast
 from mixup_jax._core.coverage import cell_shares
 from mixup_jax._core.follow import content, is_follower, noted, positions_of
 from mixup_jax._core.mesh import alike, on_mesh_of
@@ -135,24 +136,44 @@ class Mix:
         """The first source's move."""
         return self.sources[0].move
 
-    def inputs(self, tree: Any) -> Any:
+    def inputs(self, tree: Any, *, cast: Cast | None = None) -> Any:
         """Return ``tree`` mixed as the inputs were.
 
         Where all regions paste (CutMix), a leaf needs the spatial sizes of the batch,
         with or without a channel axis, and may have any dtype. Containers of
         ``mixup_jax.follow`` follow by their rules.
 
+        Args:
+          tree: pytree of arrays.
+          cast: makes of a leaf what is to be mixed, such as bytes floats. The result is
+            that of ``inputs(jax.tree.map(cast, tree))``, in one pass: it is the bytes
+            that are read and that travel. Every leaf is handed to it, but for those
+            that follow by a rule of their own; to leave one alone it returns it. What
+            it makes of an example depends on that example alone; elementwise, with
+            constants for each channel, it is fused. Through a mixer:
+            ``cast_inputs``.
+
         Raises:
-          TypeError: If a leaf would be blended and is neither floating nor complex.
-          ValueError: If a leaf has another batch size or other spatial sizes.
+          TypeError: If a leaf would be blended and is neither floating nor complex, as
+            ``cast`` returned it.
+          ValueError: If a leaf has another batch size or other spatial sizes; if
+            ``cast`` returns another shape.
+
+        Example:
+          >>> import jax.numpy as jnp, mixup_jax as mx
+          >>> mix = mx.Mix.from_pairs(0.5, jnp.array([1, 0]))
+          >>> mix.inputs(jnp.array([0, 128], jnp.uint8), cast=lambda x: x / 256)
+          Array([0.25, 0.25], dtype=float32)
         """
         mix = self.drawn()
         sources = seen(mix.sources)
 
-        def of_leaf(x: Array, _: str) -> Array:
-            return leaf.mixed(x, sources, "inputs", _about_inputs)
+        def of_leaf(x: Array, where: str) -> Array:
+            where = "inputs" if cast is None else where
+            return leaf.mixed(x, sources, where, _about_inputs, cast)
 
-        return mix._follow("inputs", of_leaf if sources else None, tree, lambda: mix)
+        does = bool(sources) or cast is not None
+        return mix._follow("inputs", of_leaf if does else None, tree, lambda: mix)
 
     def targets(self, tree: Any) -> Any:
         """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
@@ -372,10 +393,10 @@ class Mix:
             ),
         )
 
-    def batch(self, batch: Batch) -> Mixed:
-        """Return ``(inputs, targets)``, each mixed."""
+    def batch(self, batch: Batch, *, cast: Cast | None = None) -> Mixed:
+        """Return ``(inputs, targets)``, each mixed; ``cast`` is that of ``inputs``."""
         inputs, targets = checks.pair(batch)
-        return self.inputs(inputs), self.targets(targets)
+        return self.inputs(inputs, cast=cast), self.targets(targets)
 
     def drawn(self) -> "Mix":
         """Return the mix with float32 weights and int32 partners, whoever made it.
@@ -484,9 +505,10 @@ def _about_inputs(leaf: Any) -> str:
         follows = "Lengths", "lengths"
     what, rule = follows
     return (
-        "Cast or scale integer inputs to a float dtype first; one-hot maps of class "
-        f"ids. {what} follow as mixup_jax.follow.{rule}(x), or in a dict batch by "
-        f"on_keys(..., {rule}=...)."
+        "Cast or scale integer inputs: mix.inputs(x, cast=lambda x: x / 255), or "
+        "through a mixer mixup_jax.cast_inputs(mixer, cast), both in one pass. "
+        f"One-hot maps of class ids. {what} follow as mixup_jax.follow.{rule}(x), or "
+        f"in a dict batch by on_keys(..., {rule}=...)."
     )
 
 

@@ -31,13 +31,12 @@ from mixup_jax._core.mesh import (
     rows_together,
 )
 from mixup_jax._core.move import Move, RowFunction
+from mixup_jax._core.products import is_exact, rows_by_product
 
 ManyRows: TypeAlias = Callable[..., Array]  # of w, the own rows, those of each partner
 
 _LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
 _MOST_SHIFTS = 32  # of several partners in one pass; each is one more read of a block
-_INFINITY_CODE = 2.0**127 * (1 + 2.0**-13)
-_NAN_CODE = 2.0**127 * (1 + 2.0**-12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +61,7 @@ class Gather(Move):
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
-        narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2
-        if narrow and rows_together(x) == x.shape[0] <= _LARGEST_PRODUCT:
+        if is_exact(x.dtype) and rows_together(x) == x.shape[0] <= _LARGEST_PRODUCT:
             rows = jax.lax.platform_dependent(
                 x, partner, tpu=rows_by_product, default=rows_at
             )
@@ -236,29 +234,6 @@ def _in_shares(
         return cut(run, x.shape[0], block, x, *leaves)[0]
 
     return in_shares if untold else together
-
-
-def rows_by_product(x: Array, index: Array) -> Array:
-    """Return ``x[index]`` as a product with a one-hot matrix: bfloat16 and float16.
-
-    On a TPU a gather of rows costs most of a train step's memory traffic, a product
-    next to none. What is not finite would spread through its sums, so it travels in
-    codes: float32 numbers that no narrower float can hold. Equal to ``x[index]`` but
-    for the signs of zeros and the subnormals of bfloat16, which become zeros.
-    """
-    wide = x.astype(jnp.float32)
-    code = jnp.where(jnp.isnan(wide), _NAN_CODE, jnp.sign(wide) * _INFINITY_CODE)
-    coded = jnp.where(jnp.isfinite(wide), wide, code)
-    one_hot = index[:, None] == jnp.arange(x.shape[0], dtype=index.dtype)[None]
-    rows = jax.lax.dot_general(
-        one_hot.astype(jnp.float32),
-        coded,
-        (((1,), (0,)), ((), ())),
-        precision=jax.lax.Precision.HIGH,
-        preferred_element_type=jnp.float32,
-    )
-    rows = jnp.where(jnp.abs(rows) == _INFINITY_CODE, jnp.sign(rows) * jnp.inf, rows)
-    return jnp.where(rows == _NAN_CODE, jnp.nan, rows).astype(x.dtype)
 
 
 def _in_blocks(

@@ -64,7 +64,7 @@ def _in_few_passes(x: Array, count: Array) -> Array:
 def _search(below: Callable[[Array], Array], count: Array, *, bits: int) -> Array:
     """Return the highest code of 32 bits that fewer than ``count`` values lie below.
 
-    ``below`` returns how many values of each row lie below each of the codes ``[B, C]``.
+    ``below`` returns how many values of each row lie below each of codes ``[B, C]``.
     """
     highest = jnp.zeros_like(count, jnp.uint32)
     for shift in reversed(range(0, 32, bits)):

@@ -144,6 +144,15 @@ SMALL, LARGE = _gpu.BATCHES
 # others draw, which takes a few numbers an example.
 MOST = {
     "mixup": 6,
+    "cutmix": 7,
+    "mixup or cutmix": 12,
+    "resizemix": 6,
+    "saliencymix": 10,
+    "smoothmix": 6,
+    "gaussian": 3,
+    "extrapolate": 18,
+    "dirichlet of three": 14,
+    "fmix": 28,
 }
 
 

@@ -58,6 +58,15 @@ def tpu(session: nox.Session) -> None:
     session.run("pytest", "tests/test_tpu.py", *session.posargs)
 
 
+@nox.session(python="3.11")
+def gpu(session: nox.Session) -> None:
+    """Look at the programs for GPUs, whose compiler takes 4.4 GB on the disk."""
+    session.install("-e", ".[tests,gpu]")
+    session.run(
+        "pytest", "tests/test_gpu.py", "-m", "slow or not slow", *session.posargs
+    )
+
+
 @nox.session(python=["3.11", "3.13"])
 def tests_all(session: nox.Session) -> None:
     """Run the slow tests as well, which takes hours, on the oldest and a newer JAX."""

@@ -14,10 +14,9 @@ COLLECTIVES = (
 )
 
 
-class Sent(NamedTuple):
-    """One array of those that a collective of a compiled program leaves on a device."""
+class Buffer(NamedTuple):
+    """An array of a compiled program."""
 
-    kind: str
     dtype: str
     shape: tuple[int, ...]
 
@@ -28,6 +27,27 @@ class Sent(NamedTuple):
         return (int(bits[0]) // 8 if bits else 1) * math.prod(self.shape)
 
 
+def buffers(text: str) -> list[Buffer]:
+    """Return the arrays of a type as XLA writes it, which may be a tuple."""
+    return [
+        Buffer(dtype, tuple(int(n) for n in sizes.split(",") if n))
+        for dtype, sizes in re.findall(r"\b([a-z]\w*)\[([\d,]*)\]", text)
+    ]
+
+
+class Sent(NamedTuple):
+    """One array of those that a collective of a compiled program leaves on a device."""
+
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it has."""
+        return Buffer(self.dtype, self.shape).nbytes
+
+
 def sent(program: Any) -> list[Sent]:
     """Return what the collectives of a compiled program leave on one device."""
     found, kinds = [], "|".join(COLLECTIVES)
@@ -35,9 +55,7 @@ def sent(program: Any) -> list[Sent]:
     for results, kind in re.findall(
         rf"= (.+?) ({kinds})(?:-done)?\(", program.as_text()
     ):
-        for dtype, sizes in re.findall(r"([a-z]\w+)\[([\d,]*)\]", results):
-            shape = tuple(int(n) for n in sizes.split(",") if n)
-            found.append(Sent(kind, dtype, shape))
+        found += [Sent(kind, *buffer) for buffer in buffers(results)]
     return found
 
 

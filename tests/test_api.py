@@ -66,6 +66,7 @@ ROWS = [
     {"pairings._weighted"},
     {"pairings"},
     {"regions._share", "regions._field", "regions._everywhere", "regions._chosen"},
+    {"regions._lowest"},
     {"regions._bell", "regions._blob", "regions._box", "regions._layer"},
     {"regions._window"},
     {"regions"},

@@ -17,6 +17,7 @@ from mixup_jax._core.mesh import examples_whole, laid_like
 from mixup_jax._core.random import normal_rows
 from mixup_jax._core.types import Partners
 from mixup_jax.regions._field import Field
+from mixup_jax.regions._lowest import above_lowest
 from mixup_jax.regions._share import from_pixels, of_valid, own_share
 
 _LONGEST_PRODUCT = 1024  # positions; the work of a product grows with their square
@@ -99,7 +100,7 @@ def blob(
     noise = examples_whole(normal_rows(key, shape, like), like)
     field = _low_pass(noise, decay).reshape(-1, total)
     theirs = jnp.round((1 - lam) * total).astype(jnp.int32)
-    own = _above_lowest(field, laid_like(theirs, field))
+    own = above_lowest(field, laid_like(theirs, field))
     own = examples_whole(own.reshape(-1, *positions.sizes), like)
     region = Field(own, positions, of_example=valid is not None)
     seen = of_valid(own_share(theirs, total), region, lam, partners, valid)
@@ -135,22 +136,3 @@ def _hartley(x: Array) -> Array:
     angles = turns.astype(jnp.float32) * np.float32(2 * np.pi / n)
     waves = jnp.cos(angles) + jnp.sin(angles)
     return jnp.tensordot(x, waves, axes=(1, 0), precision=jax.lax.Precision.HIGHEST)
-
-
-def _above_lowest(x: Array, count: Array) -> Array:
-    """Return for each row of ``x`` which values are not among its ``count`` lowest.
-
-    A search for the highest of these, two bits at a time: far faster than to sort them
-    on a CPU, and than to compile a sort for a TPU.
-    """
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    sign = jnp.uint32(1 << 31)
-    ordered = jnp.where(bits >= sign, ~bits, bits | sign)  # as the floats are
-    highest = jnp.zeros_like(ordered[:, 0])
-    for shift in reversed(range(0, 32, 2)):
-        digits = jnp.arange(1, 4, dtype=jnp.uint32)[None] << shift
-        tried = highest[:, None] | digits
-        below = (ordered[:, None] < tried[:, :, None]).sum(axis=2, dtype=jnp.int32)
-        digit = (below < count[:, None]).sum(axis=1, dtype=jnp.uint32)
-        highest |= digit << shift
-    return (ordered > highest[:, None]) | (count == 0)[:, None]

@@ -74,7 +74,7 @@ def test_leaves_are_cast_and_what_follows_is_not():
 
 
 # Neither elementwise nor alike at each position: as it is, wherever rows travel.
-@pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix, mx.resizemix], ids=str)
+@pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix, mx.resizemix])
 def test_a_cast_of_each_example_by_itself(mixer):
     x = images()
     mix = mx.draw_of(mixer)(KEY, (x, None))
@@ -82,7 +82,7 @@ def test_a_cast_of_each_example_by_itself(mixer):
     np.testing.assert_array_equal(mix.inputs(x, cast=standardised), want)
 
 
-@pytest.mark.parametrize("mixer", [mx.mixup, PERMUTED], ids=str)
+@pytest.mark.parametrize("mixer", [mx.mixup, PERMUTED], ids=["mixup", "permuted"])
 def test_bytes_travel(mixer):
     x = jnp.asarray(images())
     mix = mx.draw_of(mixer)(KEY, (x, None))

@@ -61,6 +61,11 @@ def choose(
 
     ``cast_inputs`` goes around ``choose``; around each mixer alike is the same.
 
+    Every mixer is called with one key: ``key`` itself if all that is drawn is drawn by
+    this library, cut from one call of ``jax.random.bits``; else, where a part or a
+    mixer is your own, or draws many numbers an example (``fmix``, ``weighted``), the
+    second of ``jax.random.split(key)``.
+
     Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
     ``whole_batch`` may go around it or around each mixer, which is the same.
 

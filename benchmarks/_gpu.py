@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import topologies
 
 import mixup_jax as mx
-from benchmarks._sharded import AXIS, big_vision, lowered, pasted
+from benchmarks._sharded import AXIS, big_vision, pasted, step_of, told
 from benchmarks.models import CNN, KEY, Model
 
 TARGETS = tuple(
@@ -112,7 +112,8 @@ def mesh_of(device: Any) -> jax.sharding.Mesh:
 def compiled(work: Work, mixer: Mixing, mesh: jax.sharding.Mesh) -> Any:
     """Return the program that mixes a batch, or trains on it, for the mesh's device."""
     if isinstance(work, Model):
-        return lowered(work, mixer, mesh).compile()
+        step, given = step_of(work, mixer, mesh)
+        return told(step, mesh, given).compile()
     here = jax.NamedSharding(mesh, jax.P())
 
     def like(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:

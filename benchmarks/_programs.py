@@ -1,9 +1,13 @@
-"""What a compiled program does, read off the program itself."""
+"""What a program does, as traced and as compiled, read off the program itself."""
 
 import collections
 import math
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
+
+import jax
 
 COLLECTIVES = (
     "all-gather",
@@ -99,3 +103,26 @@ def more(facts: Facts, base: Facts) -> dict[str, int]:
     extra = collections.Counter(facts.collectives)
     extra.subtract(base.collectives)
     return {kind: count for kind, count in extra.items() if count}
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Yield the equations of a jaxpr, and of those within it."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "cut_into_shares":  # traced when it is lowered
+            run = partial(equation.params["run"], equation.params["block"])
+            given = (v.aval for v in equation.invars)
+            shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in given]
+            yield from equations(jax.make_jaxpr(run)(*shapes).jaxpr)
+            continue
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+def hashes(jaxpr: Any) -> list[Any]:
+    """Return the calls of the library's hash, that random words come from."""
+    found = [each for each in equations(jaxpr) if each.params.get("name") == "_bits"]
+    return [each.params["jaxpr"].jaxpr for each in found]

@@ -124,9 +124,30 @@ def exported(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
 WAYS = {"mixup, in_shardings alone": untold, "mixup, exported": exported}
 
 
-def lowered(model: Model, name: str, mesh: jax.sharding.Mesh) -> Any:
-    """Return the sharded train step with a mixer, lowered for a mesh."""
-    mixer = MIXERS[name]
+def lowered(name: str, model: Model, mesh: jax.sharding.Mesh) -> Any:
+    """Return the train step with one of ``MIXERS``, lowered for a mesh."""
+    images = jnp.uint8 if name in OF_BYTES else DTYPE
+    step, given = step_of(model, MIXERS[name], mesh, images=images)
+    return WAYS.get(name, told)(step, mesh, given)
+
+
+def step_of(
+    model: Model,
+    mixer: Callable,
+    mesh: jax.sharding.Mesh,
+    *,
+    dtype: Any = DTYPE,
+    images: Any = None,
+) -> tuple[Callable, Any]:
+    """Return the train step with a mixer, and what it takes, the batch divided.
+
+    Args:
+      model: what is trained.
+      mixer: what mixes; what it returns beside the batch is not used.
+      mesh: one axis, ``AXIS``.
+      dtype: what the model computes in.
+      images: dtype of the images, if it is another.
+    """
 
     def mixed(key: jax.Array, batch: Any) -> Any:
         pair, own = (batch["image"], batch["label"]), mixer
@@ -136,17 +157,18 @@ def lowered(model: Model, name: str, mesh: jax.sharding.Mesh) -> Any:
         # Not all of them return a mix, and the loss does not use it.
         return {"image": image, "label": label}, mx.draw_of(mx.erm)(key, pair)
 
-    step = mx.training.train_step(loss_of(model, DTYPE, dense), mixed)
+    step = mx.training.train_step(loss_of(model, dtype, dense), mixed)
     whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
 
     def like(leaf: Any, sharding: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    images = jnp.uint8 if mixer in OF_BYTES.values() else DTYPE
-    state = jax.eval_shape(partial(initial_state, model, DTYPE), KEY)
+    state = jax.eval_shape(partial(initial_state, model, dtype), KEY)
     size = model.batch * mesh.size
     batch = {
-        "image": jax.ShapeDtypeStruct((size, *model.image), images, sharding=shared),
+        "image": jax.ShapeDtypeStruct(
+            (size, *model.image), images or dtype, sharding=shared
+        ),
         "label": jax.ShapeDtypeStruct(
             (size, model.classes), jnp.float32, sharding=shared
         ),
@@ -156,4 +178,4 @@ def lowered(model: Model, name: str, mesh: jax.sharding.Mesh) -> Any:
         ),
     }
     state = jax.tree.map(partial(like, sharding=whole), state)
-    return WAYS.get(name, told)(step, mesh, (state, like(KEY, whole), batch))
+    return step, (state, like(KEY, whole), batch)

@@ -83,7 +83,7 @@ def compile_for(topology: str, name: str, names: list[str], *, run: bool) -> Non
     base, programs = None, {}
     for mixer in names:
         start = time.perf_counter()
-        program = lowered(model, mixer, mesh).compile()
+        program = lowered(mixer, model, mesh).compile()
         seconds, found = time.perf_counter() - start, facts(program)
         base = base or found
         row = {

@@ -17,7 +17,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import mixup_jax as mx
-from benchmarks._programs import COLLECTIVES
+from benchmarks._programs import COLLECTIVES, equations, hashes
 from tests import oracle
 from tests.methods import METHODS
 
@@ -113,28 +113,6 @@ def test_at_most_one_batch_of_temporary_memory(name, kind):
     share = 4 * SIZE * (SIDE * SIDE * CHANNELS + CLASSES) // DEVICES
     # What is drawn for an example, and what the compiler aligns: far below a batch.
     assert temporary(name) - temporary("none") <= share + 2048
-
-
-def equations(jaxpr: Any) -> Any:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "cut_into_shares":  # traced when it is lowered
-            run = partial(equation.params["run"], equation.params["block"])
-            given = (v.aval for v in equation.invars)
-            shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in given]
-            yield from equations(jax.make_jaxpr(run)(*shapes).jaxpr)
-            continue
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else [value]:
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
-
-
-def hashes(jaxpr: Any) -> list[Any]:
-    """Return the calls of the hash that random words come from."""
-    found = [each for each in equations(jaxpr) if each.params.get("name") == "_bits"]
-    return [each.params["jaxpr"].jaxpr for each in found]
 
 
 def loops(function: Any, *given: Any) -> set[str]:

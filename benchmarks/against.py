@@ -177,12 +177,15 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _scripts.arguments("against", __doc__)
-    parser.add_argument("checkout", type=Path, help="a folder with the other version")
+    parser.add_argument(
+        "checkout", type=Path, nargs="?", help="a folder with the other version"
+    )
     parser.add_argument(
         "--models", nargs="+", choices=MODELS, default=list(MODELS), help="of the steps"
     )
     args = parser.parse_args(argv)
-    if not (args.checkout / "mixup_jax" / "__init__.py").exists():
+    package = (args.checkout or Path("")) / "mixup_jax" / "__init__.py"
+    if not args.checkout or not package.exists():
         parser.error(
             f"CHECKOUT: expected a folder with mixup_jax in it; got {args.checkout}. "
             "Make one: git worktree add CHECKOUT COMMIT."

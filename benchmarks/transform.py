@@ -10,7 +10,6 @@ before, stand beside. Bytes are what XLA counts for the whole program, a byte of
 images as they come.
 """
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,10 +22,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import command_line
-import mixup_jax as mx
 from benchmarks import _cases, _measure, _scripts, peers
 from benchmarks._cases import Case, NotMeasured
 from benchmarks._measure import Contender
+from benchmarks._ours import copy, drawing, ours, passing
 from benchmarks._programs import facts
 
 SIZES = {
@@ -41,57 +40,6 @@ WAYS = [(m, per) for m in ("mixup", "cutmix") for per in ("batch", "example")]
 DTYPES = ("float32", "bfloat16", "uint8")
 COPY_BAR = 1.15
 EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
-
-
-def ours(case: Case) -> Contender:
-    """mixup_jax with its default pairing."""
-    mixer = _mixer(case)
-    if case.dtype != "uint8":
-        return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
-    mixer = mx.cast_inputs(mixer, _cases.widely_scaled)
-
-    def mixed(key: jax.Array, x: jax.Array, y: jax.Array) -> Any:
-        (x, y), _ = mixer(key, (x, y))
-        return x.astype(jax.numpy.bfloat16), y
-
-    return _cases.on_bytes(mixed, case)
-
-
-def drawing(case: Case) -> Contender:
-    """What ours takes to draw, with nothing to mix."""
-    mixer = _mixer(case)
-    return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
-
-
-def passing(case: Case) -> Contender:
-    """What ours takes to mix by what was drawn before: the pass over the batch."""
-    _, x, y = _cases.arrays(case)
-    mix = drawing(case).run()
-
-    def apply(mix: mx.Mix, x: jax.Array, y: jax.Array) -> Any:
-        if case.dtype != "uint8":
-            return mix.batch((x, y))
-        x, y = mix.batch((x, y), cast=_cases.widely_scaled)
-        return x.astype(jax.numpy.bfloat16), y
-
-    program = _measure.compiled(apply, mix, x, y)
-    return Contender(lambda: program(mix, x, y), program=program)
-
-
-def _mixer(case: Case) -> mx.Mixer:
-    per = {"batch": mx.ratios.per_batch, "example": lambda ratio: ratio}[case.per]
-    ratio = per(mx.ratios.beta(_cases.ALPHA))
-    method = {"mixup": mx.mixup, "cutmix": mx.cutmix}[case.method]
-    mixer = functools.partial(method, ratio=ratio)
-    one_box = case.method == "cutmix" and case.per == "batch"
-    return mx.once_per_batch(mixer) if one_box else mixer
-
-
-def copy(case: Case) -> Contender:
-    """The limit: every byte read once and written once."""
-    if case.dtype == "uint8":
-        return _cases.on_jax(lambda key, x, y: x, case)
-    return _cases.on_jax(lambda key, x, y: x + 1, case)
 
 
 def measure(

@@ -81,6 +81,7 @@ ROWS = [
     | {"_combinators.nested"},
     {"_combinators.devices", "_combinators.names", "_combinators.scheduled"}
     | {"_combinators.cast"},
+    {"_combinators.outermost"},
     {"_combinators.choose", "_combinators.until"},
     {"hidden", "training._nodes"},
     {"training._state", "training._loss"},

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from mixup_jax import ratios
 from mixup_jax._combinators.cast import cast_inputs
-from mixup_jax._combinators.devices import per_device, whole_batch
+from mixup_jax._combinators.devices import per_device
 from mixup_jax._combinators.merge import (
     Wanted,
     merged,
@@ -21,6 +21,7 @@ from mixup_jax._combinators.merge import (
 )
 from mixup_jax._combinators.nested import none_within
 from mixup_jax._combinators.once import once_per_batch
+from mixup_jax._combinators.outermost import turned_out
 from mixup_jax._core import arrays, checks
 from mixup_jax._core.halves import Combinator, Halves, Mixer, halves, run
 from mixup_jax._core.made import holds, made, made_by
@@ -108,62 +109,8 @@ def choose(
             "per_device within them, so that each device would make the same choices. "
             "Put it outermost: per_device(choose(mixers, probs), axis_name)."
         )
-    turned = _turned_out(found, lambda inside: choose(inside, probs, by=by))
+    turned = turned_out(found, lambda inside: choose(inside, probs, by=by))
     return turned or _choice(found, shares, by)
-
-
-def _cast_outside(
-    mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
-) -> Mixer | None:
-    """Return ``choice`` within ``cast_inputs`` if that is around each of the mixers."""
-    found = [made_by(mixer, cast_inputs) for mixer in mixers]
-    alike: set[Any] = {each.arguments["cast"] if each else None for each in found}
-    if alike == {None}:
-        return None
-    if len(alike) > 1:
-        raise ValueError(
-            "choose: expected cast_inputs around all mixers alike, or around choose; "
-            f"got {', '.join(map(repr, mixers))}, of which one would return inputs "
-            "of another dtype or scale than the next. Put it outermost: "
-            "cast_inputs(choose(mixers, probs), cast)."
-        )
-    inside = [each.arguments["mixer"] for each in found if each]
-    return cast_inputs(choice(inside), alike.pop())
-
-
-def _turned_out(
-    mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
-) -> Mixer | None:
-    """Return ``choice`` within ``whole_batch`` if that is within the mixers.
-
-    On each device by itself, every device would make the same choices.
-    """
-    cast = _cast_outside(mixers, choice)
-    if cast is not None:
-        return cast
-    whole = [made_by(mixer, whole_batch) for mixer in mixers]
-    for found, mixer in zip(whole, mixers):
-        if not found and holds(mixer, whole_batch):
-            raise ValueError(
-                "choose: expected whole_batch around a mixer, or around choose; got "
-                f"{mixer!r}, in which it is hidden, so that each device would make the "
-                "same choices. Put it outermost: whole_batch(choose(mixers, probs), "
-                "axis_name)."
-            )
-    axes = {found.arguments["axis_name"] for found in whole if found}
-    if not axes:
-        return None
-    if len(axes) > 1:
-        raise ValueError(
-            "choose: expected whole_batch over one axis; got several, "
-            f"{', '.join(map(repr, axes))}. Put it outermost: "
-            "whole_batch(choose(mixers, probs), axis_name)."
-        )
-    inside = [
-        found.arguments["mixer"] if found else mixer
-        for found, mixer in zip(whole, mixers)
-    ]
-    return whole_batch(choice(inside), axes.pop())
 
 
 def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
@@ -207,11 +154,7 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
         def plan(batch: Batch) -> Plan[Mix]:
             return planned(batch, lambda mixes, index, _: merged(mixes, index))
 
-        def draw(key: Array, batch: Batch) -> Mix:
-            checks.prng_key(key)
-            return drawn(key, plan(batch))
-
-        return Halves(draw, Mix.batch, plan)
+        return Halves(lambda key, batch: drawn(key, plan(batch)), Mix.batch, plan)
 
     def whole(key: Array, batch: Batch) -> tuple[Batch, Mix]:
         def of_drawn(mixes: Any, index: Array, results: dict[int, Any]) -> Any:
@@ -225,7 +168,6 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
                 mixed = rows_of(index == k, given, mixed, mixers[k], _OTHERS)
             return mixed, merged(mixes, index)
 
-        checks.prng_key(key)
         return drawn(key, planned(batch, of_drawn))
 
     def once() -> Mixer:

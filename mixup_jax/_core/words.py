@@ -1,7 +1,6 @@
-"""Random words: all numbers that one of our mixers draws are cut from one call.
+"""All numbers that one of our mixers draws are cut from one call for random words.
 
-Each call and split of a key is a hash to compile and to run. So draws of ours say how
-many words an example they read, mixers plan theirs by it, and the outermost calls.
+Draws say how many words an example they read; mixers plan by it; the outermost calls.
 """
 
 import functools
@@ -14,6 +13,7 @@ import jax
 
 from mixup_jax._core import checks
 from mixup_jax._core.made import called
+from mixup_jax._core.mesh import replicated
 from mixup_jax._core.threefry import bits
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ _READS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 class Words(NamedTuple):
-    """In place of a key: rows of uint32 ``[n, B]``, from one of them on."""
+    """In place of a key: uint32 ``[n, B]``, of which each row is read once."""
 
     rows: jax.Array
     first: int = 0
@@ -43,7 +43,8 @@ def drawn(key: Any, plan: Plan[T]) -> T:
     checks.prng_key(key)
     if plan.words is None:
         return plan.of(key)
-    return plan.of(Words(bits(key, (plan.words, plan.size))))
+    rows = bits(key, (plan.words, plan.size))
+    return plan.of(Words(replicated(rows)))  # else a word for all would be sent
 
 
 def divided(numbers: Any, counts: Sequence[Any]) -> Any:
@@ -51,7 +52,7 @@ def divided(numbers: Any, counts: Sequence[Any]) -> Any:
     if not isinstance(numbers, Words):
         return jax.random.split(numbers, len(counts))
     starts = itertools.accumulate(counts, initial=numbers.first)
-    return [Words(numbers.rows, first) for first, _ in zip(starts, counts)]
+    return [numbers._replace(first=first) for first, _ in zip(starts, counts)]
 
 
 def reads(words: Any) -> Callable[[T], T]:
@@ -75,6 +76,5 @@ def words(key: Any, shape: tuple[int, ...]) -> jax.Array:
     """Return uint32 ``shape``: rows of examples, one row, or one word for all."""
     if not isinstance(key, Words):
         return bits(key, shape)
-    rows, size = (1, 1, *shape)[-2:]
-    last = key.first + rows, size
-    return jax.lax.slice(key.rows, (key.first, 0), last).reshape(shape)
+    n, size = (1, 1, *shape)[-2:]
+    return jax.lax.slice(key.rows, (key.first, 0), (key.first + n, size)).reshape(shape)

@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "checkout", type=Path, nargs="?", help="a folder with the other version"
     )
     parser.add_argument(
-        "--models", nargs="+", choices=MODELS, default=list(MODELS), help="of the steps"
+        "--models", nargs="+", choices=MODELS, default=list(MODELS), help="anew"
     )
     args = parser.parse_args(argv)
     package = (args.checkout or Path("")) / "mixup_jax" / "__init__.py"
@@ -199,10 +199,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     cases = {f"compile {model}": ("compile", model) for model in models}
     cases["draw"] = ("draw", "")
     measure = functools.partial(compared, versions=versions, rounds=9)
+    try:
+        known = _scripts.known("against", args).get("rows", [])
+    except ValueError as error:
+        parser.error(str(error))
     with command_line.Interruption() as interruption:
         found = _scripts.measured(interruption, "against", cases, measure)
         rows = [row for each in found.values() for row in each]
-        if rows:
+        # What was measured of other models before stays.
+        measured = {row["what"] for row in rows}
+        rows = [row for row in known if row["what"] not in measured] + rows
+        if found:
             _scripts.show("Beside the other version", rows)
             missing = [case for case in cases if case not in found]
             record = {"rows": rows}

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from benchmarks import (
     _cases,
     _measure,
     _scripts,
+    against,
     growth,
     peers,
     train_step,
@@ -282,3 +284,38 @@ def test_a_peer_alone_is_measured_without_a_verdict():
     rows = measured(case, {"naive JAX": peers.naive})
     assert set(rows) == {"naive JAX"}
     assert list(transform.verdicts(list(rows.values()))) == []
+
+
+class Fixed:
+    """A version of which each question has one answer."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    def ask(self, what, model, mixing):
+        return self.answers.get(mixing, self.answers["rest"])
+
+
+def test_what_another_version_adds_is_compared_and_not_what_it_takes():
+    versions = {"here": Fixed(none=2.0, rest=2.5), "there": Fixed(none=3.0, rest=5.0)}
+    added, drawn = (
+        against.compared((what, "mlp"), versions=versions, rounds=6)
+        for what in ("compile", "draw")
+    )
+    assert [row["mixing"] for row in added] == list(against.MIXINGS)
+    assert {row["of there"].median for row in added} == {0.25}
+    assert {row["of there"].median for row in drawn} == {0.5}
+
+
+def test_another_version_has_to_be_there(tmp_path, capsys):
+    for arguments in ([], [str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            against.main([*arguments, "--out", str(tmp_path)])
+        assert "git worktree add" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_versions_answer_what_they_are_asked():
+    version = against.Version(Path(against.__file__).parents[1])
+    assert version.ask("draw", "", "mixup") > version.ask("draw", "", "none") > 0
+    assert version.ask("compile", "mlp", "choose") > 0

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, Self, TextIO, cast
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +121,14 @@ class Version:
             env=environment,
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        cast(TextIO, self.process.stdin).close()  # it ends when nothing more is asked
+        self.process.wait()
+        cast(TextIO, self.process.stdout).close()
+
     def ask(self, *question: str) -> float:
         """Return the answer to a question."""
         out, answers = cast(TextIO, self.process.stdin), self.process.stdout
@@ -191,19 +199,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             "Make one: git worktree add CHECKOUT COMMIT."
         )
     _scripts.check_out(parser, "against", args)
-    versions = {
-        "here": Version(HERE.parent.parent),
-        "there": Version(args.checkout.resolve()),
-    }
-    models = args.models[:1] if args.quick else args.models
-    cases = {f"compile {model}": ("compile", model) for model in models}
-    cases["draw"] = ("draw", "")
-    measure = functools.partial(compared, versions=versions, rounds=9)
     try:
         known = _scripts.known("against", args).get("rows", [])
     except ValueError as error:
         parser.error(str(error))
-    with command_line.Interruption() as interruption:
+    models = args.models[:1] if args.quick else args.models
+    cases = {f"compile {model}": ("compile", model) for model in models}
+    cases["draw"] = ("draw", "")
+    here, there = HERE.parent.parent, args.checkout.resolve()
+    with (
+        Version(here) as one,
+        Version(there) as other,
+        command_line.Interruption() as interruption,
+    ):
+        versions = {"here": one, "there": other}
+        measure = functools.partial(compared, versions=versions, rounds=9)
         found = _scripts.measured(interruption, "against", cases, measure)
         rows = [row for each in found.values() for row in each]
         # What was measured of other models before stays.

@@ -316,6 +316,6 @@ def test_another_version_has_to_be_there(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_versions_answer_what_they_are_asked():
-    version = against.Version(Path(against.__file__).parents[1])
-    assert version.ask("draw", "", "mixup") > version.ask("draw", "", "none") > 0
-    assert version.ask("compile", "mlp", "choose") > 0
+    with against.Version(Path(against.__file__).parents[1]) as version:
+        assert version.ask("draw", "", "mixup") > version.ask("draw", "", "none") > 0
+        assert version.ask("compile", "mlp", "choose") > 0

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -297,7 +298,8 @@ class Fixed:
 
 
 def test_what_another_version_adds_is_compared_and_not_what_it_takes():
-    versions = {"here": Fixed(none=2.0, rest=2.5), "there": Fixed(none=3.0, rest=5.0)}
+    here, there = Fixed(none=2.0, rest=2.5), Fixed(none=3.0, rest=5.0)
+    versions: Any = {"here": here, "there": there}
     added, drawn = (
         against.compared((what, "mlp"), versions=versions, rounds=6)
         for what in ("compile", "draw")

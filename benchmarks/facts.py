@@ -64,9 +64,8 @@ def judge(known: Mapping[str, Facts], now: Mapping[str, Facts]) -> bool:
         if better:
             _scripts.show(f"Better than before: {key}. To keep it: {_WRITE}", better)
         if other := known[key].keys() ^ found.keys():
-            print(
-                f"facts: not compared, of {key}: {', '.join(sorted(other))}. {_WRITE}"
-            )
+            names = ", ".join(sorted(other))
+            print(f"facts: not compared of {key}: {names}. To write them: {_WRITE}")
         if not worse:
             print(f"facts: nothing is worse than before, {key}.")
     return any_worse

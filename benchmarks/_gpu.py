@@ -60,7 +60,8 @@ BATCHES = {
     "224x224, bfloat16": Alone((128, 224, 224, 3), jnp.bfloat16, 1000),
 }
 STEPS = {"CNN's step, 224x224": Model(CNN, (224, 224, 3), 1000, 64)}
-WORK: dict[str, Work] = {**BATCHES, **STEPS}
+OF_ONE_CHANNEL = {"16000x1, float32": Alone((256, 16000, 1, 1), jnp.float32, 10)}
+WORK: dict[str, Work] = {**BATCHES, **STEPS, **OF_ONE_CHANNEL}
 
 
 def why_not() -> str:

@@ -32,7 +32,7 @@ import command_line
 from benchmarks import _measure, _scripts
 from benchmarks._programs import facts, more
 from benchmarks._sharded import AXIS, DTYPE, MIXERS, OF_BYTES, lowered
-from benchmarks.models import CNN, MODELS, Model, initial_state
+from benchmarks.models import CNN, MLP, MODELS, Model, initial_state
 
 # libtpu then compiles without asking for a TPU or for its neighbours.
 ABSENT = {
@@ -44,6 +44,7 @@ ABSENT = {
 SMALL = {
     "cnn": Model(CNN, (64, 64, 3), 10, 32),
     "cnn_224": Model(CNN, (224, 224, 3), 1000, 64),
+    "mlp_wave": Model(MLP, (16000, 1, 1), 10, 256),
 }
 TOPOLOGIES = {
     "v5e:2x2": "v5litepod-4",

@@ -163,6 +163,32 @@ def test_a_loop_would_be_seen():
         assert loops(jax.jit(repeat), jnp.int32(0))
 
 
+ONE_CHANNEL = {
+    "images": ((64, 28, 28, 1), (1, 2)),
+    "channels first": ((64, 1, 28, 28), (2, 3)),
+    "waveforms": ((64, 2000, 1), (1,)),
+}
+
+
+@pytest.mark.parametrize("inputs", ONE_CHANNEL)
+@pytest.mark.parametrize("method", ["mixup", "permuted", "cutmix", "choose"])
+def test_one_channel_takes_no_copy(method, inputs):
+    shape, spatial = ONE_CHANNEL[inputs]
+    cutmix = partial(mx.cutmix, spatial=spatial)
+    mixer = {
+        "mixup": mx.mixup,
+        "permuted": partial(mx.mixup, pairing=mx.pairings.permutation),
+        "cutmix": cutmix,
+        "choose": mx.choose([mx.mixup, cutmix], [0.5, 0.5]),
+    }[method]
+    run = jax.jit(lambda key, x: mixer(key, (x, None))[0][0])
+    program = run.lower(jax.random.key(0), jnp.ones(shape)).compile()
+    batch = 4 * math.prod(shape)
+    # What is drawn for an example, beside inputs this small.
+    assert program.memory_analysis().temp_size_in_bytes <= batch / 10
+    assert 2 < (program.cost_analysis() or {})["bytes accessed"] / batch <= 2.5
+
+
 def test_a_batch_that_is_donated_costs_a_copy():
     """A row is read by its partner too, so it cannot be written over at once."""
     batch = jnp.ones((SIZE, SIDE, SIDE, CHANNELS)), jnp.ones((SIZE, CLASSES))

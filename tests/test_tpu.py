@@ -88,6 +88,13 @@ def test_bytes_are_cast_in_the_pass_that_mixes_them():
     assert before["bytes, batches"] > 2
 
 
+def test_waveforms_of_one_channel_take_no_copy():
+    _, mixed = compiled("mlp_wave", "no mixing", "mixup, jit")
+    assert_free(mixed)
+    assert mixed["bytes, batches"] <= 2.1
+    assert mixed["temporary, batches"] <= 0.25  # what is drawn, padded to tiles
+
+
 @pytest.mark.slow
 def test_of_a_step_that_works_mixing_adds_at_most_two_percent_of_the_bytes():
     without, mixed = compiled("cnn", "no mixing", "mixup, jit")

@@ -160,11 +160,12 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
         )
     x, partner_x = widened(x), widened(partner_x)
     w = w.astype(x.dtype)
-    alone = (w == 0) | (w == 1)
+    all_own, all_theirs = w == 1, w == 0
     # The derivative by w there is 0 and not 0 times what stands behind a weight of 0.
-    w = jnp.where(alone, jax.lax.stop_gradient(w), w)
+    w = jnp.where(all_own | all_theirs, jax.lax.stop_gradient(w), w)
     inner = w * x + (1 - w) * partner_x
-    return jnp.where(alone, jnp.where(w == 1, x, partner_x), inner)
+    # Each mask is used once: XLA for GPUs may write out one that is used twice.
+    return jnp.where(all_own, x, jnp.where(all_theirs, partner_x, inner))
 
 
 def summable(x: ArrayLike) -> Array:

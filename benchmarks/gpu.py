@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 import command_line
 from benchmarks import _gpu, _scripts
-from benchmarks._gpu import BATCHES, MIXERS, STEPS, TARGETS, WORK
+from benchmarks._gpu import BATCHES, MIXERS, OF_ONE_CHANNEL, STEPS, TARGETS, WORK
 from benchmarks._gpu_timed import NO_GPU, gpu_here, timed
 from benchmarks._kernels import Launched, launched
 
@@ -42,7 +42,7 @@ def asked(
     """Return what is to be compiled; of a step, first that without mixing.
 
     Each target, work and mixing that is among ``words``, and all of those of which none
-    is.
+    is, but for inputs of one channel.
     """
     if quick:
         return [(targets[-1], SMALL, mixing) for mixing in ("copy", "mixup", "cutmix")]
@@ -50,6 +50,7 @@ def asked(
         (target, work, mixing)
         for target in reversed(targets)
         for work in WORK
+        if work not in OF_ONE_CHANNEL or work in words
         for mixing in (IN_STEPS if work == STEP else ALONE)
     ]
     for k, kind in enumerate(zip(*every)):

@@ -2,6 +2,7 @@
 
 import pickle
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,7 @@ def test_keys_are_cast_before_their_words_are_mixed():
         ("bfloat16", TypeError, "expected a function"),
     ],
 )
-def test_a_cast_that_is_none_is_refused(cast, error, words):
+def test_a_cast_that_is_none_is_refused(cast: Any, error, words):
     mix = mx.draw_of(mx.mixup)(KEY, (images(), None))
     with pytest.raises(error, match=words):
         mix.inputs({"x": images()}, cast=cast)

@@ -182,7 +182,7 @@ def test_one_channel_takes_no_copy(method, inputs):
         "choose": mx.choose([mx.mixup, cutmix], [0.5, 0.5]),
     }[method]
     run = jax.jit(lambda key, x: mixer(key, (x, None))[0][0])
-    program = run.lower(jax.random.key(0), jnp.ones(shape)).compile()
+    program: Any = run.lower(jax.random.key(0), jnp.ones(shape)).compile()
     batch = 4 * math.prod(shape)
     # What is drawn for an example, beside inputs this small.
     assert program.memory_analysis().temp_size_in_bytes <= batch / 10
@@ -194,7 +194,7 @@ def test_a_batch_that_is_donated_costs_a_copy():
     batch = jnp.ones((SIZE, SIDE, SIDE, CHANNELS)), jnp.ones((SIZE, CLASSES))
     nbytes = sum(x.nbytes for x in batch)
 
-    def memory(*donated):
+    def memory(*donated: int) -> Any:
         run = jax.jit(lambda *given: mx.mixup(*given)[0], donate_argnums=donated)
         return run.lower(jax.random.key(0), batch).compile().memory_analysis()
 

@@ -64,7 +64,7 @@ FACTORIES = {
     "until": lambda: mx.until(90_000, mx.once_per_batch(soft)),
     "on_keys": lambda: mx.on_keys(soft, inputs=["image"], targets="label"),
     "using": lambda: mx.using("label", mixer_at),
-    "cast_inputs": lambda: mx.cast_inputs(soft, loss),
+    "cast_inputs": lambda: mx.cast_inputs(soft, jnp.float32),
     "per_device": lambda: mx.per_device(soft, "data", key_of=mx.common_key),
     "whole_batch": lambda: mx.whole_batch(mx.choose([soft], [1]), "data"),
     "once_per_batch": lambda: mx.once_per_batch(mx.choose([soft, mx.fmix], [1, 0])),

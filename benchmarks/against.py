@@ -6,7 +6,8 @@ CHECKOUT is a folder with the other version: `git worktree add CHECKOUT COMMIT`.
 process for each version compiles, in turns, the train steps of `benchmarks.train_step`:
 how many seconds mixing adds, to trace, lower and compile from nothing, and how much it
 is of what it adds there. Then both draw for 2048 examples. The floor is Mixup of a
-constant `lam`, and CutMix of a constant box: nothing is drawn.
+constant `lam`, and CutMix of a constant box: nothing is drawn. Pasted is what people
+paste, `jax.random.beta` and a permutation.
 """
 
 import functools
@@ -32,7 +33,8 @@ import mixup_jax as mx
 from benchmarks import _measure, _scripts, train_step
 from benchmarks.models import MODELS, dense
 
-MIXINGS = ("mixup", "cutmix", "choose", "floor of mixup", "floor of cutmix")
+DRAWN = ("mixup", "cutmix", "choose", "floor of mixup", "floor of cutmix")
+COMPILED = (*DRAWN, "pasted")
 HERE = Path(__file__).resolve()
 EXAMPLES = 2048
 
@@ -59,6 +61,7 @@ def mixers() -> dict[str, Any]:
         "choose": mx.choose([mixup, mx.cutmix], [0.5, 0.5]),
         "floor of mixup": functools.partial(mx.mixup, ratio=constant),
         "floor of cutmix": functools.partial(mx.cutmix, ratio=constant, region=middle),
+        "pasted": train_step.naive,
     }
 
 
@@ -145,18 +148,18 @@ def compared(
 ) -> list[dict[str, Any]]:
     """Return a row for each mixing: what it takes or adds here and there."""
     what, model = case
-    names = MIXINGS if what == "draw" else ("none", *MIXINGS)
-    found = {(version, name): [] for version in versions for name in names}
+    names, base = (DRAWN, ()) if what == "draw" else (COMPILED, ("none",))
+    found = {(version, name): [] for version in versions for name in (*base, *names)}
     for turn in range(rounds):
         order = list(found)
         for version, name in order[turn % len(order) :] + order[: turn % len(order)]:
             taken = versions[version].ask(what, model, name)
             found[version, name].append(taken)
     rows = []
-    for name in MIXINGS:
+    for name in names:
         here, there = (
             np.array(found[version, name])
-            - (np.array(found[version, "none"]) if what == "compile" else 0)
+            - sum(np.array(found[version, b]) for b in base)
             for version in versions
         )
         row: dict[str, Any] = {"what": f"{what}, {model}".rstrip(", "), "mixing": name}

@@ -88,6 +88,7 @@ def test_bytes_are_cast_in_the_pass_that_mixes_them():
     assert before["bytes, batches"] > 2
 
 
+@pytest.mark.slow
 def test_waveforms_of_one_channel_take_no_copy():
     _, mixed = compiled("mlp_wave", "no mixing", "mixup, jit")
     assert_free(mixed)

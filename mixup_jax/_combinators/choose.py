@@ -119,7 +119,9 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
         checks.pair(batch)
         size = checks.examples(batch)
         plans = [own and own.planned(batch) for own in _of_pairs(mixers, batch)]
-        words = max((plan.words or 0 for plan in plans if plan), default=0)
+        counts = [plan.words for plan in plans if plan and plan.words is not None]
+        # The most; whole on each device if those of one are.
+        words = max(counts, default=0) + sum(0 * count for count in counts)
         ours = all(plan and plan.words is not None for plan in plans)
         choice = words_of(by) if ours else None
 

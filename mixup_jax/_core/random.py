@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from mixup_jax._core.mesh import sharding_of_rows
-from mixup_jax._core.words import words
+from mixup_jax._core.threefry import bits
+from mixup_jax._core.words import Words
+
+
+def words(key: Any, shape: tuple[int, ...]) -> Array:
+    """Return uint32 ``shape``: rows of examples, one row, or one word for all."""
+    if not isinstance(key, Words):
+        return bits(key, shape)
+    n, size = (1, 1, *shape)[-2:]
+    return jax.lax.slice(key.rows, (key.first, 0), (key.first + n, size)).reshape(shape)
 
 
 def uniforms(key: Any, shape: tuple[int, ...]) -> Array:

@@ -21,6 +21,13 @@ LATER: Final[Any] = object()  # in place of a key, for the plan of what is drawn
 _READS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
+class Whole(int):
+    """So many words that lie whole on each device, and what it is added to."""
+
+    __add__ = __radd__ = lambda self, other: Whole(int(self) + int(other))
+    __mul__ = __rmul__ = lambda self, other: Whole(int(self) * int(other))
+
+
 class Words(NamedTuple):
     """In place of a key: uint32 ``[n, B]``, of which each row is read once."""
 
@@ -44,7 +51,7 @@ def drawn(key: Any, plan: Plan[T]) -> T:
     if plan.words is None:
         return plan.of(key)
     rows = bits(key, (plan.words, plan.size))
-    return plan.of(Words(replicated(rows)))  # else a word for all would be sent
+    return plan.of(Words(replicated(rows) if isinstance(plan.words, Whole) else rows))
 
 
 def divided(numbers: Any, counts: Sequence[Any]) -> Any:
@@ -70,11 +77,3 @@ def words_of(draw: Any, *args: Any) -> Any:
     except TypeError:  # of what cannot be a key of a dictionary
         return None
     return known(draw, *args, **options) if callable(known) else known
-
-
-def words(key: Any, shape: tuple[int, ...]) -> jax.Array:
-    """Return uint32 ``shape``: rows of examples, one row, or one word for all."""
-    if not isinstance(key, Words):
-        return bits(key, shape)
-    n, size = (1, 1, *shape)[-2:]
-    return jax.lax.slice(key.rows, (key.first, 0), (key.first + n, size)).reshape(shape)

@@ -13,11 +13,11 @@ from mixup_jax._core.mesh import around, laid_like, replicated
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.random import integers_below, uniforms
 from mixup_jax._core.types import Batch, Partners
-from mixup_jax._core.words import reads
+from mixup_jax._core.words import Whole, reads
 from mixup_jax.pairings._positions import positions
 
 
-@reads(1)
+@reads(Whole(1))
 def same_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:
@@ -56,7 +56,7 @@ def same_class(
     return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
-@reads(1)
+@reads(Whole(1))
 def other_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:

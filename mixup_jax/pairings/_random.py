@@ -9,15 +9,18 @@ from jax import Array
 
 from mixup_jax._core import checks
 from mixup_jax._core.moves import Gather
+from mixup_jax._core.random import words
 from mixup_jax._core.types import Batch, Partners
-from mixup_jax._core.words import reads, words
+from mixup_jax._core.words import Whole, reads
 from mixup_jax.pairings._positions import positions
 
 
 def _rounds(draw: Any, batch: Batch) -> int:
     """Return how many words tell examples apart, as many as ``jax.random`` takes."""
     del draw
-    return max(1, math.ceil(3 * math.log(checks.examples(batch)) / math.log(2**32)))
+    return Whole(
+        max(1, math.ceil(3 * math.log(checks.examples(batch)) / math.log(2**32)))
+    )
 
 
 @reads(_rounds)

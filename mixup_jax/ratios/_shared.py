@@ -8,7 +8,7 @@ from mixup_jax._core.made import made
 from mixup_jax._core.mesh import alike
 from mixup_jax._core.moves import Stay
 from mixup_jax._core.types import Partners, Ratio
-from mixup_jax._core.words import words_of
+from mixup_jax._core.words import Whole, words_of
 from mixup_jax.ratios._known import RATIO, Known, is_symmetric
 from mixup_jax.ratios._ranges import truncated
 
@@ -73,4 +73,6 @@ def per_batch(ratio: Ratio) -> Ratio:
     def within(low: float, high: float) -> Ratio:
         return per_batch(truncated(ratio, low, high))
 
-    return Known(sample, within, is_symmetric(ratio), words_of(ratio))
+    words = words_of(ratio)
+    words = words if words is None else Whole(words)
+    return Known(sample, within, is_symmetric(ratio), words)

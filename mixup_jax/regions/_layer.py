@@ -13,7 +13,7 @@ from mixup_jax._core.random import uniforms
 from mixup_jax._core.region import Everywhere, Region, Untouched
 from mixup_jax._core.register import pytree
 from mixup_jax._core.types import Partners
-from mixup_jax._core.words import reads
+from mixup_jax._core.words import Whole, reads
 
 
 @pytree
@@ -55,7 +55,7 @@ class Layer(Region):
         return Everywhere()
 
 
-@reads(1)
+@reads(Whole(1))
 def layer(
     key: Array,
     lam: Array,

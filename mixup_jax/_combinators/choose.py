@@ -64,8 +64,10 @@ def choose(
 
     Every mixer is called with one key: ``key`` itself if all that is drawn is drawn by
     this library, cut from one call of ``jax.random.bits``; else, where a part or a
-    mixer is your own, or draws many numbers an example (``fmix``, ``weighted``), the
-    second of ``jax.random.split(key)``.
+    mixer is your own, is wrapped (``until``, ``on_keys``), or draws many numbers an
+    example (``fmix``, ``weighted``), the second of ``jax.random.split(key)``. So an
+    example is what its mixer makes of it with that key; with
+    ``jax_threefry_partitionable`` off it is one that the mixer might have made of it.
 
     Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
     ``whole_batch`` may go around it or around each mixer, which is the same.

@@ -137,7 +137,7 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
                 )
             else:
                 key, (shared, key_choice) = None, divided(numbers, [words, choice])
-            mixes, results = list[Mix](), {}
+            mixes, results = list[Mix](), dict[int, Any]()
             for k, (mixer, plan) in enumerate(zip(mixers, plans)):
                 with none_within(_alike):
                     if plan is None:

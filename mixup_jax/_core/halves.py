@@ -164,8 +164,8 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
     draw, plan = kept.draw, kept.plan
     if partly:
         draw = functools.partial(draw, *mixer.args, **mixer.keywords)
-        plan = plan and functools.partial(plan, **mixer.keywords)
-        plan = None if mixer.args else plan
+        if plan is not None:
+            plan = functools.partial(plan, **mixer.keywords) if not mixer.args else None
     return Halves(draw, Mix.batch, plan)
 
 

@@ -1,21 +1,21 @@
-"""What holds for every test: the device count, and JAX at its strictest.
+"""Configuration shared by every test: eight devices, and JAX at its strictest.
 
-Every pytest-xdist worker imports this file before any test module, so each one of them
-has eight host devices.
+Every pytest-xdist worker imports this file before any test module, so each of them has
+eight host devices.
 """
 
 import importlib.metadata
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiling takes most of the time, and most of that is LLVM. The compiled programs that
-# the tests look at are decided before LLVM sees them.
+# Compilation dominates the run time, and LLVM dominates compilation. The properties of
+# compiled programs that the tests check are fixed before LLVM runs.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_backend_optimization_level=0",
-        # Programs are small: to compile their parts apart takes longer. Later releases
-        # refuse the other flag.
+        # The programs are small, so splitting one to compile its parts separately is
+        # slower. Later releases reject the other flag.
         "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
         if int(importlib.metadata.version("jax").split(".")[1]) <= 10
         else "",
@@ -33,7 +33,7 @@ import pytest
 
 from mixup_jax._core import versions
 
-# The tests say what the newest JAX says; the oldest has other names for it.
+# The tests use the newest JAX's names; the oldest supported release has others.
 for _name, _home in {"set_mesh": versions, "enable_x64": jax.experimental}.items():
     if not hasattr(jax, _name):
         setattr(jax, _name, getattr(_home, _name))
@@ -42,14 +42,14 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# A run keeps millions of objects, which are looked through in vain each few thousand.
+# A run keeps millions of objects alive, so frequent garbage collections are wasted.
 gc.set_threshold(100_000, 20, 20)
 
-# Few examples, the same ones each time: every new shape is a program to compile.
+# Use few examples, the same in every run: each new shape is a program to compile.
 hypothesis.settings.register_profile(
     "mixup_jax", deadline=None, derandomize=True, max_examples=15
 )
-# What `python -m tests.fuzz` runs, and pytest with `--hypothesis-profile long`.
+# Used by ``python -m tests.fuzz``, and by pytest with ``--hypothesis-profile long``.
 hypothesis.settings.register_profile(
     "long",
     deadline=None,
@@ -61,8 +61,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("mixup_jax")
 
-# Tests of many cases of one kind: one in so many runs by default, all of them with
-# `-m "slow or not slow"`.
+# Tests with many similar cases: by default one case in this many runs, and all of them
+# with ``-m "slow or not slow"``.
 ONE_IN = {
     "test_a_batch_of_one_comes_back_unchanged": 24,
     "test_a_batch_on_a_mesh_is_mixed_as_on_one_device": 4,
@@ -209,8 +209,8 @@ ONE_IN = {
     "test_x64_draws_the_same": 5,
 }
 
-# Each kind of method meets the one half of these by default, or the other: in each half
-# tests share what they compare with.
+# By default each kind of method runs one half of these tests or the other. Tests in the
+# same half share the reference they compare with.
 EVERY_SECOND = {
     "test_jit_and_checkpoint": 0,
     "test_vmap_in_a_scan": 0,
@@ -230,7 +230,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         given = getattr(getattr(item, "callspec", None), "params", {})
         row = given.get("name", given.get("case"))
-        # Where rows of the table are meant, which share some names with functions.
+        # Only for parameters that name rows of the table; some rows share a function's
+        # name.
         of_table = hasattr(getattr(item, "module", None), "METHODS")
         is_slow = of_table and row in METHODS and row not in KINDS
         if not is_slow:

@@ -1,6 +1,6 @@
-"""States that hold a buffer twice, or one that is gone, given to a driver that donates.
+"""Give donating drivers states that hold a buffer twice, or one already deleted.
 
-Run by tests/test_states.py in a process of its own, which such a state could end:
+Run by tests/test_states.py in a separate process, which such a state could abort:
 
     python -m tests.donation pmapped
 """
@@ -29,7 +29,7 @@ def mesh() -> jax.sharding.Mesh:
 
 
 class Averaged(mx.training.TrainState):
-    """With an average of the parameters, which starts as the parameters."""
+    """A train state with an average of the parameters, initialized to them."""
 
     ema: Any = None
 
@@ -50,7 +50,7 @@ def started(params: Any, ema: Any) -> Any:
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
-    """Return a copy that XLA can use as it is."""
+    """Return a copy that XLA can use without copying it again."""
     room = np.empty(values.nbytes + 64, np.uint8)
     first = -room.ctypes.data % 64
     copy = room[first : first + values.nbytes].view(values.dtype)
@@ -83,7 +83,7 @@ def steps(run: Any, state: Any, count: int = 3) -> Any:
 
 
 def cases() -> dict[str, Any]:
-    """Return functions that make a state."""
+    """Return functions that each make a state."""
     ones = jnp.arange(1.0, 4.0)
     laid = jax.NamedSharding(mesh(), jax.P())
     on_mesh = jax.device_put(ones, laid)
@@ -110,7 +110,7 @@ def cases() -> dict[str, Any]:
 def main(driver: str) -> None:
     step = mx.training.train_step(loss, mx.erm)
     for name in cases():
-        # Anew each time, since what a state holds is donated with it.
+        # Recomputed each time, since the arrays that a state holds are donated with it.
         steps(DRIVERS[driver](step), cases()[name]())
         print(name, flush=True)
 
@@ -118,15 +118,15 @@ def main(driver: str) -> None:
     state = steps(run, started(jnp.ones(3), jnp.zeros(3)))
     state = steps(run, state.replace(ema=state.params))
     print("doubled later", flush=True)
-    for _ in range(3):  # the same array in every step, and a key that is in the state
+    for _ in range(3):  # one array in every step, and a key that is in the state
         state, _ = run(state.replace(model_state=key()), key(), BATCH)
     print("the key, always", flush=True)
 
     state = state.replace(model_state=jax.random.key(1))
-    for _ in range(3):  # the key comes out of the state
+    for _ in range(3):  # the key is taken from the state
         state, _ = run(state, state.model_state, BATCH)
     print("the key of the state", flush=True)
-    if driver == "sharded":  # laid out as a batch, which is then not copied on its way
+    if driver == "sharded":  # laid out as a batch, so that it is not copied
         laid = jax.NamedSharding(mesh(), jax.P("data"))
         state = state.replace(model_state=jax.device_put(BATCH[0], laid))
         for _ in range(3):
@@ -139,7 +139,7 @@ def main(driver: str) -> None:
             run(used, key(), BATCH)
         except ValueError as error:
             print(error, flush=True)
-    kept = jax.tree.map(jnp.copy, after)  # as the words advise
+    kept = jax.tree.map(jnp.copy, after)  # as the error message advises
     steps(run, after)
     steps(run, kept)
     print("end", flush=True)

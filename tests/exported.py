@@ -1,11 +1,11 @@
-"""What functions that were exported make of a batch, here or in a fresh process.
+"""Apply exported functions to a batch, in this process or a fresh one.
 
 Run by tests/test_export.py, on a folder of exported functions:
 
     python -m tests.exported FOLDER
 
-What a user defined stands in tests/exported_parts.py, which is imported once it has
-been missed.
+User-defined parts are in tests/exported_parts.py, which is imported only after loading
+has failed without it.
 """
 
 import importlib
@@ -25,7 +25,7 @@ LABELS = np.eye(4, dtype=np.float32)
 
 
 def batch_for(name: str) -> Any:
-    """Return the batch that the mixer of that name takes."""
+    """Return a batch for the mixer of that name."""
     if name == "on_keys":
         return {"image": IMAGES, "label": LABELS, "id": np.arange(4, dtype=np.int32)}
     if name == "follow":
@@ -37,7 +37,7 @@ def batch_for(name: str) -> Any:
 
 
 def made_by(mixer: Callable[..., Any], name: str) -> dict[str, Any]:
-    """Return what a mixer returned, and what was done with its mix afterwards."""
+    """Return the results of a mixer, and of the functions then called on its mix."""
     batch, mix = mixer(jax.random.key(7), batch_for(name))
     follows, hidden = _afterwards(mix, IMAGES, LABELS)
     return {

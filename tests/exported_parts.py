@@ -1,4 +1,4 @@
-"""A move and a region of a user's, in a module that both processes import."""
+"""A user-defined move and region, in a module that both processes import."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ import mixup_jax as mx
 
 @dataclasses.dataclass(frozen=True)
 class Turned(mx.Move):
-    """Each one's partner is ``by`` places on, or as many as ``ways`` says."""
+    """Pair each example with the one ``by`` places on, or as ``ways`` specifies."""
 
     by: int
     ways: tuple[tuple[float, ...], str | None, bool]
@@ -22,7 +22,7 @@ class Turned(mx.Move):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Half(mx.Region):
-    """The own content in the upper half."""
+    """Keep the example's own content in the upper half."""
 
     def weights(self, lam, x):
         lower = jnp.arange(x.shape[1])[:, None, None] * 2 >= x.shape[1]
@@ -39,7 +39,7 @@ jax.export.register_pytree_node_serialization(
 
 @mx.mixer
 def own(key, batch):
-    """Mix the lower half with the next but one."""
+    """Mix the lower half with that of the example two places on."""
     lam = jax.random.uniform(key, (4,), jnp.float32)
     move = Turned(2, ((0.5, float("inf")), None, True))
     partner = (jnp.arange(4, dtype=jnp.int32) + 2) % 4

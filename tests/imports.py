@@ -1,15 +1,15 @@
-"""What a source imports, for the tests of which file may import which."""
+"""The imports of a source, for the tests that check which file may import which."""
 
 import ast
 from collections.abc import Iterator
 
 
 def imported(source: str) -> Iterator[tuple[str, str]]:
-    """Yield what a source imports, in full, and the name that it is known by in it."""
+    """Yield each import of a source: its full name, and the name it binds."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                # `import a.b` makes `a` known.
+                # ``import a.b`` binds ``a``.
                 known = alias.asname or alias.name.partition(".")[0]
                 yield alias.name, known
         elif isinstance(node, ast.ImportFrom):

@@ -1,6 +1,6 @@
 """The table of all methods: every law in the shared tests holds for every row.
 
-A new method is a new row here, and a test file of its own for what it alone promises.
+A new method is a new row here, and a test file for the properties specific to it.
 """
 
 import dataclasses
@@ -19,19 +19,19 @@ from tests.oracle import Expected
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A mixer, and what is to be known of it before it is given a batch.
+    """A mixer, and its properties that are known independently of a batch.
 
     Attributes:
       of: returns the mixer for an ``alpha``, which may be traced.
-      expected: returns, for what this mixer alone drew, the key and the batch, what
-        should become of the batch; written from the paper.
+      expected: returns the expected mixture, given the mix that the mixer drew, the key
+        and the batch; written from the paper.
       default: the alpha of `mixer`; None where the method has none.
       pastes: moves whole positions, so that inputs may have any dtype.
       corrected: ``lam`` is the mean of the weight field.
-      deranged: of two examples or more, nobody is its own partner.
+      deranged: in a batch of two or more, no example is its own partner.
       even: only for batches of an even number of examples.
       classes: takes the classes from a single array of targets.
-      keeps_labels: mixes inputs alone, so that ``lam`` is 1 throughout.
+      keeps_labels: mixes only inputs, so that ``lam`` is 1 throughout.
     """
 
     of: Callable[[Any], mx.Mixer]
@@ -77,7 +77,7 @@ def ratio(of: Callable[[Any], mx.Ratio]) -> Callable[[Any], mx.Mixer]:
 
 
 def shifted(key, batch):
-    """Mix with a partner that is given, whatever the batch size: one function."""
+    """Mix with a given partner, for any batch size; has no separate halves."""
     size = len(jax.tree.leaves(batch)[0])
     pairing = mx.pairings.given((np.arange(size) + 2) % size)
     return mx.mixup(key, batch, pairing=pairing)
@@ -85,14 +85,14 @@ def shifted(key, batch):
 
 @mx.mixer
 def constant_each(key, batch):
-    """Mix with a lam of its own for each, 1 and 0 among them: a draw of a user's."""
+    """Mix with a fixed lam for each example, from 0 to 1: a user-defined draw."""
     size = len(jax.tree.leaves(batch)[0])
     lam = np.linspace(0, 1, size, dtype=np.float32)
     return mx.draw_of(partial(mx.mixup, ratio=mx.ratios.constant(lam)))(key, batch)
 
 
 def around_the_peak(alpha: Any) -> mx.Mixer:
-    """Return SaliencyMix of the mean magnitude of an image: a draw of a user's."""
+    """Return SaliencyMix by the mean magnitude of an image: a user-defined draw."""
 
     @mx.mixer
     def saliencymix(key, batch):
@@ -104,13 +104,13 @@ def around_the_peak(alpha: Any) -> mx.Mixer:
 
 
 def image_of(batch: Any) -> Any:
-    """Return the images of either of the batches that methods are tested on."""
+    """Return the images of either of the two batches that methods are tested on."""
     inputs, _ = batch
     return inputs["x"] if isinstance(inputs, dict) else inputs
 
 
 def salient(mix: Any, key: jax.Array, batch: Any) -> Expected:
-    """A box that holds the partner's peak, wherever there is a box (SaliencyMix)."""
+    """Paste a box around the partner's peak, unless it is empty (SaliencyMix)."""
     theirs = np.abs(np.asarray(image_of(batch)))[np.asarray(mix.partner)].mean(axis=-1)
     start, stop = np.asarray(mix.region.start), np.asarray(mix.region.stop)
     for i, saliency in enumerate(theirs):
@@ -120,11 +120,11 @@ def salient(mix: Any, key: jax.Array, batch: Any) -> Expected:
     return oracle.box(mix, key, batch)
 
 
-# Chance that the test knows
+# Chance with known outcomes
 
 
 def spread(size: int) -> np.ndarray:
-    """Return numbers in [0, 1), far from those beside them."""
+    """Return numbers in [0, 1), with neighbors far apart."""
     return (0.31 + 0.618 * np.arange(size)) % 1
 
 
@@ -135,7 +135,7 @@ def decided(key: jax.Array, partners: mx.Partners) -> jax.Array:
 
 
 class By(NamedTuple):
-    """What decides among mixers, for the library and in NumPy."""
+    """The ratio that decides among mixers, for the library and in NumPy."""
 
     ratio: mx.Ratio
     of: Callable[[np.ndarray], np.ndarray]
@@ -143,12 +143,12 @@ class By(NamedTuple):
 
 EACH = By(decided, lambda u: u)
 PER_BATCH = By(mx.ratios.per_batch(decided), lambda u: np.full_like(u, u[0]))
-# Of neighbours, the first of the two.
+# Each pair of neighbors shares the number of its first example.
 PER_PAIR = By(mx.ratios.per_pair(decided), lambda u: u[np.arange(len(u)) // 2 * 2])
 
 
 def handed_on(key: jax.Array) -> jax.Array:
-    """Return the key that ``choose`` hands on to each mixer, which is one for all."""
+    """Return the key that ``choose`` passes to each mixer, the same one for all."""
     seen = []
 
     def spy(key, batch):
@@ -162,12 +162,12 @@ def handed_on(key: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Of each example what the row chosen for it makes of it alone.
+    """For each example, the result of the row chosen for it.
 
     Attributes:
       parts: the rows.
       probs: their probabilities.
-      by: what decides.
+      by: the ratio that decides.
     """
 
     parts: tuple[Method, ...]
@@ -175,7 +175,7 @@ class Choice:
     by: By
 
     def __call__(self, mix: Any, key: jax.Array, batch: Any) -> Expected:
-        del mix  # which is merged
+        del mix  # it is already merged
         key = handed_on(key)
         size = len(jax.tree.leaves(batch)[0])
         return oracle.picked(
@@ -183,13 +183,13 @@ class Choice:
         )
 
     def index(self, size: int) -> np.ndarray:
-        """Return the number of the row that each example gets."""
+        """Return the index of the row that is chosen for each example."""
         below = np.cumsum(self.probs)[:-1]
         return (self.by.of(spread(size))[:, None] >= below).sum(axis=1)
 
 
 def expected_alone(method: Method, key: jax.Array, batch: Any) -> Expected:
-    """Return what a method should make of a batch, of which it draws once more."""
+    """Return the expected mixture of a method by itself, from a fresh draw."""
     nested = isinstance(method.expected, Choice)
     mix = None if nested else mx.draw_of(method.mixer)(key, batch)
     return method.expected(mix, key, batch)
@@ -251,7 +251,7 @@ AWAY, NEAR = (
 METHODS: dict[str, Method] = {
     "erm": ERM,
     "mixup": MIXUP,
-    # how much
+    # ratios
     "mixup-beta": Method(ratio(lambda a: mx.ratios.beta(a, 2 * a))),
     "mixup-uniform": fixed(partial(mx.mixup, ratio=mx.ratios.uniform())),
     "mixup-constant": fixed(partial(mx.mixup, ratio=mx.ratios.constant(0.25))),
@@ -264,7 +264,7 @@ METHODS: dict[str, Method] = {
         ratio(lambda a: mx.ratios.per_pair(mx.ratios.beta(a))), even=True
     ),
     "mixup-per-batch": Method(ratio(lambda a: mx.ratios.per_batch(mx.ratios.beta(a)))),
-    # with whom
+    # pairings
     "mixup-reverse": Method(mixup(pairing=mx.pairings.reverse)),
     "mixup-reverse-4": Method(mixup(pairing=partial(mx.pairings.reverse, block=4))),
     "mixup-roll": Method(mixup(pairing=mx.pairings.roll)),
@@ -291,12 +291,12 @@ METHODS: dict[str, Method] = {
         deranged=False,
         classes=True,
     ),
-    # with several
+    # several partners
     "dirichlet": Method(lambda a: partial(mx.dirichlet, alpha=a), oracle.broken_stick),
     "dirichlet-3": Method(
         lambda a: partial(mx.dirichlet, alpha=a, partners=3), oracle.broken_stick
     ),
-    # where
+    # regions
     "cutmix": CUTMIX,
     "cutmix-one-box": Method(
         lambda a: mx.once_per_batch(partial(mx.cutmix, alpha=a)),
@@ -315,7 +315,7 @@ METHODS: dict[str, Method] = {
     "fmix": FMIX,
     "manifold": MANIFOLD,
     "extrapolate": NEAR,
-    # one of several
+    # combinators
     "choose": chosen([MIXUP, CUTMIX], [0.5, 0.5]),
     "choose-per-batch": chosen([MIXUP, CUTMIX], [0.3, 0.7], PER_BATCH),
     "choose-per-pair": chosen([MIXUP, CUTMIX], [0.5, 0.5], PER_PAIR, even=True),
@@ -355,9 +355,10 @@ METHODS: dict[str, Method] = {
     ),
 }
 
-# One row of each kind: of sampler, move, region and combinator, of what reads the batch
-# and of what is one function. The other rows are the same parts in other compositions;
-# what is tested on all rows runs on these by default, on the others when slow tests do.
+# One row of each kind: each sampler, move, region and combinator, each method that
+# reads the batch, and each one without halves. The other rows compose the same parts in
+# other ways: tests of all rows run on these by default, and on the others when marked
+# slow.
 KINDS = [
     "smoothmix",
     "erm",
@@ -377,7 +378,7 @@ KINDS = [
     "with-probability-choose-extrapolate",
 ]
 
-# One row for each way of moving partners and each region.
+# One row for each way of moving rows to their partners, and for each kind of region.
 FEW = [
     "erm",
     "mixup",

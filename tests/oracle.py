@@ -1,4 +1,4 @@
-"""The one equation in NumPy float64, and the batches that it is checked on."""
+"""The one equation in NumPy float64, and the batches on which it is checked."""
 
 import dataclasses
 import itertools
@@ -17,8 +17,8 @@ EPS = float(jnp.finfo(jnp.float32).eps)
 def batch(method: Any, size: int, seed: int = 0) -> tuple[Any, Any]:
     """Return a batch with leaves of every dtype that the method takes, some of NumPy.
 
-    Magnitudes differ from example to example, so that a weight which was rounded too
-    early shows. Class 2 has a single example among the first eight.
+    Magnitudes differ between examples, so that a weight that was rounded too early is
+    noticed. Class 2 has a single example among the first eight.
     """
     rng = np.random.default_rng(seed)
     scale = 10 ** rng.uniform(-2, 2, size)
@@ -53,7 +53,7 @@ def batch(method: Any, size: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 def images(size: int, seed: int = 0) -> tuple[Any, Any]:
-    """Return a light batch for programs that are compiled often."""
+    """Return a small batch for programs that are compiled often."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(size, HEIGHT, WIDTH, 2)).astype(np.float32)
     return x, np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, size)]
@@ -66,30 +66,29 @@ def double(x: Any) -> np.ndarray:
 
 
 def column(w: Any, x: Any) -> np.ndarray:
-    """Return ``w [B]`` with axes of size 1, to go with ``x``."""
+    """Return ``w [B]`` with axes of size 1 added, so that it broadcasts with ``x``."""
     return double(w).reshape(-1, *[1] * (np.ndim(x) - 1))
 
 
-# What a method is expected to make of a batch, from the formula of its paper. Each
-# expectation takes what the method drew by itself, the key and the batch: it reads
-# arrays, and asks no object of the library what to make of them.
+# The expected result of each method, from the formula of its paper. An expectation
+# takes the mix that the method drew, the key and the batch. It reads only arrays, and
+# calls no method of the library's objects.
 
 
-# What a leaf is a sum of: weights, float64, that broadcast with it, and content in its
-# dtype. The own content comes first.
+# The terms that a leaf is the sum of: float64 weights that broadcast with the content,
+# and the content in its own dtype. The example's own content comes first.
 Terms = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What each leaf of a batch should be a sum of.
+    """The terms of which each leaf of a batch should be the sum.
 
     Attributes:
       inputs: returns the terms of a leaf of the inputs.
       targets: returns the terms of a leaf of the targets.
-      slack: how far a float32 weight may be from its formula, where the method works
-        it out and does not draw it.
-      maps: returns the terms of labels of positions; None as the inputs.
+      slack: tolerance of a float32 weight that the method computes instead of drawing.
+      maps: returns the terms of label maps; None means the same as the inputs.
     """
 
     inputs: Callable[[Any], Terms]
@@ -99,7 +98,7 @@ class Expected:
 
     @property
     def dense(self) -> Callable[[Any], Terms]:
-        """Return what gives the terms of labels of positions."""
+        """Return the function that gives the terms of label maps."""
         return self.maps or self.inputs
 
     def shares(self, size: int) -> np.ndarray:
@@ -108,7 +107,7 @@ class Expected:
         return np.stack([np.broadcast_to(w, size) for w, _ in terms])
 
     def own(self, sizes: tuple[int, ...]) -> np.ndarray:
-        """Return the own weight at each position of ``[B, *sizes]``."""
+        """Return the weight of each example's own content at ``[B, *sizes]``."""
         w, x = self.inputs(np.zeros(sizes))[0]
         return np.broadcast_to(w, x.shape)
 
@@ -126,13 +125,13 @@ def _paired(
     shown: Callable[[np.ndarray], np.ndarray] | None = None,
     slack: float = 0.0,
 ) -> Expected:
-    """Return what one partner gives: none to who is its own.
+    """Return the terms of one partner, without mixing examples paired with themselves.
 
     Args:
-      mix: what the method drew.
-      own: returns the weights of the own content in a leaf.
-      labels: the weights of the own labels, ``[B]``; None is ``mix.lam``.
-      shown: returns what is seen of the partners; None is what they have, in place.
+      mix: the mix that the method drew.
+      own: returns the weights of the example's own content in a leaf.
+      labels: the weights of the examples' own labels, ``[B]``; None is ``mix.lam``.
+      shown: returns the visible content of the partners; None leaves it in place.
       slack: as in ``Expected``.
     """
     partner = np.asarray(mix.partner)
@@ -151,7 +150,7 @@ def _paired(
 
 
 def untouched(*_: Any) -> Expected:
-    """Nothing is mixed."""
+    """Identity: nothing is mixed."""
 
     def alone(x: Any) -> Terms:
         return [(np.ones(1), np.asarray(x))]
@@ -160,12 +159,12 @@ def untouched(*_: Any) -> Expected:
 
 
 def blend(mix: Any, *_: Any) -> Expected:
-    """``lam x + (1 - lam) x[partner]`` everywhere alike (Mixup)."""
+    """``lam x + (1 - lam) x[partner]`` at every position (Mixup)."""
     return _paired(mix, lambda x: column(mix.lam, x))
 
 
 def extrapolation(by: Any) -> Callable[..., Expected]:
-    """``x + by (x - x[partner])``, and the own label (DeVries & Taylor)."""
+    """``x + by (x - x[partner])``, and the example's own label (DeVries & Taylor)."""
 
     def moved_away(mix: Any, *_: Any) -> Expected:
         found = _paired(
@@ -179,13 +178,13 @@ def extrapolation(by: Any) -> Callable[..., Expected]:
 
 
 def box(mix: Any, *_: Any) -> Expected:
-    """The partner inside a box, the own content outside (CutMix)."""
+    """The partner inside a box, the example's own content outside (CutMix)."""
     corners = np.asarray(mix.region.start), np.asarray(mix.region.stop)
     return _paired(mix, lambda x: _outside(*corners, x))
 
 
 def field(mix: Any, *_: Any) -> Expected:
-    """The own content where a field is True (FMix)."""
+    """The example's own content where a field is True (FMix)."""
     own = double(mix.region.own)
 
     def weights(x: np.ndarray) -> np.ndarray:
@@ -198,12 +197,12 @@ def layer(mix: Any, *_: Any) -> Expected:
     """``lam`` in the layer that was drawn; the inputs are layer 0 (Manifold Mixup)."""
     lam = np.where(np.asarray(mix.region.drawn) == 0, np.asarray(mix.lam), 1)
     found = _paired(mix, lambda x: column(lam, x))
-    # Labels are mixed whichever layer was drawn.
+    # Labels are mixed no matter which layer was drawn.
     return dataclasses.replace(found, maps=found.targets)
 
 
 def window(mix: Any, *_: Any) -> Expected:
-    """A box of the partner, resized into a box of the own place (ResizeMix).
+    """A box of the partner, resized into a box of the example (ResizeMix).
 
     Labels count the positions of the box.
     """
@@ -234,9 +233,9 @@ def window(mix: Any, *_: Any) -> Expected:
 
 
 def bell(mix: Any, *_: Any) -> Expected:
-    """``w[q] = 1 - exp(-|(q - centre) / n|^2 / (2 width^2))`` (SmoothMix).
+    """``w[q] = 1 - exp(-|(q - center) / n|^2 / (2 width^2))`` (SmoothMix).
 
-    Labels by the mean weight.
+    Labels are weighted by the mean of ``w``.
     """
     centre, width = np.asarray(mix.region.centre), double(mix.region.width)
 
@@ -254,9 +253,10 @@ def bell(mix: Any, *_: Any) -> Expected:
 
 
 def broken_stick(mix: Any, *_: Any) -> Expected:
-    """Shares by breaking a stick: ``share_k`` is ``lam_k`` of what is left (Dirichlet).
+    """Stick-breaking shares: ``share_k`` is ``lam_k`` of the remainder (Dirichlet).
 
-    Inputs and targets have the same. An example without such a partner ends there.
+    Inputs and targets have the same shares. An example without a k-th partner stops
+    there.
     """
     partners = [np.asarray(source.partner) for source in mix.sources]
     shares, left = [], np.ones(len(mix.lam))
@@ -275,7 +275,7 @@ def broken_stick(mix: Any, *_: Any) -> Expected:
 
 
 def picked(index: np.ndarray, each: Sequence[Expected]) -> Expected:
-    """Return for row i the expectation ``index[i]``; a term that it lacks weighs 0."""
+    """Return expectation ``index[i]`` for row ``i``; terms that it lacks weigh 0."""
 
     def of(leaf: Any, every: Sequence[Terms]) -> Terms:
         x, rows = np.asarray(leaf), np.arange(len(index))
@@ -308,7 +308,7 @@ def _outside(start: np.ndarray, stop: np.ndarray, x: np.ndarray) -> np.ndarray:
 def cells(w: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Return the mean of ``w [B, *positions]`` over each cell of a coarser grid.
 
-    A position that lies in two cells counts in each by the part of it that is there.
+    A position that overlaps two cells counts in each by the fraction that is inside.
     """
     for axis, m in enumerate(sizes, start=1):
         n, parts = w.shape[axis], np.zeros((w.shape[axis], m))
@@ -320,27 +320,27 @@ def cells(w: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def seen(terms: Terms) -> np.ndarray:
-    """Return where content of a weight other than 0 is True."""
+    """Return where any content with a nonzero weight is True."""
     return np.any([(w != 0) & (content != 0) for w, content in terms], axis=0)
 
 
 def finite(terms: Terms) -> np.ndarray:
-    """Return where no content of a weight other than 0 is infinite or NaN."""
+    """Return where every content with a nonzero weight is finite."""
     return np.all([(w == 0) | np.isfinite(each) for w, each in terms], axis=0)
 
 
 def bits(x: np.ndarray) -> np.ndarray:
-    """Return ``x`` as bytes, in which a NaN equals itself and 0 is not -0."""
+    """Return ``x`` as bytes, so that a NaN equals itself and 0 differs from -0."""
     return np.ascontiguousarray(x).view(np.uint8)
 
 
 def assert_terms(got: Any, terms: Terms, slack: float = 0.0) -> None:
     """Assert that ``got`` is the sum of the terms.
 
-    Content of weight 1 beside weights of 0 comes back exactly, in any dtype, and what
-    is not finite behind a weight of 0 stays there. Elsewhere, of float32 and wider each
-    of the weights, products and sums may be rounded once: a unit in the last place for
-    each term, of all of them together. Half precision is widened once and rounded once:
+    Content of weight 1 beside weights of 0 is returned exactly, in any dtype, and
+    values that are not finite do not pass a weight of 0. Elsewhere, in float32 and
+    wider, each weight, product and sum may be rounded once: one unit in the last place
+    per term, for all of them together. Half precision is widened once and rounded once:
     half a unit of the result.
     """
     got, own = np.asarray(got), terms[0][1]
@@ -384,8 +384,8 @@ def assert_equal(got: Any, want: Any) -> None:
 def assert_close(got: Any, want: Any, relative: float = 1e-6) -> None:
     """Assert that two pytrees agree to ``relative`` of their largest value.
 
-    Compilers fuse multiplications with additions, differently in every program, and
-    that moves the last bit. Half precision has fewer bits, so its last one is larger.
+    Compilers fuse multiplications with additions differently in every program, which
+    changes the last bit. Half precision has fewer bits, so its last one is larger.
     """
     got, want = (jax.tree.map(np.asarray, tree) for tree in (got, want))
     chex.assert_trees_all_equal_shapes_and_dtypes(got, want)

@@ -1,4 +1,4 @@
-"""The painter's chain in NumPy float64: each next source is seen behind those before.
+"""The painter's rule in NumPy float64: each source is seen behind those before it.
 
 mixed_k = w_k * front_k + (1 - w_k) * mixed_{k+1},  the last is the last front
 """
@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-EPS = 2.0**-23  # of float32, in which weights are and narrower numbers are blended
+EPS = 2.0**-23  # of float32, the dtype of weights, in which narrower dtypes are blended
 
 
 def double(x: Any) -> np.ndarray:
@@ -19,23 +19,23 @@ def double(x: Any) -> np.ndarray:
 
 
 def column(w: Any, ndim: int) -> np.ndarray:
-    """Return ``w [B]`` in float64, with as many axes as are asked for."""
+    """Return ``w [B]`` in float64, reshaped to ``ndim`` axes."""
     return double(w).reshape(-1, *[1] * (ndim - 1))
 
 
 def painted(fronts: Sequence[Any], weights: Sequence[Any]) -> np.ndarray:
-    """Return the chain of ``fronts``, whose weights are one fewer."""
+    """Return the mixture of ``fronts``, given a weight for all but the last."""
     seen = double(fronts[-1])
     for front, w in zip(reversed(fronts[:-1]), reversed(weights)):
         w, front = np.broadcast_to(w, seen.shape), double(front)
-        with np.errstate(invalid="ignore"):  # an infinity behind a weight of 0
+        with np.errstate(invalid="ignore"):  # inf * 0 where a weight is 0
             inner = w * front + (1 - w) * seen
         seen = np.where(w == 1, front, np.where(w == 0, seen, inner))
     return seen
 
 
 def shares(weights: Sequence[Any]) -> list[np.ndarray]:
-    """Return what each front is worth, the own first."""
+    """Return the total weight of each front, the example's own first."""
     found, left = [], 1.0
     for w in weights:
         found.append(left * double(w))
@@ -46,11 +46,11 @@ def shares(weights: Sequence[Any]) -> list[np.ndarray]:
 def assert_painted(
     got: Any, fronts: Sequence[Any], weights: Sequence[Any], gain: Any = 1.0
 ) -> None:
-    """Assert that ``got`` is the chain in the dtype of the fronts, rounded once.
+    """Assert that ``got`` is the mixture in the dtype of the fronts, rounded once.
 
-    Exactly where every weight is 0 or 1 and the gain is 1. Elsewhere within one
-    rounding to the dtype, half a unit in the last place, and the roundings of the
-    float32 numbers on the way, of which each of these few products and sums has one.
+    Exact where every weight is 0 or 1 and the gain is 1. Elsewhere the tolerance is one
+    rounding to the dtype, half a unit in the last place, plus the float32 roundings of
+    the intermediate products and sums, one each.
     """
     got, own = np.asarray(got), np.asarray(fronts[0])
     assert got.dtype == own.dtype

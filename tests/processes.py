@@ -1,10 +1,10 @@
-"""What several processes compute on one mesh, and arrays that span them, outside jit.
+"""Programs of several processes on one mesh, and arrays that span them outside jit.
 
 Run by tests/test_processes.py, once for each process:
 
     python -m tests.processes PORT PROCESSES PROCESS FILE
 
-Each writes what it found into FILE. `on_mesh` is what one process computes, too.
+Each process writes its results to FILE. A single process runs ``on_mesh``, too.
 """
 
 import json
@@ -22,7 +22,7 @@ import optax
 import mixup_jax as mx
 
 DEVICES = 4
-AXES = ("data", "fsdp")  # both divide the batch, and one of them the state
+AXES = ("data", "fsdp")  # both divide the batch, and ``fsdp`` divides the state
 SIZE, CLASSES, STEPS = 16, 3, 2
 X = np.random.default_rng(0).random((SIZE, 4, 4, 2), np.float32)
 LABELS = np.arange(SIZE, dtype=np.int32) % CLASSES
@@ -36,12 +36,12 @@ MIXERS = {
     "choose": mx.choose([partial(mx.mixup, alpha=0.4), mx.cutmix], [0.5, 0.5]),
     "same_class": partial(mx.mixup, pairing=mx.pairings.same_class),
 }
-FEW = ("choose",)  # what compiles in the default tests
+FEW = ("choose",)  # the cases that run by default
 SAID: list[str] = []
 
 
 def spread(mesh: jax.sharding.Mesh, values: Any, spec: jax.P) -> jax.Array:
-    """Return the whole array, divided or copied over the devices of all processes."""
+    """Return a global array, sharded or replicated over all processes' devices."""
     values, sharding = np.asarray(values), jax.NamedSharding(mesh, spec)
     return jax.make_array_from_callback(values.shape, sharding, lambda i: values[i])
 
@@ -77,7 +77,7 @@ def train_step() -> Any:
 
 
 def on_mesh(mesh: jax.sharding.Mesh, names: Sequence[str]) -> dict[str, Any]:
-    """Return what every driver makes of the batch, whole."""
+    """Return the result of every driver, as global arrays."""
     divided, everywhere = jax.P(AXES), jax.P()
     batch = spread(mesh, X, divided), spread(mesh, HOT, divided)
     key = spread(mesh, jax.random.key_data(jax.random.key(0)), everywhere)
@@ -117,7 +117,7 @@ def laid_out(mesh: jax.sharding.Mesh, leaf: Any) -> jax.Array:
 
 
 def outside_jit(mesh: jax.sharding.Mesh) -> None:
-    """Look at no value that this process does not have."""
+    """Check that no value is read that this process does not have."""
     divided, everywhere = jax.P(AXES), jax.P()
     key = spread(mesh, jax.random.key_data(jax.random.key(0)), everywhere)
     x, labels, partner, lam = (
@@ -140,7 +140,7 @@ def outside_jit(mesh: jax.sharding.Mesh) -> None:
     alone = spread(mesh, np.asarray(0.5, np.float32), everywhere)
     low = mx.ratios.uniform(low=alone, high=alone)
     check("uniform", low(key, mx.Partners(partner, mix.move)), np.full(SIZE, 0.5))
-    # What each process has whole is looked at, as ever.
+    # Fully addressable values are still validated.
     try:
         mx.ratios.constant(spread(mesh, np.asarray(1.5, np.float32), everywhere))
     except ValueError as error:
@@ -175,6 +175,6 @@ if __name__ == "__main__":
     jax.distributed.initialize(f"127.0.0.1:{port}", int(processes), int(process))
     mesh = mesh_of(jax.devices())
     outside_jit(mesh)
-    # Not printed: Gloo's threads write to the same stream, and cut into lines.
+    # Not printed: Gloo's threads write to the same stream and interrupt lines.
     Path(file).with_suffix(".json").write_text(json.dumps(SAID))
     np.savez(file, **on_mesh(mesh, names(int(processes))))

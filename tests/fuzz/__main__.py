@@ -1,4 +1,4 @@
-"""Try many cases, and write the page that says what came of them."""
+"""Try many cases, and write the page that reports the outcome."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.fuzz.report import Tally, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "fuzzed.md"
 LONG = hypothesis.settings.get_profile("long")
-WRITTEN = 100  # cases, after which the page is written
+WRITTEN = 100  # cases between two writes of the page
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
             for number, world in enumerate(WORLDS):
                 upto = args.cases * (number + 1) // len(WORLDS)
                 _each(attempt, world, upto - done, f"{args.seed} {number}")
-                jax.clear_caches()  # no program of one shape serves another
+                jax.clear_caches()  # programs of one shape are not reused for another
         finally:
             write()
     print(f"wrote {args.out}")
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _each(attempt: Any, world: Any, count: int, seed: str) -> None:
-    """Call ``attempt`` on so many cases of one shape."""
+    """Call ``attempt`` on ``count`` cases of one shape."""
     drivers = [driver for driver, share in SHARES.items() for _ in range(share)]
     if count:
         settings = hypothesis.settings(LONG, max_examples=count)

@@ -1,4 +1,4 @@
-"""What the fuzzer tries: a method, a batch written as shapes and dtypes, a driver."""
+"""The cases of the fuzzer: a method, a batch of shapes and dtypes, and a driver."""
 
 import dataclasses
 import zlib
@@ -17,9 +17,9 @@ FLOAT8 = tuple(sorted(name for name in dir(jnp) if name.startswith("float8_")))
 FLOATS = ("float32", "bfloat16", "float16", "float64", *FLOAT8)
 COMPLEX = ("complex64", "complex128")
 WHOLE = ("uint8", "int32", "int8", "int16", "uint32", "int64", "bool")
-OF_NUMPY = ("float64", "complex128", "int64")  # JAX has none without 64-bit types
-# Examples and the shape of one: one to six axes in all. Few, since outside of `jit`
-# each shape is a program for each operation.
+OF_NUMPY = ("float64", "complex128", "int64")  # these need 64-bit types in JAX
+# Batch sizes and example shapes: one to six axes in all. There are few, since outside
+# of ``jit`` each shape compiles one program per operation.
 IMAGES = ((3, (4, 3, 2)), (2, (4, 3, 2)), (5, (4, 3, 2)), (1, (4, 3, 2)))
 GRIDS = (*IMAGES, (3, (4, 2)), (2, (2, 3, 2, 2)), (2, (2, 2, 2, 3, 2)))
 OTHERS = ((2, ()), (3, (3,)), (3, (0,)), (2, (4, 0)), (2, (0, 2)), (5, (4, 0, 2)))
@@ -30,19 +30,19 @@ CLASSES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """An array of the batch: ``[B, *shape]``, of JAX or of NumPy."""
+    """An array of the batch: ``[B, *shape]``, a JAX or NumPy array."""
 
     dtype: str
     shape: tuple[int, ...]
     numpy: bool = False
     classes: bool = False  # one-hot or class ids
-    below: int = 0  # integers below this
+    below: int = 0  # exclusive bound of the integers
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A dataclass of a user's, as a part of a batch and as a whole one."""
+    """A user-defined dataclass, used as a part of a batch and as a whole batch."""
 
     x: Any
     y: Any
@@ -56,17 +56,17 @@ class Named(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One try; ``repr`` is Python that makes it again.
+    """One case; its ``repr`` is Python code that reconstructs it.
 
     Attributes:
       row: the name of the method.
-      driver: how it is run.
-      size: examples of a share.
+      driver: the name of the driver.
+      size: the number of examples in each shard.
       inputs: pytree of ``Leaf``.
       targets: pytree of ``Leaf``.
-      around: what stands around the mixer.
-      flaw: what is wrong with the batch, on purpose.
-      seed: of the key and of the numbers.
+      around: the wrapper around the mixer.
+      flaw: a deliberate error in the batch.
+      seed: the seed of the key and of the values.
     """
 
     row: str
@@ -83,7 +83,7 @@ class Case:
         return ROWS[self.row]
 
     def batch(self, number: int = 0) -> tuple[Any, Any]:
-        """Return the pair of arrays, another one for each ``number``."""
+        """Return the inputs and targets, a different batch for each ``number``."""
         count = iter(range(1000))
 
         def array(leaf: Leaf) -> Any:
@@ -97,7 +97,7 @@ class Case:
 
 
 def values(leaf: Leaf, size: int, rng: np.random.Generator) -> Any:
-    """Return numbers that every dtype of floats has room for, and all integers."""
+    """Return values that every floating-point or every integer dtype can represent."""
     shape, dtype = (size, *leaf.shape), jnp.dtype(leaf.dtype)
     if leaf.classes:
         label = rng.integers(0, CLASSES, size)
@@ -142,7 +142,7 @@ def cases(
     rows: Sequence[str] = tuple(ROWS),
     worlds: Sequence[tuple[int, tuple[int, ...]]] = WORLDS,
 ) -> Case:
-    """Return a strategy; most of what it makes a method takes."""
+    """Return a strategy for cases, most of which the method accepts."""
     name = draw(st.sampled_from(rows))
     row, driver = ROWS[name], draw(st.sampled_from(drivers))
     there = [each for each in worlds if row.fits(*each)] or list(worlds)
@@ -201,7 +201,7 @@ def flaws(row: Row) -> st.SearchStrategy[str]:
 
 
 def targets_of(row: Row, wild: bool, maps: Any, masks: Any) -> st.SearchStrategy[Any]:
-    """Return targets, most of which the method takes."""
+    """Return a strategy for targets, most of which the method accepts."""
     labels = st.sampled_from([(), (CLASSES,)])
     soft = leaves(FLOATS + COMPLEX, labels)
     hot = st.builds(

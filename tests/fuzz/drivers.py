@@ -1,4 +1,4 @@
-"""The drivers: each runs a mixer on one batch or two, and says what it was given."""
+"""The drivers: each runs a mixer on one or two batches and returns the runs."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ def _run(key: Any, batch: Any, result: Any, pair: Any, slopes: Any = None) -> Ru
 
 
 def _host(x: Any) -> np.ndarray:
-    # JAX cannot read what it computed of an array that is divided and empty.
+    # JAX cannot read an empty sharded array that it computed.
     return np.asarray(x) if x.size else np.zeros(x.shape, x.dtype)
 
 
@@ -32,7 +32,7 @@ def eager(mixer: Any, key: Any, batches: Batches, pair: Any) -> list[Run]:
 
 
 def traced(mixer: Any, key: Any, batches: Batches, pair: Any) -> list[Run]:
-    """Trace alone, which costs next to nothing: all that is refused is refused here."""
+    """Trace only, which is nearly free: every refusal is raised while tracing."""
     batch = batches(0)
     mixed, mix = jax.eval_shape(mixer, key, batch)
     return [Run(key, pair(batch), pair(mixed), mix)]
@@ -170,9 +170,9 @@ DRIVERS: dict[str, Driver] = {
     "x64": x64,
 }
 
-# Of two hundred cases how many are run so. A refusal needs no more than to be traced;
-# values need programs, one for each operation and shape outside of `jit`, one for each
-# case within.
+# How many of two hundred cases each driver runs. Tracing is enough to see a refusal.
+# Values need compiled programs: one per operation and shape outside of ``jit``, one per
+# case inside it.
 SHARES = {
     "traced": 170,
     "eager": 12,

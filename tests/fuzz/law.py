@@ -1,4 +1,4 @@
-"""What every run is held to: the method's own expectation, leaf by leaf."""
+"""The law for every run: the method's own expectation, leaf by leaf."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,19 +12,20 @@ import mixup_jax as mx
 from tests import oracle
 from tests.oracle import Expected, Terms
 
-E8M0 = jnp.dtype("float8_e8m0fnu")  # powers of two alone: neither 0 nor below
+E8M0 = jnp.dtype("float8_e8m0fnu")  # powers of two only: no zero and no negative values
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one call made of one batch, in arrays of NumPy.
+    """The result of one call on one batch, in NumPy arrays.
 
     Attributes:
-      key: that it was given.
-      batch: the pair that it was given.
-      mixed: the pair that came back.
-      mix: what it drew.
-      slopes: of ``weighed`` by the leaves of the batch, None where it has none.
+      key: the key that was passed.
+      batch: the inputs and targets that were passed.
+      mixed: the inputs and targets that were returned.
+      mix: the mix that was drawn.
+      slopes: the gradient of ``weighed`` for each leaf of the batch, None where a leaf
+        has none.
     """
 
     key: jax.Array
@@ -35,7 +36,7 @@ class Run:
 
 
 def parts(half: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what follows by which rule, and each array."""
+    """Yield each array with the name of the rule by which it follows."""
     for part in jax.tree.leaves(half, is_leaf=_follows):
         rule = type(part).__name__ if _follows(part) else "plain"
         for leaf in jax.tree.leaves(part):
@@ -47,14 +48,14 @@ def _follows(part: Any) -> bool:
 
 
 def terms_of(expected: Expected, half: str, rule: str, x: np.ndarray) -> Terms:
-    """Return what a leaf should be a sum of."""
+    """Return the terms of which a leaf should be the sum."""
     if half == "inputs":
         return expected.inputs(x)
     return expected.targets(x) if rule == "plain" else expected.dense(x)
 
 
 def assert_traced(run: Run) -> None:
-    """Assert what can be known of a run without numbers."""
+    """Assert the properties of a run that are known without values."""
     size = len(jax.tree.leaves(run.batch)[0])
     assert run.mix.lam.dtype == np.float32
     assert run.mix.lam.shape == run.mix.partner.shape == (size,)
@@ -66,7 +67,7 @@ def assert_traced(run: Run) -> None:
 
 
 def assert_law(run: Run, expected: Expected) -> None:
-    """Assert that all of a run is what the method is expected to make."""
+    """Assert that a run is exactly what its method is expected to compute."""
     size, mix = len(jax.tree.leaves(run.batch)[0]), run.mix
     assert mix.lam.dtype == np.float32
     assert mix.partner.dtype == np.int32
@@ -103,17 +104,17 @@ def assert_leaf(
 
 
 def _lost(total: Any, dtype: np.dtype) -> np.ndarray:
-    """Return where JAX has no number of this dtype, though it may be asked for one."""
+    """Return where the value cannot be represented in this dtype by JAX."""
     if dtype == E8M0:
         return total <= 0
     if "fnuz" not in dtype.name:
         return np.zeros(())
-    # XLA, as fast as the tests have it compile, makes NaN of what rounds to -0.
+    # With the tests' fast compilation, XLA turns values that round to -0 into NaN.
     return (-float(jnp.finfo(dtype).smallest_subnormal) < total) & (total < 0)
 
 
 def largest(terms: Terms) -> np.ndarray:
-    """Return the largest value of any content of a weight other than 0."""
+    """Return the largest value among contents with a nonzero weight."""
     own = terms[0][1]
     if own.dtype == np.bool_:
         return oracle.seen(terms)
@@ -122,7 +123,7 @@ def largest(terms: Terms) -> np.ndarray:
 
 
 def last(half: str, n: np.ndarray, mix: mx.Mix, expected: Expected) -> np.ndarray:
-    """Return the last position at which something is seen, plus 1."""
+    """Return the last position at which anything is visible, plus 1."""
     grid = mix.region.grid
     if grid is None:
         return largest(terms_of(expected, half, "Lengths", n))
@@ -134,19 +135,19 @@ def last(half: str, n: np.ndarray, mix: mx.Mix, expected: Expected) -> np.ndarra
 
 
 def has_slope(x: Any) -> bool:
-    """Whether the fuzzer asks for a gradient by this leaf."""
+    """Return whether the fuzzer takes a gradient with respect to this leaf."""
     inexact = jnp.issubdtype(x.dtype, jnp.inexact)
     return bool(inexact and x.dtype != E8M0)
 
 
 def weight_of(x: Any) -> np.ndarray:
-    """Return by what the entries of a leaf are multiplied in ``weighed``."""
+    """Return the factors for the entries of a leaf in ``weighed``."""
     count = int(np.prod(x.shape))
     return (1 + np.arange(count, dtype=np.float32) % 3).reshape(x.shape)
 
 
 def weighed(mixed: Any) -> jax.Array:
-    """Return a weighed sum of all that has a slope."""
+    """Return a weighted sum of all leaves that have a gradient."""
     total = jnp.float32(0)
     for rule, leaf in (*parts(mixed[0]), *parts(mixed[1])):
         if rule in ("plain", "Maps") and has_slope(leaf):
@@ -156,7 +157,7 @@ def weighed(mixed: Any) -> jax.Array:
 
 
 def assert_slopes(run: Run, expected: Expected) -> None:
-    """Assert that gradients go where the content came from, by its weight."""
+    """Assert that gradients flow to where content came from, scaled by its weight."""
     for half, given, slopes in zip(("inputs", "targets"), run.batch, run.slopes):
         found = [slope for _, slope in parts(slopes)]
         asked = [

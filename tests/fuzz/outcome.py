@@ -1,4 +1,4 @@
-"""One try: the law holds, or the library refuses in its own words."""
+"""One try: the law holds, or the library refuses with one of its own errors."""
 
 import dataclasses
 import re
@@ -15,12 +15,12 @@ from tests.fuzz.drivers import DRIVERS
 from tests.fuzz.law import assert_law, assert_traced
 
 PACKAGE = str(Path(mx.__file__).parent)
-STOP = 5  # the step of `until`
+STOP = 5  # the step at which ``until`` stops
 
 
 @dataclasses.dataclass(frozen=True)
 class Around:
-    """What stands around a mixer: the mixer, its batch, and the pair in that."""
+    """A wrapped mixer, its batch, and a function that extracts inputs and targets."""
 
     mixer: Any
     batch: Any
@@ -49,10 +49,10 @@ def around(case: Case) -> Around:
 
 
 def tried(case: Case) -> str | None:
-    """Return the reason of a refusal, None if the law holds.
+    """Return the reason of a refusal, or None if the law holds.
 
-    Raises whatever else comes: an assertion, or what was not refused by the library in
-    the words of the house.
+    Any other exception propagates: a failed assertion, or an error that is not in the
+    library's own format.
     """
     inside = around(case)
     key = jax.random.key(case.seed)
@@ -74,19 +74,19 @@ def expected(case: Case, run: Any) -> oracle.Expected:
     if case.around == "until, after":
         return oracle.untouched()
     found = case.method.method.expected(run.mix, run.key, run.batch)
-    # Programs round the weights that they work out each in its own way.
+    # Each program rounds the weights that it computes in its own way.
     return dataclasses.replace(found, slack=found.slack + 4 * oracle.EPS)
 
 
 def is_ours(error: Exception) -> bool:
-    """Whether the library raised it, saying what was expected and what came."""
+    """Return whether the library raised it, as an "expected ...; got ..." message."""
     *_, last = traceback.extract_tb(error.__traceback__)
     worded = re.search(r"expected .+; got ", str(error), re.DOTALL)
     return last.filename.startswith(PACKAGE) and worded is not None
 
 
 def reason(error: Exception) -> str:
-    """Return what was expected, without places and numbers."""
+    """Return the expectation of a message, without paths and numbers."""
     wanted = str(error).split("; got ")[0]
     where, _, what = wanted.partition("expected ")
     where = re.split(r"[\[.:]", where)[0].strip()

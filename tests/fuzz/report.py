@@ -1,4 +1,4 @@
-"""What came of many tries, counted, and the page that says so."""
+"""The tally of many tries, and the page that reports it."""
 
 import collections
 import dataclasses
@@ -16,7 +16,7 @@ from tests.fuzz.supported import supported
 
 @dataclasses.dataclass
 class Count:
-    """How many held the law, and how many were refused in words."""
+    """How many cases held the law, and how many were refused."""
 
     held: int = 0
     refused: int = 0
@@ -35,7 +35,7 @@ def _counts() -> dict[str, Count]:
 
 @dataclasses.dataclass
 class Tally:
-    """What came of the cases so far."""
+    """The outcome of the cases so far."""
 
     cells: dict[tuple[str, str], Count] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(Count)
@@ -52,7 +52,7 @@ class Tally:
         return Count(sum(c.held for c in every), sum(c.refused for c in every))
 
     def add(self, case: Case) -> None:
-        """Try a case, and count what came of it."""
+        """Try a case, and count its outcome."""
         in_table = supported(case)
         self.supported += in_table
         try:

@@ -1,4 +1,4 @@
-"""The methods that the fuzzer tries, and what each of them takes."""
+"""The methods that the fuzzer tries, and the batches that each of them accepts."""
 
 import dataclasses
 import math
@@ -12,14 +12,14 @@ from tests.methods import METHODS, Choice, Method
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A method of the table, and what a batch has to be for it.
+    """A method of the table, and the requirements on its batch.
 
     Attributes:
-      method: as the laws have it.
-      cuts: the most spatial axes along which it cuts; 0 if it needs none.
-      holes: it pastes positions, so that lengths do not follow.
-      floats: takes no complex numbers, and no integers.
-      looks_at_nothing: is no function of the tests, which would look into the batch.
+      method: the method, as in the shared laws.
+      cuts: the largest number of spatial axes that it cuts; 0 if it needs none.
+      holes: whether it pastes positions, so that lengths cannot follow.
+      floats: whether it refuses complex numbers and integers.
+      looks_at_nothing: False for functions of the tests that inspect the batch.
     """
 
     method: Method
@@ -29,7 +29,7 @@ class Row:
     looks_at_nothing: bool = True
 
     def fits(self, size: int, shape: tuple[int, ...]) -> bool:
-        """Whether it takes so many examples of this shape, and knows its positions."""
+        """Return whether it takes this batch size and shape, and the axes are clear."""
         if self.method.even and size % 2:
             return False
         if not self.cuts:
@@ -38,7 +38,7 @@ class Row:
         clear = 1 < len(shape) <= self.cuts + 1 and math.prod(sizes) > 1
         if len(shape) == 2:
             return clear and channels < sizes[0]
-        # Channels may stand first.
+        # Channels may come first.
         return clear and (len(shape) > 4 or not sizes[0] <= 4 < channels)
 
     @property
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def keeps_labels(self) -> bool:
-        """Whether targets are left alone, of any dtype."""
+        """Return whether targets of any dtype are left unchanged."""
         return self.method.keeps_labels or self.method.expected is oracle.untouched
 
 
@@ -72,7 +72,7 @@ def _expected(method: Method) -> set[Any]:
     return {method.expected}
 
 
-# Noise of no size, whose sum is known.
+# Noise with a standard deviation of 0, so that the sum is known.
 _NOISE = Method(
     lambda alpha: partial(mx.gaussian, sigma=0.0),
     oracle.untouched,
@@ -81,7 +81,7 @@ _NOISE = Method(
     keeps_labels=True,
 )
 
-# SaliencyMix of the table reads images at places of their own.
+# The SaliencyMix of the table reads the images from fixed places in the batch.
 ROWS: dict[str, Row] = {
     name: _row(name, method)
     for name, method in METHODS.items()

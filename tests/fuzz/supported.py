@@ -1,7 +1,7 @@
-"""What may not be refused: cells of method, dtype, driver and structure.
+"""What must not be refused: cells of method, dtype, driver and structure.
 
-A case of which every leaf stands in the table has to be mixed. What stands in none is
-mixed by its law or refused in words.
+A case whose leaves are all in the table has to be mixed. Any other case is either mixed
+by its law or refused with a proper error.
 """
 
 from tests.fuzz.cases import COMPLEX, FLOATS, WHOLE, Case, Leaf
@@ -11,7 +11,7 @@ from tests.fuzz.rows import Row
 
 BLENDED = (*FLOATS, *COMPLEX)
 
-# By what a row does with its inputs, the dtypes of what stands there.
+# The supported dtypes for each rule, by what a method does with its inputs.
 DTYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "pastes": {
         "plain": (*BLENDED, *WHOLE),
@@ -42,7 +42,7 @@ def kind(row: Row) -> str:
 
 
 def supported(case: Case) -> bool:
-    """Whether the case is in the table."""
+    """Return whether the case is in the table."""
     row = case.method
     plain = [leaf for rule, leaf in parts(case.inputs) if rule == "plain"]
     first = max(plain, key=lambda leaf: len(leaf.shape))
@@ -57,13 +57,13 @@ def supported(case: Case) -> bool:
 
 
 def _many(case: Case) -> bool:
-    """Whether there are pairs, for what draws one number for each of them."""
+    """Return whether examples come in pairs, if the method draws once for each pair."""
     whole = any(word in case.driver for word in ("whole_batch", "mesh"))
     return not case.method.method.even or whole or case.size % 2 == 0
 
 
 def _in(case: Case, first: Leaf, rule: str, leaf: Leaf) -> bool:
-    """Whether a leaf of the inputs is in the table."""
+    """Return whether a leaf of the inputs is in the table."""
     row = case.method
     dtypes = DTYPES[kind(row)][rule]
     if kind(row) == "blends" and row.pastes and rule == "plain":  # erm

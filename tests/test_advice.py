@@ -1,4 +1,4 @@
-"""What a batch may not hold: each refusal says what to do, and that then works."""
+"""Unsupported batches: each refusal advises what to do, and the advice works."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MIX = mx.Mix.from_pairs(jnp.asarray(LAM), jnp.asarray(PARTNER))
 
 
 class Tensor:
-    """An array of another framework, whose dtypes are its own."""
+    """An array of another framework, with dtypes of that framework."""
 
     def __init__(self, values: np.ndarray):
         self._values = values
@@ -48,14 +48,14 @@ def blended(x: Any, lam: Any = LAM, partner: Any = PARTNER) -> np.ndarray:
 
 @dataclasses.dataclass
 class Refusal:
-    """Something refused, and the same thing once the advice was followed.
+    """Something that is refused, and the same thing after following the advice.
 
     Attributes:
       bad: what is refused.
-      good: does what ``said`` advises with what was bad.
-      said: what the message holds, the advice among it.
-      half: the half of the batch that it stands in: 0 inputs, 1 targets.
-      mixed: what ``MIX`` makes of it in the end; None where ``blended(good)`` is meant.
+      good: applies the advice of ``said`` to ``bad``.
+      said: fragments of the message, including the advice.
+      half: the half of the batch that holds it: 0 for inputs, 1 for targets.
+      mixed: the expected result of mixing by ``MIX``; None for ``blended(good)``.
     """
 
     bad: Any
@@ -223,7 +223,7 @@ if np.dtype(np.longdouble) != np.dtype(np.float64):
 
 
 def with_mix(key, batch):
-    """Mix by ``MIX``, whatever the key."""
+    """Mix by ``MIX``, ignoring the key."""
     pairing = mx.pairings.given(PARTNER)
     return mx.mixup(key, batch, ratio=mx.ratios.constant(LAM), pairing=pairing)
 
@@ -264,7 +264,7 @@ def test_what_is_refused_and_what_to_do(name, call):
 
 
 def test_images_with_as_many_rows_as_there_are_images():
-    # Taken for inputs, each would have its rows mixed, and nothing would be said.
+    # Taken for inputs, the rows of each image would be mixed without any error.
     images = [np.full((2, 2, 1), k, np.float32) for k in range(2)]
     for mixer in (mx.mixup, mx.erm, mx.choose([mx.mixup, mx.cutmix], [0.5, 0.5])):
         with pytest.raises(TypeError, match=r"got a list of 2\. Stack"):
@@ -345,7 +345,7 @@ def test_a_loader_may_hand_in_the_pair_as_a_list():
     np.testing.assert_allclose(y, blended(Y), rtol=1e-6)
 
 
-# Keys, which are of no dtype that NumPy has.
+# Keys, whose dtype NumPy does not have.
 
 
 @pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])

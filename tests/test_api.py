@@ -1,4 +1,4 @@
-"""The rules of the interface, and which way the arrows between the files point."""
+"""The rules of the interface, and the direction of imports between the files."""
 
 import ast
 import inspect
@@ -27,15 +27,15 @@ NAMESPACES = [
     "training",
 ]
 
-# What a plain call gives by place although it has a default.
+# Arguments that are passed by position although they have a default.
 BY_PLACE = {"ratios.beta": {"b"}, "pairings.of_same_class": {"candidates"}}
 
 METHODS = {path.stem for path in PACKAGE.glob("_mixers/[a-z]*.py")}
-DERIVED = {"fmix"}  # others with another default
+DERIVED = {"fmix"}  # derived from other mixers, with other defaults
 
-# From the bottom to the top: a file imports only from rows above its own.
+# From bottom to top: a file imports only from the rows above its own.
 ROWS = [
-    {"_core", "_mixers", "_combinators"},  # which hand on nothing
+    {"_core", "_mixers", "_combinators"},  # these export nothing
     {"_core.arrays", "_core.axes", "_core.versions", "_core.products"},
     {"_core.mesh"},
     {"_core.checks", "_core.follow", "_core.bound", "_core.layouts"}
@@ -109,7 +109,7 @@ def tree(path):
 
 
 def exported():
-    """Return the names that the package hands on: ``from ... import x as x``."""
+    """Return the names that the package exports: ``from ... import x as x``."""
     return [
         alias.name
         for node in tree(PACKAGE / "__init__.py").body
@@ -125,7 +125,7 @@ def own_functions(module):
         name: function
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_")
-        # A namespace of several files hands on what they define.
+        # A namespace of several files re-exports what they define.
         if function.__module__.partition("._")[0] == module.__name__
     }
 
@@ -140,7 +140,7 @@ MIXERS = [
     name
     for name, value in FUNCTIONS.items()
     if "." not in name and next(iter(inspect.signature(value).parameters)) == "key"
-    if not name.endswith("_key")  # keys made of keys
+    if not name.endswith("_key")  # keys derived from keys
 ]
 
 
@@ -220,7 +220,7 @@ def test_every_function_says_what_it_does(name):
     assert text.splitlines()[0].endswith((".", ":")), text.splitlines()[0]
 
 
-# Parts that are handed over and not called.
+# Parts that are passed as arguments rather than called.
 NOT_SHOWN = {
     "regions.everywhere",
     "regions.from_pixels",
@@ -240,7 +240,7 @@ def test_every_function_shows_an_example(name):
 def test_every_class_says_what_it_is(name):
     text = CLASSES[name].__doc__ or ""
     assert text
-    # dataclasses write one themselves: "Mix(lam, partner, ...)"
+    # Dataclasses generate one: "Mix(lam, partner, ...)".
     assert not text.startswith(f"{name}(")
 
 
@@ -249,11 +249,11 @@ def test_every_file_says_what_it_holds(path):
     assert ast.get_docstring(tree(path))
 
 
-# What importing costs
+# The cost of importing
 
 
 def python(program):
-    """Run a program in a fresh interpreter that has no device to compute on."""
+    """Run a program in a fresh interpreter without any device to compute on."""
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_device", "PYTHONPATH": path}
     return subprocess.run(
@@ -277,7 +277,7 @@ def test_importing_computes_nothing_and_loads_neither_flax_nor_optax():
         "    print('no device:', error)\n"
     )
     assert found.returncode == 0, found.stderr
-    # Had anything been computed on import, this would have been raised there.
+    # Any computation on import would have raised the error there.
     assert "no device:" in found.stdout
 
 
@@ -290,14 +290,14 @@ def test_training_is_loaded_when_it_is_first_used():
     assert found.returncode == 0, found.stderr
 
 
-# Which way the arrows point
+# The direction of imports
 
 
 def imported(path):
-    """Yield ``(package, module)`` for each import of a file: module only of ours."""
+    """Yield ``(package, module)`` for each import; ``module`` is empty for others."""
     for name, _ in imports.imported(path.read_text(encoding="utf-8")):
         package, _, inner = name.partition(".")
-        # The last part is a module, or a name in the one before it.
+        # The last part is a module, or a name in the module before it.
         inner = inner if inner in MODULES else inner.rpartition(".")[0]
         yield package, inner if package == "mixup_jax" else ""
 
@@ -321,7 +321,7 @@ def test_the_core_needs_jax_and_numpy_alone(name):
     allowed = {"jax", "numpy", "mixup_jax"} | set(sys.stdlib_module_names)
     of_users = {"training": {"optax"}, "hidden": {"flax"}}
     allowed |= of_users.get(name.partition(".")[0], set())
-    allowed |= {"flax"} if name == "training._nodes" else set()  # where there is one
+    allowed |= {"flax"} if name == "training._nodes" else set()  # where it is installed
     assert not {package for package, _ in imported(MODULES[name])} - allowed
 
 
@@ -343,11 +343,11 @@ def test_what_is_known_of_a_mesh_is_asked_in_three_files(path):
     assert name_of(path) in HOMES_OF_MESHES or not used & (collectives | asked)
 
 
-# Nothing looks into the class of a region or a move
+# The classes of regions and moves are not inspected
 
 
 def below(kind: type) -> set[type]:
-    """Return a class of the library's and those made of it."""
+    """Return a class of the library and its subclasses within the library."""
     below_it = [below(each) for each in kind.__subclasses__()]
     own = {kind} if kind.__module__.startswith("mixup_jax") else set()
     return own.union(*below_it)
@@ -364,11 +364,11 @@ READ = [
 
 
 def looks_into(source: str, defined: set[str]) -> list[str]:
-    """Return where a source compares with a class of a region or a move.
+    """Return where a source compares with the class of a region or a move.
 
     Args:
       source: the text of a file.
-      defined: the classes that it defines itself, which it may look into.
+      defined: the classes that it defines itself, which it may inspect.
     """
     module = ast.parse(source)
     named = {

@@ -1,4 +1,4 @@
-"""Attacks: a linear model says what the gradient's sign must do."""
+"""Attacks: for a linear model the sign of the gradient is known."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def linear(x):
 
 
 def bent(x):
-    """A loss whose gradient turns around at 0.6."""
+    """Return a loss whose gradient changes sign at 0.6."""
     return -jnp.sum((x - 0.6) ** 2, axis=-1)
 
 
@@ -50,7 +50,7 @@ def test_steps_stay_in_the_ball_and_follow_the_gradient():
         assert float(jnp.abs(got - X).max()) <= 0.125
         assert (bent(got) >= bent(X)).all()
         assert ((got >= 0) & (got <= 1)).all()
-    # One step of the size of the ball would overshoot the top at 0.6.
+    # A single step as long as the radius would overshoot the maximum at 0.6.
     once = mx.attacks.fgsm(bent, X, epsilon=0.125)
     assert float(bent(got)[0]) > float(bent(once)[0])
 
@@ -80,13 +80,13 @@ def test_epsilon_may_be_traced_and_mapped():
 
 
 def test_each_example_may_have_its_own_distance():
-    # As many examples as coordinates: the two must not be taken for each other.
+    # As many examples as coordinates: the two axes must not be confused.
     x = jnp.tile(X[:1], (3, 1))
     sizes = jnp.array([0.0, 0.125, 0.25])
     expected = x + sizes[:, None] * jnp.sign(W)[None]
     once = mx.attacks.fgsm(linear, x, epsilon=sizes)
     np.testing.assert_allclose(once, expected, rtol=1e-6)
-    # Half of each step at once: the ball is reached by the second.
+    # Half of the radius per step: the boundary is reached by the second.
     often = mx.attacks.iterated_fgsm(linear, x, epsilon=sizes, step=sizes / 2, steps=3)
     np.testing.assert_allclose(often, expected, rtol=1e-6)
 

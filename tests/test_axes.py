@@ -1,4 +1,4 @@
-"""Which axes are spatial: by name for any layout; refused where a shape is unclear."""
+"""Spatial axes: named explicitly for any layout, refused where a shape is ambiguous."""
 
 import functools
 import pickle
@@ -28,13 +28,13 @@ def inputs_of(shape: tuple[int, ...]) -> Any:
 
 
 def calls_in(error: BaseException) -> list[str]:
-    """Return the lines that a message has for the user to paste."""
+    """Return the lines of a message that the user can paste."""
     lines = [line for line in str(error).splitlines() if line.startswith("    ")]
     return [line.partition("  # ")[0].strip() for line in lines]
 
 
 def refused(mixer: mx.Mixer, inputs: Any) -> list[str]:
-    """Return the calls that are advised where the axes are not clear."""
+    """Return the calls that are advised where the axes are ambiguous."""
     with pytest.raises(ValueError, match="expected spatial axes between") as caught:
         jax.eval_shape(mixer, KEY, (inputs, None))
     assert type(caught.value) is ValueError
@@ -48,12 +48,12 @@ def grid_of(mixer: Any, inputs: Any) -> mx.regions.Grid:
 
 
 def pasted(call: str, **scope: Any) -> Any:
-    """Return the mixer that a user has who pastes the call."""
+    """Return the mixer that results from pasting the call."""
     scope |= {"mixup_jax": mx, "functools": functools}
     return lambda key, batch: eval(call, scope | {"key": key, "batch": batch})
 
 
-# What a shape says
+# What a shape determines
 
 
 UNCLEAR = {
@@ -123,7 +123,7 @@ def test_the_leaf_with_most_axes_decides():
         grid_of(pasted(last), {"a": mask, "b": image})
 
 
-# Who is to be told
+# Which call is advised
 
 
 def box_of(key, batch, region=mx.regions.box):
@@ -138,13 +138,13 @@ def box_of(key, batch, region=mx.regions.box):
 
 @mx.mixer
 def plain(key, batch):
-    """A user's mixer that takes no axes."""
+    """A user-defined mixer that takes no axes."""
     return box_of(key, batch)
 
 
 @mx.mixer
 def narrow(key, batch, spatial=None):
-    """A user's mixer that draws by a part of another one, and hands axes on."""
+    """A user-defined mixer that draws with part of another mixer and passes axes on."""
     region = partial(mx.regions.box, max_size=0.5)
     draw = mx.draw_of(partial(mx.cutmix, region=region, spatial=spatial))
     return draw(key, batch)
@@ -161,7 +161,7 @@ def deaf_box(key, lam, inputs, partners, *, spatial=None):
 
 @mx.mixer
 def deaf(key, batch, *, spatial=None):
-    """A user's mixer that does not hand its axes on."""
+    """A user-defined mixer that does not pass its axes on."""
     del spatial
     return box_of(key, batch, own_box)
 
@@ -273,7 +273,7 @@ def test_in_a_dict_batch_and_pickled():
     assert calls_in(again)[0] == "mixup_jax.cutmix(key, batch, spatial=(2, 3))"
 
 
-# What is done, for axes by name
+# The result for axes that are named
 
 
 LAYOUTS = {
@@ -313,7 +313,7 @@ def bell(mix: Any, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def whole(mix: Any, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return each example resized into its box, by the nearest position."""
+    """Return each example resized into its box, by nearest neighbor."""
     seen = np.array(x)
     for i in range(SIZE):
         for s, axis in enumerate(axes):

@@ -1,4 +1,4 @@
-"""BatchNorm and Dropout under every driver: the examples against loops by hand."""
+"""BatchNorm and Dropout under every driver: the examples against hand-written loops."""
 
 import functools
 from functools import partial
@@ -39,7 +39,7 @@ def key() -> jax.Array:
 
 
 def decaying(rate: float = 0.2) -> optax.GradientTransformation:
-    """Weight decay, which Optax's AdamW cannot do under strict dtype promotion."""
+    """Return SGD with weight decay; optax.adamw fails under strict dtype promotion."""
     return optax.chain(optax.add_decayed_weights(0.1), optax.sgd(rate, momentum=0.9))
 
 
@@ -51,7 +51,7 @@ def batches() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def mixed_by_hand(images, labels) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours, blended at LAM: what the mixer of these tests does."""
+    """Blend neighbors with LAM, as the mixer of these tests does."""
     partner = np.arange(len(images)) ^ 1
     targets = np.eye(CLASSES, dtype=np.float32)[labels]
 
@@ -67,7 +67,7 @@ def mixer():
 
 
 def in_parts(batch, driver: str, micro_batches: int) -> list[list[tuple]]:
-    """The mixed micro-batches of each device that sees its own share."""
+    """Return the mixed micro-batches for each device that mixes its own shard."""
     shares = DEVICES if driver == "pmap" else 1
     return [
         [
@@ -82,7 +82,7 @@ def mean(trees: list) -> Any:
     return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *trees)
 
 
-# The loops by hand know Flax and Optax, and nothing of the library.
+# The reference loops use Flax and Optax, and nothing of the library.
 
 
 def nnx_by_hand(driver: str, micro_batches: int) -> tuple[Any, Any]:
@@ -142,7 +142,7 @@ BY_HAND = {"nnx": nnx_by_hand, "linen": linen_by_hand}
 
 
 def first_layer_by_hand(kernels, driver: str, micro_batches: int) -> dict[str, Any]:
-    """The first BatchNorm's running statistics in NumPy, in float64."""
+    """Return the running statistics of the first BatchNorm, in NumPy float64."""
     running = np.stack([np.zeros(16), np.ones(16)])
     for kernel, batch in zip(kernels, batches(), strict=True):
         of_shares = []
@@ -176,7 +176,7 @@ def statistics_of(state) -> Any:
 
 
 def copied(tree) -> Any:
-    """The tree in NumPy, out of reach of donation."""
+    """Return the tree copied to NumPy, so that donation does not affect it."""
     return jax.tree.map(np.array, tree)
 
 
@@ -215,7 +215,7 @@ def test_statistics_and_parameters_are_those_of_a_loop_by_hand(
 
 
 def test_over_pmap_statistics_are_of_each_share_or_of_the_whole_batch():
-    """What `axis_name` does, which the examples tell of."""
+    """The effect of ``axis_name``, as the examples describe it."""
     images = batches()[0][0].reshape(SIZE, -1)
     shares = images.reshape(DEVICES, -1, images.shape[1])
     for axis_name, variance in ((None, shares.var(1).mean(0)), ("data", images.var(0))):
@@ -244,11 +244,11 @@ def test_over_pmap_statistics_are_of_each_share_or_of_the_whole_batch():
         )
 
 
-# What the running statistics are for.
+# The purpose of the running statistics.
 
 
 def inverted(images) -> np.ndarray:
-    """Ink on bright paper: what a convolution makes of it has a mean far from 0."""
+    """Return dark ink on bright paper, so that activations have means far from 0."""
     return 1 - images.astype(np.float32) / 255
 
 
@@ -281,13 +281,13 @@ EPOCHS = 2
 
 @pytest.fixture
 def standard_promotion():
-    """AdamW's, which under the strict one Optax cannot do."""
+    """Use standard promotion: ``optax.adamw`` fails under strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
 
 def eroded(state) -> Any:
-    """The same, its statistics as they would be among the parameters: decayed alone."""
+    """Return the state with statistics only decayed, as if they were parameters."""
     name = "batch_stats" if hasattr(state, "batch_stats") else "model_state"
     kept = (1 - 5e-3 * 0.1) ** int(state.step)
 
@@ -320,7 +320,7 @@ def test_eval_mode_is_as_good_as_training_mode(name, driver):
 
 
 def over_shares(x) -> dict[str, Any]:
-    """Metrics that tell how much `x` differs between the shares of the devices."""
+    """Return metrics of how much `x` differs between the shards."""
     x = x.reshape(-1, SIZE // DEVICES, *x.shape[1:])
     return {"mean": jnp.mean(x, axis=0), "square": jnp.mean(x**2, axis=0)}
 
@@ -331,7 +331,7 @@ def spread(metrics) -> np.ndarray:
 
 @every_case
 def test_each_device_and_each_step_drops_its_own(name, driver):
-    """Each device has the same images, and nothing is learnt: masks alone differ."""
+    """Devices share the images and nothing is trained, so only the masks differ."""
     example = EXAMPLES[name]
     images = np.tile(batches()[0][0][: SIZE // DEVICES], (DEVICES, 1, 1, 1))
     tx = optax.sgd(0.0)
@@ -357,7 +357,7 @@ def test_each_device_and_each_step_drops_its_own(name, driver):
 
 
 def test_a_stream_in_the_model_state_is_the_same_on_each_device():
-    """Why the NNX example gives its dropout no `rngs`."""
+    """The reason why the NNX example passes no ``rngs`` to its dropout."""
     graph, stream = nnx.split(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
 
     @mx.training.stateful
@@ -388,7 +388,7 @@ def explicit_mesh() -> jax.sharding.Mesh:
 
 
 def test_linen_dropout_needs_auto_axes():
-    """Where this fails, Flax has mended it: the example and the README may say so."""
+    """If this fails, Flax has fixed it: update the example and the README."""
     images, labels = batches()[0]
     state, forward, _ = batch_norm_linen.build(
         key(), images[:1], CLASSES, optax.sgd(0.1)

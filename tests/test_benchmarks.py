@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, write what they found and hide nobody."""
+"""The benchmarks measure what they claim, and write every result that they find."""
 
 import functools
 import importlib.util
@@ -32,7 +32,7 @@ SHORT = {"rounds": 6, "seconds": 0.0, "sample": 1e-4}
 
 @pytest.fixture(autouse=True)
 def lenient():
-    """Let other people's code promote dtypes and ranks as it is used to."""
+    """Let third-party code promote dtypes and ranks as it expects to."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -49,7 +49,7 @@ def test_a_contender_that_takes_three_times_as_long_is_said_to():
         "quick": 9,
     }
     found = _measure.ratio(times["slow"], times["quick"])
-    # A sleep is never shorter than asked for, and on a busy machine longer.
+    # A sleep is never shorter than requested, and longer on a busy machine.
     assert 1.2 < found.median < 3.4
     assert found.low <= found.median <= found.high
     assert times["quick"].min() >= 0.002
@@ -62,7 +62,7 @@ def test_contenders_take_turns_and_each_starts_a_round_in_turn():
         for name in ("a", "b")
     }
     _measure.interleaved(contenders, rounds=6, sample=0.0)
-    rounds = "".join(calls)[4:]  # two calls each to begin with: compile, estimate
+    rounds = "".join(calls)[4:]  # each starts with two calls: compile, estimate
     assert rounds == "aabb" + "bbaa" + "aabb" + "bbaa" + "aabb" + "bbaa"
 
 
@@ -161,7 +161,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_to_install(name, monkey
         assert "pip install" in row["not measured"]
 
 
-@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.filterwarnings("ignore")  # raised by third-party code
 @pytest.mark.parametrize("name", list(peers.LIBRARIES))
 def test_installed_peers_mix(name):
     module = "keras" if name == "Keras 3" else str(name)
@@ -288,7 +288,7 @@ def test_a_peer_alone_is_measured_without_a_verdict():
 
 
 class Fixed:
-    """A version of which each question has one answer."""
+    """A version that gives one fixed answer to each question."""
 
     def __init__(self, **answers):
         self.answers = answers

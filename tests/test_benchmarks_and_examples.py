@@ -1,4 +1,4 @@
-"""How benchmarks and examples are built: what a file may import, and how long it is."""
+"""The structure of benchmarks and examples: imports, and the length of files."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-# They use the library as its users do.
+# They use the library through its public names, as its users do.
 
 
 def private_names(source: str) -> list[str]:
@@ -40,7 +40,7 @@ def private_names(source: str) -> list[str]:
             case ast.Call(ast.Name("getattr"), [of, ast.Constant(str(name)), *_]):
                 asked.append(f"{path(of)}.{name}")
             case ast.Constant(str(text)) if text.startswith("mixup_jax."):
-                # A module that is imported by its name, not a sentence.
+                # Only the name of a module to import, not a sentence.
                 asked += [text] * (" " not in text)
     return [
         name
@@ -51,7 +51,7 @@ def private_names(source: str) -> list[str]:
 
 
 def path(node: ast.AST) -> str:
-    """Return the dotted name that an expression is, or nothing."""
+    """Return the dotted name of an expression, or the empty string."""
     match node:
         case ast.Name(name):
             return name
@@ -109,13 +109,13 @@ def test_the_library_is_used_by_its_public_names(file):
 
 
 def of(source: str, room: str) -> list[str]:
-    """Return what a source imports from a folder, in full."""
+    """Return the full names that a source imports from a folder."""
     found = (name for name, _ in imported(source))
     return [name for name in found if f"{name}.".startswith(f"{room}.")]
 
 
 def of_examples(source: str) -> list[str]:
-    """Return what a source imports from the examples but for the readers of files."""
+    """Return the imports from the examples, except for those of the file readers."""
     found = of(source, "examples")
     readers = of(source, "examples.datasets")
     return [n for n in found if n not in readers or any(map(is_private, n.split(".")))]
@@ -162,9 +162,9 @@ ROOMS = ("__main__", "", "_networks", "_data", "_engine")  # "": the claims them
 
 
 def upwards(source: str, room: str) -> list[str]:
-    """Return what a source in a room of the claims imports from those above it.
+    """Return the imports of a source in a folder of the claims from higher folders.
 
-    Of the claims themselves a claim may import none.
+    A claim may not import another claim.
     """
     here, found = ROOMS.index(room), []
     for name in of(source, "benchmarks.claims"):
@@ -199,14 +199,14 @@ def test_a_benchmark_is_no_part_of_the_claims():
         assert of(file.read_text(), "benchmarks.claims") == [], named(file)
 
 
-# A file is about one thing, and can be read at one go.
+# Each file has one subject, and is short enough to read in one sitting.
 
 FOLDERS = ("mixup_jax", "benchmarks", "examples")
 MOST = 300
 
 
 def too_long(source: str) -> bool:
-    """Return whether a file is long and does not say why in its first words."""
+    """Return whether a file is long and does not explain why in its docstring."""
     if len(source.splitlines()) < MOST:
         return False
     words = ast.get_docstring(ast.parse(source)) or ""

@@ -1,4 +1,4 @@
-"""Inputs that are cast within the pass are mixed as if they had been cast before."""
+"""Inputs that are cast within the pass are mixed as if they were cast beforehand."""
 
 import pickle
 from functools import partial
@@ -19,12 +19,12 @@ PERMUTED = partial(mx.mixup, pairing=mx.pairings.permutation)
 
 
 def scaled(x):
-    """Make bfloat16 of bytes, without rounding; floats stay as they are."""
+    """Convert uint8 to bfloat16 without rounding; leave floating-point inputs as is."""
     return x.astype(jnp.bfloat16) / 256 if x.dtype == jnp.uint8 else x
 
 
 def standardised(x):
-    """Take a mean image off, and divide by what each example has most of."""
+    """Subtract a mean image, and scale each example by its maximum."""
     mean = jnp.arange(oracle.HEIGHT * oracle.WIDTH, dtype=jnp.float32)
     x = x.astype(jnp.float32) - mean.reshape(1, oracle.HEIGHT, oracle.WIDTH, 1)
     return x / 2 ** jnp.floor(jnp.log2(1 + x.max((1, 2, 3), keepdims=True)))
@@ -52,7 +52,7 @@ def assert_same(got, want):
         np.testing.assert_array_equal(mine, other)
 
 
-# By default one row for each way of moving rows, each of blending, pasting and windows.
+# By default one row for each way of moving rows, and for blends, pastes and windows.
 FEW = ["mixup-permutation", "cutmix", "dirichlet", "choose-two-pairings"]
 
 
@@ -74,7 +74,7 @@ def test_leaves_are_cast_and_what_follows_is_not():
     assert_same(mix.batch(pair(), cast=scaled), want)
 
 
-# Neither elementwise nor alike at each position: as it is, wherever rows travel.
+# Neither elementwise nor the same at each position: applied as is, wherever rows move.
 @pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix, mx.resizemix])
 def test_a_cast_of_each_example_by_itself(mixer):
     x = images()
@@ -110,7 +110,7 @@ def test_on_shares_of_devices_and_an_explicit_mesh():
         [mx.mixup, partial(mx.cutmix, pairing=mx.pairings.roll)], [0.5] * 2
     )
     want = mixer(KEY, (scaled(x), None))[0][0]
-    # By each of the two ways around, and cut into shares.
+    # Nested either way around, and sharded.
     for whole in (
         mx.whole_batch(mx.cast_inputs(mixer, scaled), "data"),
         mx.cast_inputs(mx.whole_batch(mixer, "data"), scaled),
@@ -143,7 +143,7 @@ def test_within_other_combinators():
         assert_same(mixer(KEY, (x, y))[0], plain(KEY, before)[0])
     named, _ = mx.on_keys(cast, inputs="image")(KEY, {"image": x, "label": y})
     assert_same(named["image"], mx.mixup(KEY, before)[0][0])
-    # Cast whether anything is mixed or not.
+    # Inputs are cast whether or not anything is mixed.
     assert_same(mx.until(3, cast)(3)(KEY, (x, y))[0], before)
     assert_same(mx.cast_inputs(mx.erm, scaled)(KEY, (x, y))[0], before)
 
@@ -186,7 +186,7 @@ def test_a_cast_that_is_none_is_refused(cast: Any, error, words):
     mix = mx.draw_of(mx.mixup)(KEY, (images(), None))
     with pytest.raises(error, match=words):
         mix.inputs({"x": images()}, cast=cast)
-    if words != "expected a function":  # which is said when it is made
+    if words != "expected a function":  # that error is raised on construction
         with pytest.raises(error, match=words):
             mx.cast_inputs(mx.mixup, cast)(KEY, ({"x": images()}, None))
 

@@ -1,4 +1,4 @@
-"""The law of choice: an example is what the mixer chosen for it makes of it alone."""
+"""The law of choice: each example is what its chosen mixer alone makes of it."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def one_more(key, batch):
 
 
 def shifted_back(key, batch):
-    """Drop the first row of each image and pad it back at the other end."""
+    """Drop the first row of each image, and pad at the other end."""
     inputs, targets = batch
 
     def shifted(x):
@@ -44,7 +44,7 @@ def shifted_back(key, batch):
 
 @functools.wraps(mx.mixup)
 def noisy(key, batch):
-    """Mix, and add noise that the mix does not hold."""
+    """Mix, and add noise that is not part of the mix."""
     (x, y), mix = mx.mixup(key, batch)
     key = jax.random.fold_in(key, 1)
 
@@ -55,7 +55,7 @@ def noisy(key, batch):
     return (jax.tree.map(louder, x), y), mix
 
 
-# Mixers that are one function: what they do is not all in the mix.
+# Mixers without halves: the mix does not describe everything that they do.
 ONE_FUNCTION = {
     "gaussian": fixed(partial(mx.gaussian, sigma=0.5), pastes=False, deranged=False),
     "one more": fixed(one_more),
@@ -75,13 +75,13 @@ RING = list(zip(SOME, SOME[1:] + SOME[:1]))
 def batch_for(pastes: bool, classes: bool) -> Any:
     method = Method(lambda alpha: mx.erm, pastes=pastes, classes=classes)
     inputs, targets = oracle.batch(method, SIZE)
-    # Noise is of floats alone.
+    # Noise requires floating-point inputs.
     inputs = {name: x for name, x in inputs.items() if name != "wave"}
     return inputs, targets
 
 
 def shared_batch(*names: str) -> tuple[bool, bool]:
-    """Return of what kind a batch is that all of these rows take."""
+    """Return the kind of batch that all of these rows accept."""
     rows = [ROWS[name] for name in names]
     return all(row.pastes for row in rows), any(row.classes for row in rows)
 
@@ -92,23 +92,23 @@ def alone(name: str, kind: tuple[bool, bool]) -> Any:
 
 
 def by_index(key, partners):
-    """Decide as the test says, with probabilities of a half."""
+    """Decide by ``INDEX``, for probabilities of a half."""
     del key, partners
     return jnp.where(INDEX == 0, jnp.float32(0.25), jnp.float32(0.75))
 
 
 def uniform(key, partners):
-    """Decide as by default, by a key of its own."""
+    """Decide as by default, but with a separate key."""
     return jax.random.uniform(key, partners.index.shape)
 
 
-# Rows whose lam is the mean of a field that is worked out: a program rounds it as it
-# rounds a blend.
+# Rows whose lam is the mean of a computed field: programs round it as they round a
+# blend.
 WORKED_OUT = {"smoothmix"}
 
 
 def assert_same(names: Any, got: Any, want: Any) -> None:
-    """Assert that weights are the same bit for bit, unless a row works them out."""
+    """Assert that weights are equal bit for bit, except in rows that compute them."""
     if WORKED_OUT & set(names):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
     else:
@@ -116,7 +116,7 @@ def assert_same(names: Any, got: Any, want: Any) -> None:
 
 
 def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> None:
-    """Assert that row i of ``got`` is row i of what mixer ``index[i]`` returned."""
+    """Assert that row ``i`` of ``got`` is that of the result of mixer ``index[i]``."""
 
     def picked(*leaves):
         stacked = np.stack([np.asarray(leaf) for leaf in leaves])
@@ -136,9 +136,9 @@ def assert_chosen(got: Any, each: Any, names: Any, index: Any, equal: Any) -> No
 
 
 def assert_terms_chosen(mix: Any, mixes: Any, names: Any, index: Any) -> None:
-    """Assert that row i has the labels and partners of what mixer ``index[i]`` drew.
+    """Assert that row ``i`` has the labels and partners that mixer ``index[i]`` drew.
 
-    Of each term whose share is above 0; terms that a mixer lacks have a share of 0.
+    Compares each term with a share above 0; terms that a mixer lacks have a share of 0.
     """
     size, rows = len(index), np.arange(len(index))
     found = [
@@ -156,7 +156,7 @@ def assert_terms_chosen(mix: Any, mixes: Any, names: Any, index: Any) -> None:
 
 
 def places_of(mix: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the own share of each cell, and where any content of a mask is seen."""
+    """Return each cell's share of own content, and where a mask shows any content."""
     return np.asarray(mix.coverage((2, 2))), np.asarray(mix.union(MASK))
 
 
@@ -166,7 +166,7 @@ def places_alone(name: str, kind: tuple[bool, bool]) -> tuple[np.ndarray, np.nda
 
 
 def assert_law(first, second):
-    """Assert it of a choice that the test makes."""
+    """Assert the law for a choice that the test determines."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
     got = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch)
@@ -176,20 +176,21 @@ def assert_law(first, second):
 
 
 def assert_places(first, second):
-    """Assert that row i covers and shows what the mixer chosen for it does."""
+    """Assert that row ``i`` has the coverage and union of the mixer chosen for it."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, rows = [ROWS[name].mixer for name in names], np.arange(SIZE)
     _, mix = mx.choose(mixers, [0.5, 0.5], by=by_index)(KEY, batch_for(*kind))
     each = [places_alone(name, kind) for name in names]
     covers, shows = (np.stack(found)[INDEX, rows] for found in zip(*each))
     got = places_of(mix)
-    # The mean of one weight over a cell is rounded, of one that is everywhere is not.
+    # The mean over a cell rounds a scalar weight, but not one that is constant
+    # everywhere.
     np.testing.assert_allclose(got[0], covers, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(got[1], shows)
 
 
 def assert_certainty(first, second):
-    """Assert it of probabilities of 0 and 1."""
+    """Assert the law for probabilities of 0 and 1."""
     names, kind = (first, second), shared_batch(first, second)
     mixers, batch = [ROWS[name].mixer for name in names], batch_for(*kind)
     each = [alone(name, kind) for name in names]
@@ -200,9 +201,9 @@ def assert_certainty(first, second):
 
 
 def assert_compiled(first, second):
-    """Assert it of traced probabilities, to the last bit of a blend.
+    """Assert the law for traced probabilities, up to the last bit of a blend.
 
-    Programs fuse differently; what is not blended is exact all the same.
+    Programs fuse differently; whatever is not blended is still exact.
     """
     names, kind = (first, second), shared_batch(first, second)
     mixers = [ROWS[name].mixer for name in names]
@@ -224,7 +225,7 @@ def assert_compiled(first, second):
     )
     slack = expected.slack
     if any(isinstance(ROWS[name].expected, Choice) for name in names):
-        slack += 4 * oracle.EPS  # its parts draw once more, in another program
+        slack += 4 * oracle.EPS  # its parts are drawn again, in another program
     for half, given, terms in zip(got[0], batch, (expected.inputs, expected.targets)):
         for y, x in zip(jax.tree.leaves(half), jax.tree.leaves(given)):
             oracle.assert_terms(y, terms(x), slack)
@@ -287,7 +288,8 @@ def test_the_law_holds_on_each_device(place, names):
     mixers, batch = [ROWS[name].mixer for name in names], oracle.images(SIZE)
     choice = mx.choose(mixers, [0.5, 0.5])
     got = on_shares(place(choice, "data"), KEY, batch)
-    # The mixers with the key that each device's choice hands on to them: its own.
+    # The mixers with the key that the choice passes to them, a different one per
+    # device.
     each = [on_shares(place(mixer, "data"), KEY, batch) for mixer in mixers]
     drawn = [np.asarray(mix.lam) for _, mix in each]
     index = (np.asarray(got[1].lam) != drawn[0]).astype(int)
@@ -315,7 +317,7 @@ def test_eager_choice_makes_one_pass_over_each_leaf(monkeypatch):
     assert len(passes) == 3
 
 
-# What is refused
+# Refusals
 
 
 def loss(params, batch, mix):
@@ -443,7 +445,7 @@ def test_integer_labels_stay_where_no_mixer_mixes_them(mixer, jit):
 
 @dataclasses.dataclass
 class Counted:
-    """A mixer that counts its calls, and so its traces."""
+    """A mixer that counts its calls, and thereby its traces."""
 
     calls: int = 0
 
@@ -459,7 +461,7 @@ def test_a_mixer_that_is_one_function_is_called_once():
 
 
 class Pair(NamedTuple):
-    """A batch with names that is a pair as well."""
+    """A batch with named entries that is also a pair."""
 
     image: Any
     label: Any
@@ -496,7 +498,7 @@ def test_a_list_of_two_is_a_pair():
 
 @mx.mixer
 def inputs_alone(key, batch):
-    """Blend inputs, and leave targets."""
+    """Blend inputs, and leave the targets unchanged."""
     mix = mx.draw_of(mx.mixup)(key, batch)
     return dataclasses.replace(mix, mixes_targets=False)
 

@@ -1,4 +1,4 @@
-"""The claims' machinery: what is counted, kept, judged and reported."""
+"""The claims framework: how results are counted, stored, judged and reported."""
 
 import functools
 import json
@@ -108,7 +108,7 @@ def test_runs_come_back_in_order_whatever_the_chunk(runs, chunk):
     got = runs().many("a", squares(calls), settings(5), chunk=chunk)
     assert [row["square"] for row in got] == [(0.5 * k) ** 2 for k in range(5)]
     assert [row["each"] for row in got] == [[0, k] for k in range(5)]
-    assert len(calls) == 1  # one program, however many chunks
+    assert len(calls) == 1  # one program for any number of chunks
 
 
 def test_what_is_known_is_not_run_again(runs):
@@ -220,14 +220,14 @@ def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
         runs().many("a", breaks, settings(4), chunk=1)
     lines = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    # The machine went down while a line was written.
+    # Simulate a machine that goes down while a line is written.
     (tmp_path / "runs.jsonl").write_text("\n".join(lines)[:-20])
     down[0] = False
     seen.clear()
     got = runs().many("a", breaks, settings(4), chunk=2)
     assert [row["same"] for row in got] == [0, 0.5, 1, 1.5]
     assert seen == [1, 1.5]
-    # What followed the broken line is on lines of its own.
+    # Results after the broken line are on lines of their own.
     assert runs().many("a", breaks, settings(4), chunk=2) == got
     assert seen == [1, 1.5]
 
@@ -296,7 +296,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
         hurts = text.partition("opposite")[2].partition("others found")[0]
         assert "faster: -2.000 ± 0.500 s" in hurts
         assert "less" not in hurts
-        assert "not run" in text  # the other
+        assert "not run" in text  # the other claim
     assert "a &amp; b" in (tmp_path / "report.html").read_text()
     assert "reproduced" in capsys.readouterr().out
 
@@ -314,7 +314,7 @@ def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, ca
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Let claims, in this order, be what functions of the options return."""
+    """Replace the claims, in this order, by functions of the options."""
 
     def script(**claims):
         def imported(name):
@@ -451,7 +451,7 @@ def test_any_table_with_a_label_column(tmp_path, capsys):
     file = tmp_path / "mine.csv"
     file.write_text("\n".join(lines))
     words = ["uci", "--table", str(file), "--label", "kind"]
-    # Optax's Adam multiplies integers with floats.
+    # Adam in Optax multiplies integers with floats.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         program.main([*words, "--quick", "--out", str(tmp_path / "out")])
     record = json.loads((tmp_path / "out" / "uci.json").read_text())

@@ -1,4 +1,4 @@
-"""What a sharded batch costs: the collectives that are compiled, and what they send."""
+"""The cost of a sharded batch: compiled collectives, and the bytes they send."""
 
 import collections
 import json
@@ -21,7 +21,7 @@ Y = jax.nn.one_hot(jnp.arange(SIZE) % CLASSES, CLASSES)
 
 
 def compiled(mixer: mx.Mixer, kind: str, spec: jax.P) -> Any:
-    """Compile ``mixer`` for images laid out by ``spec``; `model` divides no labels."""
+    """Compile ``mixer`` for images sharded by ``spec``; ``model`` divides no labels."""
     mesh = jax.make_mesh((4, 2), ("data", "model"), (KINDS[kind],) * 2)
     labels = jax.NamedSharding(mesh, jax.P("data"))
     batch = jax.device_put((X, Y), (jax.NamedSharding(mesh, spec), labels))
@@ -57,7 +57,7 @@ def test_a_field_is_drawn_where_its_example_is(axis, kind):
     assert sent(compiled(mx.fmix, kind, spec)) == []
 
 
-# The table of what each pairing costs, as it is kept
+# The committed table of what each pairing costs
 
 TABLE = json.loads((_scripts.RESULTS / "cpu" / "pairings.json").read_text())["rows"]
 CELLS = {(row["pairing"], row["layout"]): row for row in TABLE}
@@ -94,11 +94,11 @@ def test_the_table_is_what_is_compiled(cell):
 
 
 def test_the_table_says_what_the_docstrings_say():
-    """Which pairings send nothing, permute, gather labels; on any layout alike."""
+    """Pairings that send nothing, permute, or gather labels, in every layout."""
     for (pairing, layout), row in CELLS.items():
         kinds = {kind.split(" ")[1] for kind in row["collectives"].split(", ") if kind}
         images, labels, ids = row["images"], row["labels"], row["ids"]
-        if "3 a device" in layout:  # blocks cut through shares: two or four of eight
+        if "3 a device" in layout:  # blocks cross shards: two or four of eight
             part = {"neighbour": 0.25, "reverse, blocks of 4": 0.5, "nth, 2 of 3": 0.5}
             if pairing in part:
                 assert kinds == {"all-gather"}
@@ -106,7 +106,7 @@ def test_the_table_says_what_the_docstrings_say():
         elif layout == "per_device" or pairing in NOTHING:
             assert not kinds
         elif layout == "whole_batch":
-            continue  # which gathers whatever crosses devices
+            continue  # gathers everything that crosses devices
         elif pairing in ("reverse", "roll", "roll, by 5", "nth, 8 of 15"):
             assert kinds == {"collective-permute"}
             shares = 2 if pairing == "nth, 8 of 15" else 1

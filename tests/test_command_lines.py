@@ -1,4 +1,4 @@
-"""What holds for the command lines of every example and every benchmark."""
+"""Rules for the command lines of every example and every benchmark."""
 
 import argparse
 import contextlib
@@ -45,7 +45,7 @@ def exit_code(main, *arguments: object) -> object:
     return exit_.value.code
 
 
-# All of them.
+# Every program.
 
 
 def test_programs_are_found():
@@ -103,7 +103,7 @@ def test_numbers_that_are_none_are_refused_by_every_option(
             assert len(line) < 200
 
 
-# The types.
+# Types.
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,8 @@ def test_data_that_are_not_there(program, data, tmp_path, capsys, monkeypatch):
     ):
         (tmp_path / "cut" / f"{name}-ubyte.gz").write_bytes(b"\x1f\x8b\x08\0")
     (tmp_path / "cut" / "cifar-10-binary.tar.gz").write_bytes(b"\x1f\x8b\x08\0")
-    # Digits come with scikit-learn: whatever is in the folder, they are not read there.
+    # Digits come with scikit-learn: they are not read from the folder, whatever it
+    # holds.
     folders = {"nowhere": "nothing of that name", "a_file": "it is a file"}
     if data != "digits":
         folders |= {"empty": "empty: expected a folder with", "cut": "expected a whole"}
@@ -251,7 +252,7 @@ def test_sigint_ends_the_work_at_any_point_and_waits_for_what_follows(capsys):
         with command_line.Interruption() as interruption:
             kept.extend(interruption.until(work()))
             assert unwound
-            os.kill(os.getpid(), signal.SIGINT)  # once more, while this is written
+            os.kill(os.getpid(), signal.SIGINT)  # again, while the first is handled
             kept.append("written")
 
     assert exit_code(main) == 130
@@ -295,7 +296,7 @@ def test_workers_do_not_outlive_an_interrupted_parent(monkeypatch):
         two_processes.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGINT)
     )
     args = two_processes.parse([])
-    # What is started in the background may ignore it.
+    # SIGINT may be ignored in processes started in the background.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -308,7 +309,7 @@ def test_workers_do_not_outlive_an_interrupted_parent(monkeypatch):
 
 def interrupted(program: str, *arguments: object, when: str) -> tuple[int, str, str]:
     """Send a real SIGINT once stderr shows `when`; return code, stdout and stderr."""
-    ours, theirs = pty.openpty()  # bars move on a terminal alone
+    ours, theirs = pty.openpty()  # progress bars move only on a terminal
     words = [sys.executable, "-W", "error", "-m", program, *map(str, arguments)]
     process = subprocess.Popen(
         words,
@@ -320,7 +321,7 @@ def interrupted(program: str, *arguments: object, when: str) -> tuple[int, str, 
     )
     os.close(theirs)
     said, deadline, is_sent = "", time.monotonic() + 240, False
-    with contextlib.suppress(OSError):  # the end of a terminal
+    with contextlib.suppress(OSError):  # end of the terminal
         while time.monotonic() < deadline:
             if select.select([ours], [], [], 0.1)[0]:
                 block = os.read(ours, 4096)

@@ -1,4 +1,4 @@
-"""Mixing is free: facts about the programs that are compiled for eight devices."""
+"""Mixing is free: facts about the programs compiled for eight devices."""
 
 import functools
 import math
@@ -58,7 +58,7 @@ def train_step(mixer: mx.Mixer) -> Any:
 
 
 def arguments(kind: str = "auto") -> Any:
-    """Return what a step takes, the batch divided over eight devices."""
+    """Return the arguments of a step, with the batch sharded over eight devices."""
     mesh = jax.make_mesh((DEVICES,), ("data",), (KINDS[kind],))
     params = {
         "in": jnp.ones((SIDE * SIDE * CHANNELS, 16)),
@@ -111,17 +111,17 @@ def test_at_most_one_batch_of_temporary_memory(name, kind):
         return compiled(name, kind).memory_analysis().temp_size_in_bytes
 
     share = 4 * SIZE * (SIDE * SIDE * CHANNELS + CLASSES) // DEVICES
-    # What is drawn for an example, and what the compiler aligns: far below a batch.
+    # Only the numbers drawn per example, and alignment: far below the size of a batch.
     assert temporary(name) - temporary("none") <= share + 2048
 
 
 def loops(function: Any, *given: Any) -> set[str]:
     jaxpr = jax.make_jaxpr(function)(*given).jaxpr
-    # In the hash is one for CPUs, of one turn, where that of JAX has five.
+    # Skip the hash: on CPUs it has a loop of one iteration, that of JAX one of five.
     apart = {equation for each in hashes(jaxpr) for equation in equations(each)}
     found = [each for each in equations(jaxpr) if each not in apart]
     names = {equation.primitive.name for equation in found}
-    # The sampler behind jax.random.beta is a primitive that becomes a loop.
+    # The sampler behind ``jax.random.beta`` is a primitive that becomes a loop.
     return {
         name for name in names for loop in ("while", "scan", "gamma") if loop in name
     }
@@ -143,8 +143,8 @@ def test_no_loop(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_loop_as_lowered_for_a_tpu(name):
-    # What a jaxpr holds in closed form shows here. (The bits of JAX's own generator
-    # are a loop on a CPU.)
+    # This shows loops that are a single primitive in a jaxpr. (JAX's own generator is a
+    # loop on a CPU.)
     method = METHODS[name]
     traced = jax.jit(method.mixer).trace(jax.random.key(0), oracle.batch(method, 8))
     assert "while" not in traced.lower(lowering_platforms=("tpu",)).as_text()
@@ -184,13 +184,13 @@ def test_one_channel_takes_no_copy(method, inputs):
     run = jax.jit(lambda key, x: mixer(key, (x, None))[0][0])
     program: Any = run.lower(jax.random.key(0), jnp.ones(shape)).compile()
     batch = 4 * math.prod(shape)
-    # What is drawn for an example, beside inputs this small.
+    # The numbers drawn per example are noticeable beside inputs this small.
     assert program.memory_analysis().temp_size_in_bytes <= batch / 10
     assert 2 < (program.cost_analysis() or {})["bytes accessed"] / batch <= 2.5
 
 
 def test_a_batch_that_is_donated_costs_a_copy():
-    """A row is read by its partner too, so it cannot be written over at once."""
+    """Each row is also read by its partner, so it cannot be overwritten in place."""
     batch = jnp.ones((SIZE, SIDE, SIDE, CHANNELS)), jnp.ones((SIZE, CLASSES))
     nbytes = sum(x.nbytes for x in batch)
 
@@ -207,8 +207,8 @@ def test_a_batch_that_is_donated_costs_a_copy():
 def wide_buffers(function: Any, *given: Any, size: int) -> list[str]:
     """Return the float32 arrays of ``size`` that a program holds in memory.
 
-    What is wide inside a fused loop is in a register and costs nothing; the entry
-    computation lists what is written out.
+    Wide values inside a fused loop are in registers and cost nothing; the entry
+    computation lists the arrays that are written.
     """
     text = jax.jit(function).lower(*given).compile().as_text()
     assert text is not None
@@ -217,7 +217,7 @@ def wide_buffers(function: Any, *given: Any, size: int) -> list[str]:
     return [s for s in shapes if math.prod(map(int, s.split(","))) == size]
 
 
-# Distances between inputs are those of float32.
+# Distances between inputs are computed in float32.
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"mixup-nearest"}))
 def test_bfloat16_is_not_widened_in_memory(name):
     x = jnp.ones((8, 12, 12, 3), jnp.bfloat16)
@@ -250,8 +250,8 @@ def test_one_trace_for_each_shape(name):
         step.trace(jnp.float32(1), jax.random.key(0), oracle.images(6))
 
 
-# Programs of one source: equations, but for those of the hash, fusions and bytes
-# accessed with JAX 0.10.2 under the flags of conftest.py.
+# Programs of a single source: the numbers of equations (without the hash's), fusions
+# and bytes accessed, with JAX 0.10.2 under the flags of conftest.py.
 BEFORE = {
     "mixup": (162, 6, 28_961),
     "mixup-roll": (115, 6, 28_961),
@@ -282,7 +282,7 @@ def test_a_choice_adds_less_than_it_chooses_from():
         jaxpr = jax.make_jaxpr(mixer)(jax.random.key(0), batch).jaxpr
         return len(list(equations(jaxpr)))
 
-    # The passes that are saved outweigh the choice.
+    # Saving passes outweighs the cost of the choice.
     assert count(FREE["choose"]) < count(FREE["mixup"]) + count(FREE["cutmix"])
 
 
@@ -313,7 +313,7 @@ def test_compiles_in_half_a_second_more():
     }
 
     def seconds(mixer):
-        # As a user compiles it, with what conftest.py switches off.
+        # Compile as a user would, with the passes that conftest.py disables.
         options = {"xla_backend_optimization_level": 3}
         if "fusion_emitters" in os.environ["XLA_FLAGS"]:
             options["xla_cpu_use_fusion_emitters"] = True
@@ -323,9 +323,9 @@ def test_compiles_in_half_a_second_more():
             step.lower(*given).compile()
             return time.process_time() - start
 
-    # Other work on the machine only ever adds: so the least of a few, taken in turns.
-    # What is still too slow may be so for a slow machine; that shows in the sampler of
-    # jax.random, which costs two seconds on a quiet one.
+    # Other work on the machine only adds time, so take the least of a few alternating
+    # runs. A time above the limit may be due to a slow machine. The sampler of
+    # ``jax.random``, which costs two seconds on an idle one, calibrates for that.
     least, added, limit = dict.fromkeys(mixers, float("inf")), {}, 0.0
     for _ in range(4):
         for name, mixer in mixers.items():

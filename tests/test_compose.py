@@ -1,4 +1,4 @@
-"""Mixers made of mixers: who gets which, and that the one Mix says so."""
+"""Combinators: which mixer each example gets, and how the merged mix reports it."""
 
 import math
 import re
@@ -14,13 +14,13 @@ import pytest
 import mixup_jax as mx
 
 KEY = jax.random.key(0)
-ERRORS = 5  # standard errors within which a share has to lie
+ERRORS = 5  # standard errors within which a share must be
 PER_BATCH = mx.ratios.per_batch(mx.ratios.uniform())
 PER_PAIR = mx.ratios.per_pair(mx.ratios.uniform())
 
 
 def fixed(lam, **options):
-    """Return Mixup with a share of its own, which says who was mixed by it."""
+    """Return Mixup with a constant lam, which identifies the examples mixed by it."""
     return partial(mx.mixup, ratio=mx.ratios.constant(lam), **options)
 
 
@@ -30,7 +30,7 @@ def lam_of(mixer, size, key=KEY):
 
 
 def lams_of_batches(mixer, size, batches):
-    """Return ``lam`` of many batches of a size, ``[batches, size]``."""
+    """Return ``lam`` of many batches of one size, ``[batches, size]``."""
     x = jnp.zeros((size, 1))
     keys = jax.random.split(KEY, batches)
     return np.asarray(jax.jit(jax.vmap(lambda key: mixer(key, (x, None))[1].lam))(keys))
@@ -42,7 +42,7 @@ def has_share(hits, share):
 
 
 def owners(size, *sizes):
-    """Return inputs whose channels say whose content stands at each position."""
+    """Return inputs whose channels identify the example that each position is from."""
     hot = np.eye(size, dtype=np.float32).reshape(size, *[1] * len(sizes), size)
     return np.broadcast_to(hot, (size, *sizes, size)).copy()
 
@@ -56,7 +56,7 @@ def test_examples_are_shared_out_by_the_probabilities():
     assert set(np.unique(lam)) == set(probs)
     for a, p in probs.items():
         assert has_share(lam == a, p)
-    # Neighbours get theirs independently of each other.
+    # Neighbors are assigned independently of each other.
     both = (lam[::2] == 0.25) & (lam[1::2] == 0.25)
     assert has_share(both, 0.25)
 
@@ -152,7 +152,7 @@ def test_one_mix_says_what_was_mixed(name):
     np.testing.assert_allclose(y, said, atol=1e-6)
     mixes_some = name != "nothing to mix"
     assert np.any(lam < 1) == mixes_some
-    # Somebody was blended or pasted, as the mixers do.
+    # Some examples were blended and some pasted, as the mixers do.
     blends = np.any((x > 0) & (x < 1))
     assert blends == (mixes_some and name != "only pasting")
 
@@ -177,7 +177,7 @@ def test_methods_that_paste_keep_integers_when_chosen(mixer):
 
 
 def batch_sized(mixer, shape, operations):
-    """Return how many of these operations on a whole batch are left when compiled."""
+    """Return how many of these operations act on a whole batch once compiled."""
 
     def inputs(key, x):
         return mixer(key, (x, None))[0][0]
@@ -214,7 +214,7 @@ def test_all_mixers_share_one_fused_pass():
     two = measure(mx.choose(mixers[:2], [0.5, 0.5]))
     four = measure(mx.choose(mixers, [0.25] * 4))
     assert four[0] == two[0] > 0
-    # Read once and written once, with something over for the draws.
+    # Read once and written once, plus a little for the draws.
     assert four[1] < 2.3
     assert measure(one_after_another)[0] > four[0]
 
@@ -309,7 +309,7 @@ def test_a_mix_has_one_structure_whatever_was_drawn():
         _, first = mixer(keys[0], (x, None))
         return jax.lax.scan(body, first, keys)
 
-    # A scan takes nothing for its carry but what has the same structure each time.
+    # The carry of a scan must have the same structure in every iteration.
     last, lams = scanned(jax.random.split(KEY, 3))
     assert lams.shape == (3, 8)
     np.testing.assert_array_equal(lams[0], lams[1])
@@ -350,7 +350,7 @@ def test_inputs_and_targets():
     mixed, mix = mixer(KEY, batch)
     np.testing.assert_array_equal(mixed["soft"], mix.targets(SOFT))
     assert mixed["label"] is batch["label"]
-    # The label says what was pasted, as it does of a pair.
+    # The label reports what was pasted, as it does for a pair.
     np.testing.assert_allclose(
         np.mean(mixed["image"], axis=(1, 2)), mixed["soft"], atol=1e-6
     )

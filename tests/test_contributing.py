@@ -1,4 +1,4 @@
-"""CONTRIBUTING says where a thing is: what it names is there, nothing is left out."""
+"""CONTRIBUTING names every folder and file, and each one that it names exists."""
 
 import re
 from pathlib import Path

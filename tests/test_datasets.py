@@ -1,4 +1,4 @@
-"""The image readers, on small made-up files, a local server, and the real sets."""
+"""The image readers, on small synthetic files, a local server and the real data."""
 
 import gzip
 import hashlib
@@ -177,7 +177,7 @@ def cifar_batch(number: int) -> np.ndarray:
 def cifar_archive(files: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        # The official archive lists its members in an order of its own.
+        # The official archive lists its members out of order.
         for name, content in reversed(files.items()):
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
@@ -289,7 +289,7 @@ def test_cifar10_sends_the_holder_of_sheets_to_their_script(place, tmp_path):
 
 
 class Server(ThreadingHTTPServer):
-    """A file server on this machine that can misbehave."""
+    """A local file server that can misbehave."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -453,7 +453,7 @@ def test_the_table_names_every_set():
     assert len(datasets.DATASETS) == 3
 
 
-# The real sets.
+# The real data sets.
 
 
 @needs_shared_data
@@ -485,7 +485,8 @@ def test_the_real_cifar10(tmp_path):
     assert images.test_images.shape == (10_000, 32, 32, 3)
     np.testing.assert_array_equal(np.bincount(images.train_labels), [5000] * 10)
     np.testing.assert_array_equal(np.bincount(images.test_labels), [1000] * 10)
-    # The first training image is a frog; the mean colour is the one papers subtract.
+    # The first training image is a frog; the mean color is the one that papers
+    # subtract.
     assert images.classes[images.train_labels[0]] == "frog"
     np.testing.assert_allclose(
         images.train_images.mean(axis=(0, 1, 2)), [125.3, 123.0, 113.9], atol=0.1

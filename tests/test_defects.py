@@ -1,7 +1,7 @@
-"""The defects that other systems shipped, each one as a test that finds it.
+"""Defects that other implementations shipped, each with a test that detects it.
 
-Every test has a check and the formula that is known to be wrong. Ours passes the check
-and the wrong formula, written out here, is rejected by the same check.
+Every test has a check and a formula that is known to be wrong. Ours passes the check,
+and the wrong formula, written out here, fails the same check.
 """
 # pyright: reportAttributeAccessIssue=false
 
@@ -16,7 +16,7 @@ import pytest
 import mixup_jax as mx
 
 KEY = jax.random.key(0)
-ERRORS = 5  # standard errors within which a mean of draws has to lie
+ERRORS = 5  # standard errors within which a mean of draws must be
 
 
 def numpy_of(tree):
@@ -36,7 +36,7 @@ def drawn(mixer):
 
 
 def has_mean(values, mean):
-    """Whether independent draws have this mean, as far as they can tell."""
+    """Return whether independent draws have this mean, within statistical error."""
     values = np.asarray(values, np.float64)
     error = np.std(values) / np.sqrt(values.size)
     return abs(np.mean(values) - mean) <= ERRORS * error
@@ -47,19 +47,19 @@ def has_beta_variance(lam, alpha):
 
 
 def owners(size, *sizes):
-    """Return inputs whose channels say whose content stands at each position."""
+    """Return inputs whose channels identify the example that each position is from."""
     hot = np.eye(size, dtype=np.float32).reshape(size, *[1] * len(sizes), size)
     return np.broadcast_to(hot, (size, *sizes, size)).copy()
 
 
 def shares(mixed):
-    """Return whose content each example of ``owners`` holds, and how much of it."""
+    """Return the fraction of each example's content in each mixed one of ``owners``."""
     mixed = np.asarray(mixed, np.float64)
     return mixed.mean(axis=tuple(range(1, mixed.ndim - 1)))
 
 
 def says_what_was_mixed(mixed, lam, partner):
-    """Whether ``lam`` and ``partner`` are what the content of ``owners`` shows."""
+    """Return whether ``lam`` and ``partner`` agree with the content of ``owners``."""
     eye = np.eye(len(lam))
     said = lam[:, None] * eye + (1 - lam[:, None]) * eye[partner]
     return np.allclose(shares(mixed), said, atol=1e-6)
@@ -70,7 +70,7 @@ def pasted(images, partner, inside):
 
 
 def inside_boxes(start, stop, sizes):
-    """Return where the boxes are; the corners ``[B, 2]`` may be real."""
+    """Return where the boxes are; the corners ``[B, 2]`` may be fractional."""
     inside = np.ones((len(start), *sizes), bool)
     for axis, size in enumerate(sizes):
         at = np.arange(size).reshape(-1, *[1] * (1 - axis))
@@ -80,14 +80,14 @@ def inside_boxes(start, stop, sizes):
 
 
 def centred_boxes(rng, lam, sizes):
-    """Return the corners of boxes of the share ``1 - lam``, before they are clipped."""
+    """Return the corners of boxes with the share ``1 - lam``, before clipping."""
     half = np.sqrt(1 - lam)[:, None] * np.array(sizes) / 2
     centre = rng.uniform(size=half.shape) * np.array(sizes)
     return centre - half, centre + half
 
 
 def test_1_alpha_shapes_the_ratio():
-    """Two Gamma(1, rate=alpha) in place of two Gamma(alpha) make a uniform ratio."""
+    """Two Gamma(1, rate=alpha) instead of two Gamma(alpha) give a uniform ratio."""
 
     def defective(rng, alpha, size):
         own, other = rng.gamma(1, 1 / alpha, (2, size))
@@ -101,7 +101,7 @@ def test_1_alpha_shapes_the_ratio():
 
 
 def test_2_lam_is_corrected_for_boxes_that_are_clipped():
-    """Labels keep the share that was drawn, though the border cut the box."""
+    """Labels keep the share that was drawn, although the border clipped the box."""
 
     def defective(rng, images, lam):
         start, stop = np.round(centred_boxes(rng, lam, images.shape[1:3])).astype(int)
@@ -115,7 +115,7 @@ def test_2_lam_is_corrected_for_boxes_that_are_clipped():
 
 
 def test_3_lam_is_counted_from_whole_pixels():
-    """Labels use the area of the real-valued box, the images its whole pixels."""
+    """Labels use the area of the real-valued box, images its whole pixels."""
 
     def defective(rng, images, lam):
         sizes = images.shape[1:3]
@@ -131,7 +131,7 @@ def test_3_lam_is_counted_from_whole_pixels():
 
 
 def test_4_masks_and_boxes_keep_their_shape():
-    """One lam per example meets the channels of a mask, and makes more of them."""
+    """One lam per example broadcasts against the channels of a mask, and adds some."""
 
     def defective_blend(lam, y, partner):
         return lam * y + (1 - lam) * y[partner]
@@ -170,7 +170,7 @@ def test_4_masks_and_boxes_keep_their_shape():
 
 
 def test_5_a_compiled_step_draws_anew_each_time():
-    """A layer that keeps its key is compiled with it, and always mixes the same."""
+    """A layer that keeps its key as a constant of the program always mixes the same."""
 
     class Defective:
         def __init__(self):
@@ -207,7 +207,7 @@ def test_6_cutmix_draws_lam_from_the_distribution_it_was_given():
 
 
 def test_7_small_integers_never_wrap_round():
-    """``p + lam * (a - p)`` in uint8 takes 10 - 200 for 66."""
+    """In uint8, ``p + lam * (a - p)`` takes 10 - 200 for 66."""
 
     def defective(a, p, lam):
         return p + lam * (a - p)
@@ -237,7 +237,7 @@ def test_8_the_blobs_of_fmix_have_no_direction():
         frequency = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
         noise = rng.normal(size=(size, *frequency.shape, 2))
         spectrum = noise / frequency[..., None] ** 3
-        if whole:  # the last axis, but of its edges half the power is lost
+        if whole:  # from the last axis, but the edges lose half their power
             spectrum = spectrum[..., 0] + 1j * spectrum[..., 1]
         else:
             spectrum = spectrum[:, 0] + 1j * spectrum[:, 1]
@@ -260,7 +260,7 @@ def test_8_the_blobs_of_fmix_have_no_direction():
 
 
 def test_9_a_probability_counts_once():
-    """Whether to mix is decided for the batch and for each example again: p * p."""
+    """Whether to mix is decided for the batch and again for each example: p * p."""
 
     def defective(rng, p, size):
         return (rng.uniform(size=size) < p) & (rng.uniform(size=size) < p)
@@ -273,7 +273,7 @@ def test_9_a_probability_counts_once():
 
 @pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix, mx.fmix])
 def test_10_lam_is_always_the_weight_of_the_own_content(mixer):
-    """One method returns the share of the own content, another one the rest."""
+    """One method returns the share of the example's own content, another the rest."""
 
     def defective(mixed, lam, partner):
         return mixed, 1 - lam, partner
@@ -284,7 +284,7 @@ def test_10_lam_is_always_the_weight_of_the_own_content(mixer):
 
 @pytest.mark.parametrize("mixer", [mx.mixup, mx.cutmix, mx.fmix])
 def test_11_lam_region_and_partner_belong_to_the_same_example(mixer):
-    """Where each example draws its own, the rows of one are read at another's place."""
+    """With a draw per example, the values of one are read for another."""
     mixed, lam, partner = drawn(mixer)
     assert len(np.unique(lam)) > 1
     assert says_what_was_mixed(mixed, lam, partner)
@@ -334,7 +334,7 @@ def test_13_class_ids_are_never_averaged():
 
 
 def test_14_three_of_anything_are_three():
-    """A target of length 3 is taken for (y_a, y_b, lam)."""
+    """A target of length 3 is mistaken for (y_a, y_b, lam)."""
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels
 
     def defective(logits, target):
@@ -362,7 +362,7 @@ def test_14_three_of_anything_are_three():
     assert is_right(defective, 4)
     assert not is_right(defective, 3)
 
-    # Nor is a tree of three leaves anything but three leaves.
+    # A tree of three leaves is treated as three leaves, too.
     eye = np.eye(3, dtype=np.float32)
     (x, (a, b, c)), mix = compiled(mx.mixup, eye, [eye, eye, np.ones(3, np.float32)])
     assert says_what_was_mixed(x, *numpy_of((mix.lam, mix.partner)))
@@ -381,7 +381,7 @@ def test_15_boxes_have_the_proportions_of_the_image():
         return np.round(np.clip(corners, 0, [height, width])).astype(int)
 
     def fits(start, stop, sides):
-        """Whether the boxes that lie inside the image have these sides."""
+        """Return whether the boxes that are inside the image have these sides."""
         largest = np.max(np.asarray(stop) - np.asarray(start), axis=0)
         return np.array_equal(largest, sides)
 
@@ -394,7 +394,7 @@ def test_15_boxes_have_the_proportions_of_the_image():
 
 
 def test_16_ids_and_coordinates_are_moved_whole():
-    """Token ids, class ids or the corners of boxes are multiplied by lam."""
+    """Token ids, class ids or corners of boxes are multiplied by lam."""
 
     def defective(tokens, lam, partner):
         mixed = lam[:, None] * tokens + (1 - lam[:, None]) * tokens[partner]

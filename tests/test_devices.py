@@ -1,4 +1,4 @@
-"""On the devices of a mesh: what a mixer returned is what each device has of it."""
+"""Mixing on the devices of a mesh: the returned mix describes each device's shard."""
 
 import functools
 from functools import partial
@@ -29,25 +29,25 @@ away = partial(mx.extrapolate, pairing=mx.pairings.neighbour)
 
 
 def after(key, batch):
-    """Mix, and do more to the inputs than the mix says."""
+    """Mix, then change the inputs in a way that the mix does not describe."""
     (x, y), mix = mx.mixup(key, batch)
     return (x * x, y), mix
 
 
 def before(key, batch):
-    """Mix what was first made of the inputs."""
+    """Change the inputs, then mix."""
     x, y = batch
     return mx.mixup(key, (x * x, y))
 
 
 def turned(key, batch):
-    """Return the halves the other way round."""
+    """Return inputs and targets swapped."""
     (x, y), mix = mx.mixup(key, batch)
     return (y, x), mix
 
 
 def two_mixes(key, batch):
-    """Return another mix than the one that was applied."""
+    """Return a different mix from the one that was applied."""
     mixed, _ = mx.mixup(key, batch)
     return mixed, mx.mixup(jax.random.clone(key), batch, alpha=0.2)[1]
 
@@ -124,7 +124,8 @@ def test_only_what_is_not_the_mix_applied_is_gathered(name, gathers):
     )
     spread = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
     text = run.lower(KEY, spread).compile().as_text() or ""
-    # The labels of gaussian stay; its inputs, noise and all, are those of the batch.
+    # ``gaussian`` keeps labels; its inputs equal those of the whole batch, noise
+    # included.
     assert ("all-gather" in text) == gathers
     mixed, _ = run(KEY, spread)
     want, _ = mixer(KEY, batch)
@@ -185,7 +186,7 @@ def test_a_share_is_mixed_in_one_way():
 
 
 class Hiding:
-    """A mixer that calls another, which nothing tells but the call."""
+    """A mixer that calls another one, visible only when it is called."""
 
     def __init__(self, mixer):
         self.mixer = mixer
@@ -195,7 +196,7 @@ class Hiding:
 
 
 def anew(mixer):
-    """Return a mixer whose draw is that of another."""
+    """Return a mixer that draws with another mixer."""
 
     @mx.mixer
     def mixing(key, batch):
@@ -237,7 +238,7 @@ def test_a_mixer_that_is_jitted_is_refused_each_time(place):
     specs = {"in_specs": (jax.P(), jax.P("data")), "out_specs": jax.P("data")}
     spread = jax.NamedSharding(mesh, jax.P("data"))
     batch = jax.device_put((X, SOFT), spread)
-    for _ in range(2):  # JAX would keep what it traced
+    for _ in range(2):  # the second time JAX could reuse the trace
         run = jax.shard_map(mx.with_probability(0.5, jitted), mesh=mesh, **specs)
         with pytest.raises(ValueError, match="expected mixers that see the batch"):
             jax.jit(run)(KEY, batch)
@@ -313,7 +314,7 @@ def test_a_choice_for_each_device_alike_is_refused(hidden, around):
 
 
 def around(mixer):
-    """Return the mixer in a function that names it."""
+    """Return the mixer wrapped in a function with its name."""
 
     @functools.wraps(mixer)
     def mixing(key, batch):

@@ -1,4 +1,4 @@
-"""Mixup of several partners: shares of a Dirichlet distribution, whatever the batch."""
+"""Mixup of several partners, with shares from a Dirichlet distribution."""
 
 from functools import partial
 from typing import Any
@@ -67,7 +67,7 @@ def test_batches_of_any_size(size, partners):
     others = min(partners, size - 1)
     for i in range(size):
         seen = {int(partner[i]) for partner, s in zip(everyone, shares) if s[i] > 0}
-        assert len(seen) == 1 + others  # each is another example
+        assert len(seen) == 1 + others  # distinct examples
         for got, given in ((mixed[i], x), (targets[i], y)):
             want = sum(
                 s[i] * np.float64(given[partner[i]])
@@ -87,7 +87,7 @@ def test_the_first_partner_is_that_of_mixup_and_nobody_is_gathered():
     batch = oracle.images(8)
     mixer = mx.choose([mx.mixup, partial(mx.dirichlet, partners=3)], [0.5, 0.5])
     assert "gather" not in str(jax.make_jaxpr(mixer)(KEY, batch))
-    # The ring of a batch that blocks do not divide is another pairing than Mixup's.
+    # If the blocks do not divide the batch, the ring is not Mixup's pairing.
     assert "gather" in str(jax.make_jaxpr(mixer)(KEY, oracle.images(6)))
 
 
@@ -106,7 +106,7 @@ def test_the_gradient_by_alpha_is_that_of_the_shares():
         _, mix = mx.dirichlet(KEY, (jnp.ones((4096, 1)), None), alpha=alpha)
         return jnp.mean(mix.lam**2)
 
-    # The mean of a squared share of 3, (alpha + 1) / (3 (3 alpha + 1)).
+    # The second moment of a share of 3 is (alpha + 1) / (3 (3 alpha + 1)).
     alpha = 1.5
     want = ((3 * alpha + 1) - 3 * (alpha + 1)) / 3 / (3 * alpha + 1) ** 2
     slope = jax.jit(jax.jacfwd(own))(alpha)

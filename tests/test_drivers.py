@@ -1,7 +1,7 @@
 """The same numbers under every driver and on every mesh.
 
-Plain jit is the reference, of which `test_laws.py` says that it follows the equation.
-`oracle.assert_close` says why it is not bit for bit.
+Plain jit is the reference; `test_laws.py` checks it against the equation.
+`oracle.assert_close` explains why the results are not equal bit for bit.
 """
 
 import functools
@@ -48,7 +48,7 @@ def name(request) -> str:
 
 @pytest.fixture(scope="module")
 def by_share(name) -> Any:
-    """Run the method on each device's share with its own key, one after the other."""
+    """Run the method on each device's shard in turn, each with its own key."""
     shares = oracle.images(DEVICES * SHARE)
     runs, mixer = [], jax.jit(METHODS[name].mixer)
     for device in range(DEVICES):
@@ -76,7 +76,7 @@ def drawn(result: Any) -> Any:
 
 
 def over_the_whole_batch(shares: Any) -> Any:
-    """Return what the shares hold as global arrays, partners counted over all."""
+    """Return the shards as global arrays, with partners indexed in the whole batch."""
     mixed, lam, partner = shares
     partner = partner + SHARE * np.arange(DEVICES, dtype=np.int32)[:, None]
     return jax.tree.map(
@@ -94,7 +94,7 @@ def test_jit_and_checkpoint(name, by_share):
         slope, result = jax.grad(total, has_aux=True)(batch)
         return slope[0], result
 
-    # The second pass has to draw what the first one drew.
+    # The rematerialized pass has to draw the same numbers as the first.
     slope, result = gradient(jax.random.fold_in(key(), 0), first(stacked()))
     oracle.assert_close(result, first(by_share))
     x, mixed = first(stacked())[0], np.asarray(result[0][0])
@@ -132,7 +132,7 @@ def test_shard_map(name, by_share):
     mixed, mix = run(key(), spread(batch, DEVICES, "auto"))
     oracle.assert_close(drawn((mixed, mix)), over_the_whole_batch(by_share))
     assert_laid_out_as(mixed, spread(batch, DEVICES, "auto"))
-    # Read outside, the mix that came out of the shares is one of the whole batch.
+    # Outside, the mix of the shards describes the whole batch.
     assert_law_outside(jax.tree.map(np.asarray, mix), batch, mixed)
 
 

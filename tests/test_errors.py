@@ -1,8 +1,8 @@
 # pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 """Bad input is refused while the program is traced, in full sentences.
 
-Each row: a call that is wrong, the exception, and what the message has to say of what
-was expected, what came, and what to do.
+Each row is an invalid call, the exception, and the message's fragments about what was
+expected, what it got, and what to do.
 """
 
 from functools import partial
@@ -44,7 +44,7 @@ def own(size):
 
 # name: (call of key, images and targets; exception; fragments of the message)
 BAD = {
-    # what is mixed
+    # inputs and targets
     "integer labels": (
         lambda k, x, y: mx.mixup(k, (x, LABELS)),
         TypeError,
@@ -196,7 +196,7 @@ BAD = {
         TypeError,
         ["expected one JAX PRNG key", "got 7"],
     ),
-    # how much
+    # ratios
     "negative alpha": (
         lambda k, x, y: mx.mixup(k, (x, y), alpha=-0.1),
         ValueError,
@@ -284,7 +284,7 @@ BAD = {
         ValueError,
         ["per_pair: expected a pairing", "Roll", "pairings.neighbour"],
     ),
-    # with whom
+    # pairings
     "text for a pairing": (
         lambda k, x, y: mx.mixup(k, (x, y), pairing="roll"),
         TypeError,
@@ -368,7 +368,7 @@ BAD = {
         ValueError,
         ["a block of at least 2", "got 1", "Leave it out"],
     ),
-    # where
+    # regions
     "text for a region": (
         lambda k, x, y: mx.cutmix(k, (x, y), region="box"),
         TypeError,
@@ -476,7 +476,7 @@ BAD = {
         ValueError,
         ["0 <= min_size <= max_size <= 1", "min_size=nan"],
     ),
-    # chance
+    # probabilities
     "a negative probability": (
         lambda k, x, y: mx.choose([mx.mixup, mx.cutmix], [-0.5, 1.5]),
         ValueError,
@@ -573,7 +573,7 @@ BAD = {
         TypeError,
         ["expected the step alone", "got a key and a batch", "f(step)(key, batch)"],
     ),
-    # a mix, applied
+    # applying a mix
     "a mix for another batch": (
         lambda k, x, y: own(3).inputs(x),
         ValueError,
@@ -759,7 +759,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_refused(name, compiled):
     call, exception, said = BAD[name]
-    # With shapes in place of values, nothing but tracing can have raised.
+    # Without values, an error can only have been raised by tracing.
     run = partial(jax.eval_shape, call) if compiled else call
     with pytest.raises(exception) as caught:
         run(KEY, IMAGES, TARGETS)
@@ -769,7 +769,7 @@ def test_bad_input_is_refused(name, compiled):
     before, came, after = message.partition("; got ")
     assert "expected " in before, message
     assert came, message
-    # A sentence of its own says what to do.
+    # A separate sentence says what to do.
     assert ". " in after, message
     assert message.endswith("."), message
 

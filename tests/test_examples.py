@@ -1,4 +1,4 @@
-"""Every example runs, as a user would start it, and says or draws what it should."""
+"""Every example runs as a user would start it, and prints or draws what it should."""
 
 import json
 import os
@@ -33,8 +33,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def run(example: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run an example from the root of the repository, warnings being errors."""
-    # Not with what the tests ask of XLA: users do not ask for it.
+    """Run an example from the root of the repository, with warnings as errors."""
+    # Without the XLA flags of the tests, which users do not set.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", f"examples.{example}"]
@@ -59,11 +59,11 @@ def test_quickstart():
     assert [name for name, *_ in rows] == ["ERM", "Mixup", "saved"]
     (erm, _), (mixed, _), (saved, error) = ((float(m), float(e)) for _, m, e in rows)
     assert erm - mixed == pytest.approx(saved, abs=0.02)
-    # It shows a gain only as long as it is one.
+    # Fails if the example no longer shows a gain.
     assert saved > 2 * error > 0
 
 
-# The main job.
+# Real images.
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_segmentation(tmp_path):
     assert none == ""
     for _, iou, over in others:
         assert float(iou) - float(erm) == pytest.approx(float(over), abs=0.15)
-    # To call all of it background is worth 17.
+    # Predicting background everywhere scores 17.
     assert all(20 < float(iou) < 60 for _, iou, _ in rows)
     assert (tmp_path / "segmentation.png").read_bytes().startswith(PNG)
 
@@ -144,7 +144,7 @@ def test_pixels_are_pasted_with_their_labels(name):
     (images, maps), _ = jax.jit(mixer)(key, batch)
     assert maps.tree.dtype == np.int32
     np.testing.assert_array_equal(images, colors[np.asarray(maps.tree)])
-    # Not because all of it stayed, or came from elsewhere.
+    # Some pixels stay and some are pasted.
     stayed = np.mean(maps.tree == labels)
     assert stayed == 1 if name == "ERM" else 0.3 < stayed < 0.95
 
@@ -178,7 +178,7 @@ def test_mean_iou():
     np.testing.assert_allclose(segmentation.mean_iou(found, labels), expected)
 
 
-# Sequences of several lengths.
+# Sequences of different lengths.
 
 
 @pytest.mark.slow
@@ -255,7 +255,7 @@ def test_neither_what_stands_at_padding_nor_how_much_of_it_matters():
     wave = jax.random.normal(jax.random.key(0), mask.shape)
     params = model.init(jax.random.key(1), wave, mask)
     quiet = jnp.where(mask, wave, 0)
-    # A frame lies in two hops of 100 samples: the last that counts ends at 400.
+    # A frame covers two hops of 100 samples: the last valid one ends at sample 400.
     loud = jnp.where(np.arange(800)[None] < 400, quiet, 9)
     apart = model.apply(params, loud, mask) - model.apply(params, quiet, mask)
     assert float(jnp.abs(apart[0]).max()) < 1e-5 < float(jnp.abs(apart[1]).max())
@@ -266,7 +266,7 @@ def test_neither_what_stands_at_padding_nor_how_much_of_it_matters():
 
 def test_the_label_counts_the_samples_that_are_heard():
     mask = np.arange(40) < np.array([[7], [19], [40], [25]])
-    whose = np.arange(1.0, 5)[:, None]  # the samples say whose they are
+    whose = np.arange(1.0, 5)[:, None]  # each sample identifies its example
     batch = {"wave": np.where(mask, whose, 0), "mask": mask, "label": np.arange(4)}
     batch = jax.tree.map(jnp.asarray, batch)
     mixed, mix = waveforms.MIXERS["CutMix"](jax.random.key(3), batch)
@@ -300,13 +300,13 @@ def test_the_two_programs_differ_in_marked_lines_alone():
     ]
     common = [without_marked_lines(lines) for lines in programs]
     assert common[0] == common[1]
-    # What is marked is a small part, and contains the drivers.
+    # The marked part is small, and contains the drivers.
     assert len(common[0]) > len(programs[0]) / 2
     assert all(not re.search("pmap|mesh|nnx|linen", line) for line in common[0])
 
 
 def without_marked_lines(lines: list[str]) -> list[str]:
-    start = lines.index("import jax")  # the docstring is above
+    start = lines.index("import jax")  # after the docstring
     kept, marked = [], False
     for line in lines[start:]:
         if line.startswith("# --- end of"):
@@ -318,7 +318,7 @@ def without_marked_lines(lines: list[str]) -> list[str]:
     return kept
 
 
-# A state that is divided.
+# Sharded states.
 
 
 @pytest.mark.slow
@@ -347,7 +347,7 @@ def test_the_largest_axis_that_the_shards_divide_is_divided():
     assert fsdp.bytes_on_a_device(placed) == 4 * (128 / 4 + 120 / 4 + 10 + 1)
 
 
-# BatchNorm and Dropout; test_batch_norm.py has the values.
+# BatchNorm and Dropout; the values are checked in test_batch_norm.py.
 
 
 @pytest.mark.slow
@@ -398,7 +398,7 @@ def test_batch_norm_with_bad_arguments(arguments, message, capsys):
     assert message in f"{exit_.value} {capsys.readouterr().err}"
 
 
-# The figure, and the two processes.
+# The figure, and two processes.
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def exported_from(function, *args, **options):
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    """Return what a fresh process made of the exported mixers."""
+    """Return the results of a fresh process that ran the exported mixers."""
     folder = tmp_path_factory.mktemp("exported")
     for name, mixer in MIXERS.items():
         blob = exported_from(mixer, KEY, exported.batch_for(name)).serialize()
@@ -114,7 +114,7 @@ def test_for_a_platform_that_is_not_here(platform):
 
 
 def round_trip(tree):
-    """Return the structure of a tree as it comes back from bytes."""
+    """Return the structure of a tree after a round trip through bytes."""
     blob = exported_from(lambda tree: tree, tree).serialize()
     return jax.export.deserialize(blob).out_tree
 
@@ -164,7 +164,7 @@ def test_every_class_of_the_library_is_registered_in_one_place():
     assert found == {"register.py", "_nodes.py"}
 
 
-# What cannot be written or read
+# Errors in serialization and deserialization
 
 
 def of_class(cls, *values):
@@ -228,11 +228,11 @@ def test_a_move_whose_class_has_changed_is_refused():
     assert later
 
 
-# Sizes that are left open
+# Symbolic sizes
 
 
 def symbolic(*shapes, dtypes=(jnp.float32, jnp.float32)):
-    """Return arrays of these shapes, a name in which is a size that is left open."""
+    """Return arrays of these shapes, in which names are symbolic sizes."""
     scope = jax.export.SymbolicScope()
     return tuple(
         jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape, scope=scope), dtype)

@@ -1,4 +1,4 @@
-"""Extrapolation: away from the partner, with the own label."""
+"""Extrapolation: away from the partner, with the example's own label."""
 
 from functools import partial
 

@@ -15,7 +15,7 @@ KNOWN = {KEY: {"mixup": COUNTS}, "cpu, jax 0.0.1": {"mixup": {"bytes": 7}}}
 
 
 def counted(monkeypatch, tmp_path, now, *arguments, known: object = KNOWN):
-    """Return the exit code, and what is written then, where ``now`` is counted."""
+    """Return the exit code and the written facts when ``now`` is measured."""
     file = tmp_path / "facts.json"
     file.write_text(json.dumps(known))
     monkeypatch.setattr(facts, "measured", lambda targets: now)
@@ -32,8 +32,8 @@ def counted(monkeypatch, tmp_path, now, *arguments, known: object = KNOWN):
     [
         ("bytes", 1031, True),
         ("bytes", 1030, False),
-        ("collectives", 1, True),  # of none
-        ("temporary", -96, True),  # what mixing saves of a step
+        ("collectives", 1, True),  # from 0
+        ("temporary", -96, True),  # memory that mixing saves in a step
         ("temporary", -97, False),
     ],
 )
@@ -127,7 +127,7 @@ def test_each_fact_is_counted_of_the_program():
     without = _facts.counts(jax.jit(lambda key, x: x * 2), given, mesh)
     assert without["hashes"] == without["loops"] == without["collectives"] == 0
     assert without["equations"] == 1
-    assert without["bytes"] == 2 * 4 * 6 * 4  # read and written on one of two devices
+    assert without["bytes"] == 2 * 4 * 6 * 4  # read and written, on one of two devices
     assert found["equations"] > 100
 
 

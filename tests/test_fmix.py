@@ -1,4 +1,4 @@
-"""FMix: blobs that cover exactly what the labels say, on any number of axes."""
+"""FMix: blobs that cover exactly the share in the labels, on any number of axes."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from tests.test_compiled import loops
 
 
 def zeros_and_ones(shape):
-    """Return inputs in which example i is i % 2 throughout, which shows the mask."""
+    """Return inputs in which example ``i`` is ``i % 2``, so that the mask shows."""
     return np.broadcast_to(
         (np.arange(shape[0]) % 2).reshape(-1, *[1] * (len(shape) - 1)), shape
     ).astype(np.uint8)
@@ -27,13 +27,13 @@ def fmix(key, batch, **options):
 
 
 def own_share(mixed, original):
-    """Return for each example the share of the values that are still its own."""
+    """Return the fraction of each example's values that are still its own."""
     own = (np.asarray(mixed) == original).reshape(len(original), -1)
     return own.sum(axis=1).astype(np.float32) / np.float32(own.shape[1])
 
 
 def edges(images):
-    """Return how many horizontal neighbours differ, per example on average."""
+    """Return how many horizontal neighbors differ, averaged over the examples."""
     return np.mean(np.abs(np.diff(np.asarray(images, int), axis=2)))
 
 
@@ -96,7 +96,7 @@ def test_blobs_grow_with_the_decay():
         )
         for decay in (0, 3, jnp.float32(6))
     )
-    # White noise: half of all neighbours differ.
+    # White noise: half of all neighbors differ.
     np.testing.assert_allclose(rough, 0.5, atol=0.05)
     assert smooth < paper < rough / 4
 
@@ -143,10 +143,11 @@ def test_the_field_has_the_power_of_its_frequencies(sizes):
     each = np.meshgrid(*map(np.fft.fftfreq, sizes), indexing="ij")
     frequency = np.maximum(np.sqrt(sum(f**2 for f in each)), 1 / max(sizes))
     wanted = (frequency * max(sizes)) ** (-2 * decay)
-    # Exponential where real and imaginary part are free, of variance 2 where one is 0.
+    # Exponentially distributed where real and imaginary parts are independent; where
+    # one of them is 0, the variance is 2.
     error = wanted * np.sqrt(2 / len(field))
     np.testing.assert_array_less(np.abs(power.mean(axis=0) - wanted), 5 * error)
-    # Frequencies are drawn apart from each other, mirror images but for a turn.
+    # Frequencies are independent of each other, except for mirror images up to a phase.
     flat = np.fft.fftn(field, axes=axes).reshape(len(field), -1)
     flat /= np.sqrt((np.abs(flat) ** 2).mean(axis=0))
     with_first = np.abs((flat[:, 1:2].conj() * flat).mean(axis=0))
@@ -171,7 +172,7 @@ SEARCHES = [_lowest.above_lowest, _lowest._in_few_passes]  # here, and on a GPU
 def test_the_lowest_values_are_those_of_a_sort(search, total):
     key_x, key_sign = jax.random.split(jax.random.key(9))
     x = np.array(jax.random.normal(key_x, (total + 1, total)))
-    # Of every sign alone too, and of magnitudes that only the last bits tell apart.
+    # Also rows of a single sign, and magnitudes that differ only in the last bits.
     x[0], x[1] = np.abs(x[0]), -np.abs(x[1])
     x[2] = np.nextafter(np.float32(-3), np.float32(0)) + np.arange(total) * 2.0**-22
     count = np.asarray(jax.random.permutation(key_sign, total + 1), np.int32)
@@ -185,7 +186,7 @@ def test_the_lowest_values_are_those_of_a_sort(search, total):
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), total=st.integers(1, 40))
 def test_the_lowest_values_are_found(search, data, total):
-    # Floats that a processor may take for 0 are ordered as integers alone.
+    # Floats that a processor may flush to 0 are ordered only as integers.
     numbers = st.floats(
         width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False
     )

@@ -46,7 +46,7 @@ PASTING = {
 
 
 def drawn(mixer: Any, x: Any = IMAGES) -> mx.Mix:
-    """Return a mix of what has no labels for the pairing of classes."""
+    """Return a mix of the batch, with two alternating classes as targets."""
     return mixer(KEY, (x, np.eye(2, dtype=np.float32)[np.arange(SIZE) % 2]))[1]
 
 
@@ -65,7 +65,7 @@ def test_ids_pasted_are_the_one_hot_maps_pasted(name):
     assert ids.tree.dtype == IDS.dtype
     same(np.eye(CLASSES, dtype=np.float32)[ids.tree], hot.tree["hot"])
     same(np.asarray(ids.tree) > 1, hot.tree["byte"])
-    # The oracle: a picture of the ids, pasted as inputs are.
+    # The reference: an image of the ids, pasted as inputs are.
     same(ids.tree, mix.inputs(IDS[..., None])[..., 0])
     same(x, mix.inputs(IMAGES))
 
@@ -105,7 +105,7 @@ def test_maps_in_the_inputs_are_where_the_inputs_are():
     for mixer in (mx.cutmix, mx.mixup, mx.smoothmix, hidden):
         (mixed, _), _ = mixer(KEY, (inputs, None))
         same(mixed["depth"].tree, mixed["x"][..., 0])
-    # As labels they are mixed whichever layer is.
+    # As labels they are mixed no matter which layer was drawn.
     (_, maps), mix = hidden(KEY, (IMAGES, mx.follow.maps(HOT)))
     same(maps.tree, mix.targets(HOT.reshape(SIZE, -1)).reshape(HOT.shape))
 
@@ -158,11 +158,11 @@ def test_losses_refuse_maps_that_are_not_declared():
 
 
 def test_what_only_looks_like_maps_is_mixed_by_lam():
-    waves = np.zeros((SIZE, CLASSES, 3), np.float32)  # as many steps as classes
+    waves = np.zeros((SIZE, CLASSES, 3), np.float32)  # as many time steps as classes
     soft = np.eye(CLASSES, dtype=np.float32)[IDS[:, 0, 0]]
     (_, mixed), mix = mx.cutmix(KEY, (waves, soft))
     oracle.assert_mixed(mixed, oracle.column(mix.lam, soft), soft, mix.partner)
-    # One weight for all positions, whatever they are.
+    # One weight for all positions, whether they are maps or not.
     (_, mixed), mix = mx.mixup(KEY, (IMAGES, HOT))
     oracle.assert_mixed(mixed, oracle.column(mix.lam, HOT), HOT, mix.partner)
     # Nothing is mixed.
@@ -289,14 +289,15 @@ def test_a_mixture_is_as_long_as_what_is_seen_last():
     (mixed, _), _ = mx.mixup(KEY, (inputs, None), ratio=ratio)
     assert mixed[1].tree.dtype == np.int32
     same(mixed[1].tree, longest)
-    # Of a field: the last position of the union.
+    # With a field: the last position of the union.
     (mixed, _), mix = mx.smoothmix(KEY, (inputs, None))
     union = np.asarray(mix.union(VALID))
     same(mixed[1].tree, (union * (1 + np.arange(TIME))).max(axis=1).astype(np.int32))
 
 
 def test_lengths_that_a_field_shows_in_part():
-    # From position 4 on the partner is seen; before, the own content alone.
+    # The partner is visible from position 4 on; before it, only the example's own
+    # content.
     own = jnp.asarray(np.where(np.arange(TIME) < 4, 1, 0.5) * np.ones((SIZE, 1)))
     grid = mx.regions.grid(WAVES, spatial=(1,))
     field = mx.regions.Field(own.astype(jnp.float32), grid)
@@ -334,7 +335,7 @@ def test_masks_that_would_be_blended_are_refused(leaf):
         mx.mixup(KEY, ((WAVES, LENGTHS), None))
 
 
-# valid= on region draws
+# ``valid=`` on region draws
 
 REGIONS = {
     "box": mx.regions.box,
@@ -353,7 +354,7 @@ def test_lam_counts_valid_positions_alone(name):
         key = jax.random.key(seed)
         _, mix = mixer(key, (WAVES, None))
         w = oracle.double(mix.coverage((TIME,)))
-        # Where each position comes from, through whatever window.
+        # The source position of each pixel, through any window.
         partner = mx.Mix(
             jnp.zeros(SIZE),
             (dataclasses.replace(mix.sources[0], lam=jnp.zeros(SIZE)),),
@@ -367,7 +368,8 @@ def test_lam_counts_valid_positions_alone(name):
         want = np.where(total > 0, kept / np.where(total > 0, total, 1), 1)
         alone = np.asarray(mix.lam) == 1
         np.testing.assert_allclose(mix.lam, want, rtol=1e-5, atol=1e-6)
-        # Who has nothing valid to show is not mixed, and what is not mixed has lam 1.
+        # Examples without valid content to mix stay unmixed, and unmixed ones have lam
+        # 1.
         assert (w[alone] == 1).all()
 
 
@@ -540,7 +542,7 @@ def test_parts_of_a_batch_follow_one_after_another():
     state = mx.training.TrainState.create(jnp.ones(()), optax.sgd(0.1))
     _, metrics = jax.jit(step)(state, KEY, batch)
     assert seen[0]["map"] == (SIZE // 2, *HOT.shape[1:])
-    # Each part takes every second example, and each mixes neighbours.
+    # Each micro-batch takes every second example, and mixes neighbors.
     lengths = batch["length"]
     longest = [2 * max(lengths[i], lengths[i + 2]) for i in (0, 1, 4, 5)]
     np.testing.assert_allclose(metrics["length"], sum(longest) / 2)
@@ -548,7 +550,7 @@ def test_parts_of_a_batch_follow_one_after_another():
 
 
 def noisy(key, batch):
-    """Mix as one function, and add what no mix says."""
+    """Mix as one function, and add something that is not part of the mix."""
     (x, y), mix = mx.mixup(key, batch)
     return (jax.tree.map(lambda x: x, x), y), mix
 
@@ -597,13 +599,13 @@ def test_containers_pass_through_transformations():
     assert isinstance(stacked, mx.follow.Masks)
 
 
-# a rule of the user's own
+# user-defined rules
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Boxes(mx.follow.Follower):
-    """Boxes of both, each weighing what its image does."""
+    """Bounding boxes of both images, each weighted by the share of its image."""
 
     corners: Any
     weight: Any

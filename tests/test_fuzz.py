@@ -1,6 +1,6 @@
-"""Whatever is tried, the law of the method holds or the library refuses in words.
+"""In every case the law of the method holds, or the library refuses with its own error.
 
-`python -m tests.fuzz` tries many; `tests/fuzz/` says what.
+`python -m tests.fuzz` tries many cases; they are defined in `tests/fuzz/`.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def test_every_driver(driver):
     holds()
 
 
-# As many as the profile says: `--hypothesis-profile long` tries 20,000.
+# The profile sets the number of cases: ``--hypothesis-profile long`` tries 20,000.
 @pytest.mark.slow
 @hypothesis.given(cases([*DRIVERS]))
 def test_any_case(case):

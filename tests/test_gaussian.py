@@ -1,4 +1,4 @@
-"""Gaussian noise: its moments, what it leaves alone, and that nothing loses it."""
+"""Gaussian noise: its moments, what it leaves unchanged, and that none is lost."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Mixing is one pass over the batch on a GPU too, as its compiler sees it."""
+"""Mixing is one pass over the batch on a GPU too, according to its compiler."""
 
 import importlib.metadata
 import json
@@ -50,7 +50,7 @@ ENTRY %main (x: f32[4,2], s: (s32[], bf16[8])) -> f32[4,2] {
 def test_kernels_are_those_of_the_entry_and_of_what_a_loop_turns():
     found = kernels(PROGRAM)
     assert [k.kind for k in found] == ["fusion", "copy", "custom-call"]
-    # Four by two floats in, once, the same and three bytes out; a copy; in and out.
+    # Reads 4 x 2 floats once, and writes as many and 3 bytes; a copy; reads and writes.
     assert [k.nbytes for k in found] == [32 + 32 + 3, 16 + 16, 32 + 32]
 
 
@@ -108,7 +108,7 @@ def test_without_the_plugin_it_is_named(monkeypatch, capsys, tmp_path):
 
 
 def test_times_are_beside_a_copy_and_peers_that_are_away_are_named(monkeypatch):
-    # What would run on a GPU, on the device that there is.
+    # What would run on a GPU runs on the available device.
     monkeypatch.setattr(_gpu_timed, "PER", {"timm": "example"})
     monkeypatch.setitem(sys.modules, "timm.data.mixup", None)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -141,8 +141,8 @@ SMALL, LARGE = _gpu.BATCHES
 (STEP,) = _gpu.STEPS
 (WAVE,) = _gpu.OF_ONE_CHANNEL
 
-# Kernels of an H100, at most: one goes over the images and one over the labels; the
-# others draw, which takes a few numbers an example.
+# Upper bounds on the kernels for an H100: one processes the images and one the labels.
+# The others draw a few numbers for each example.
 MOST = {
     "mixup": 4,
     "cutmix": 5,
@@ -158,8 +158,8 @@ MOST = {
 
 
 def compiled(out, *words, target="h100"):
-    """Return what the compiler for a GPU says of each mixer, by its name."""
-    # A process of its own, since tests run with flags that are for CPUs.
+    """Return the GPU compiler's report on each mixer, by name."""
+    # A separate process, since the flags of the tests are meant for CPUs.
     worker = subprocess.run(
         [
             sys.executable,
@@ -198,8 +198,8 @@ def test_fmix_takes_half_of_the_kernels_that_it_took(tmp_path):
     row = compiled(tmp_path, LARGE, "fmix")["fmix"]
     assert row["loops"] == 0
     assert row["write it"] == 1
-    assert row["kernels"] <= 33  # of 66
-    assert row["bytes, batches"] <= 11.8  # of 18.5
+    assert row["kernels"] <= 33  # half of 66
+    assert row["bytes, batches"] <= 11.8  # down from 18.5
 
 
 @needs_plugin

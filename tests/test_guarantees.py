@@ -1,4 +1,4 @@
-"""The page of guarantees: each promise names the test that holds it, which is there."""
+"""Each promise on the page of guarantees names existing tests that hold it."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Hidden layers: one is mixed, whichever was drawn, in models whose code stays."""
+"""Hidden layers: only the drawn layer is mixed, in models whose code is unchanged."""
 
 from functools import partial
 from typing import Any
@@ -48,7 +48,7 @@ class Block(nnx.Module):
 
 class Nnx(nnx.Module):
     def __init__(self, rngs):
-        # Flax 0.12 wants its own list here, those before have none.
+        # Flax 0.12 requires its own list here; earlier versions have none.
         self.blocks = getattr(nnx, "List", list)([Block(5, rngs), Block(6, rngs)])
         self.head = nnx.Linear(6, 4, rngs=rngs)
 
@@ -63,7 +63,7 @@ VARIABLES = LINEN.init(KEY, X)
 
 
 def forward(mix, x):
-    """The Linen model by hand, its two blocks followed by the mix."""
+    """Apply the Linen model by hand, with the mix after each of its two blocks."""
     for k in (0, 1):
         layer = VARIABLES["params"][f"blocks_{k}"]["Dense_0"]
         x = jnp.tanh(x @ layer["kernel"] + layer["bias"][None])
@@ -266,7 +266,7 @@ def test_a_layer_without_a_module_is_refused(mixer, flavour):
 
 
 JITTED = r"no jit between the `with`.*Jit what contains both the `with` and the model"
-# JAX 0.7 takes up the trace that it kept, without a call of any module.
+# JAX 0.7 reuses the cached trace, without calling any module.
 KEPT = rf"{JITTED}|that are called; .*not jitted by itself"
 
 
@@ -313,7 +313,7 @@ def test_a_linen_model_that_is_jitted_by_itself_is_refused(around):
         around(mixed)(X)
     oracle.assert_close(
         model(X), np.asarray(LINEN.apply(VARIABLES, X))
-    )  # kept as it is
+    )  # the cached trace is unmixed
     with pytest.raises(ValueError, match=KEPT):
         mixed(X)
 
@@ -432,7 +432,7 @@ def test_what_was_made_outside_is_mixed_within_and_only_there(wrap, flavour):
 
     want = np.asarray(plain(X)[:, :1] * jnp.ones_like(X))
     drawn, keys = [], jax.random.split(KEY, 2)
-    for key in keys:  # each jit traces anew
+    for key in keys:  # each ``jit`` is traced again
         drawn.append(jax.jit(partial(mixed, key))(X))
         oracle.assert_close(jax.jit(lambda x: model(x))(X), want)
     assert not np.allclose(drawn[0], want, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Keys that the step and its drivers derive: no two alike, whatever kind of key."""
+"""Keys derived by the step and its drivers: all distinct, for every kind of key."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import mixup_jax as mx
 
 DEVICES, STEPS, PARTS = 8, 6, 2
 KINDS = ["threefry2x32", "rbg", "unsafe_rbg"]
-PLACES = {"pmap": DEVICES, "mesh": 1}  # how many programs draw for themselves
+PLACES = {"pmap": DEVICES, "mesh": 1}  # the number of programs that draw independently
 
 
 def driver(name: str, step):
@@ -49,7 +49,7 @@ def test_steps_devices_and_micro_batches_have_keys_of_their_own(kind, place):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_the_user_folds_in_is_no_device(kind):
-    # For `unsafe_rbg` folding is an XOR: (1, 2) and (2, 1) would be one key.
+    # For ``unsafe_rbg``, folding in is an XOR: (1, 2) and (2, 1) would give one key.
     def data(step, device):
         key = jax.random.fold_in(jax.random.key(0, impl=kind), step)
         own = jax.vmap(

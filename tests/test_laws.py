@@ -1,4 +1,4 @@
-"""Laws that hold for every method: what was mixed is what the labels say was mixed."""
+"""Laws that hold for every method: the labels describe exactly what was mixed."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ SEED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What one method did to one batch, without any jit, and what it should have."""
+    """The result of one method on one batch, outside jit, and the expected result."""
 
     name: str
     method: Method
@@ -53,14 +53,14 @@ def run(name: str, batch: Any = None, seed: int = SEED) -> Case:
 once = functools.cache(run)
 
 
-# One run for each method, and pytest brings together the tests that share it.
+# One run for each method; pytest groups the tests that share it.
 @pytest.fixture(scope="module", params=METHODS)
 def case(request) -> Case:
     return once(request.param)
 
 
 def assert_equation(case: Case) -> None:
-    """Assert the equation, exact where content stands alone, rounded once elsewhere."""
+    """Assert the equation: exact for content of weight 1, rounded once elsewhere."""
     size = case.lam.shape[0]
     assert case.mix.lam.dtype == jnp.float32
     assert case.mix.partner.dtype == jnp.int32
@@ -80,7 +80,7 @@ def assert_equation(case: Case) -> None:
 
 
 def assert_shares(case: Case) -> None:
-    """Assert that terms are what the labels are made of, and the inputs where so."""
+    """Assert the terms of the labels, and ``lam`` against the share of the inputs."""
     size, slack = len(case.lam), case.expected.slack
     for y, mixed in zip(jax.tree.leaves(case.batch[1]), jax.tree.leaves(case.mixed[1])):
         terms = case.mix.terms(y)
@@ -88,7 +88,7 @@ def assert_shares(case: Case) -> None:
         got = [(oracle.column(share, y), np.asarray(each)) for share, each in terms]
         total = np.sum([w for w, _ in got], axis=0)
         np.testing.assert_allclose(total, 1, rtol=1e-6)
-        # Those that one of them lacks weigh 0.
+        # Terms that one side lacks weigh 0.
         want = case.expected.targets(y)
         depth = max(len(got), len(want))
         lacking = [(np.zeros_like(total), np.asarray(y))] * depth
@@ -98,7 +98,7 @@ def assert_shares(case: Case) -> None:
             np.testing.assert_allclose(w, share, rtol=1e-6, atol=slack)
             assert content.dtype == expected.dtype
             np.testing.assert_array_equal(content[w > 0], expected[w > 0])
-        # Shares are rounded, and so is what they leave.
+        # Shares are rounded, and so are the products with them.
         oracle.assert_terms(mixed, got, slack=oracle.EPS)
     own = case.expected.own((size, oracle.HEIGHT, oracle.WIDTH))
     share, lam = own.reshape(size, -1).mean(axis=1), case.expected.shares(size)[0]
@@ -108,7 +108,7 @@ def assert_shares(case: Case) -> None:
 
 
 def assert_follows(case: Case) -> None:
-    """Assert that masks follow, and that cells have the mean weight of the own."""
+    """Assert the union of masks, and the mean weight of own content in each cell."""
     size, slack = len(case.lam), case.expected.slack
     plane = (size, oracle.HEIGHT, oracle.WIDTH)
     rng = np.random.default_rng(2)
@@ -128,7 +128,7 @@ def assert_follows(case: Case) -> None:
 
 
 def assert_declared_follow(case: Case, rng: Any, mask: np.ndarray) -> None:
-    """Assert that maps and masks follow by their rules, wherever they stand."""
+    """Assert that maps and masks follow by their rules, in inputs and in targets."""
     slack, dense = case.expected.slack, case.expected.dense
     ids = rng.integers(0, oracle.CLASSES, mask.shape).astype(np.int32)
     hot = np.eye(oracle.CLASSES, dtype=np.float32)[ids]
@@ -144,7 +144,7 @@ def assert_declared_follow(case: Case, rng: Any, mask: np.ndarray) -> None:
         assert all(((w == 0) | (w == 1)).all() for w in weights)
         follows = case.mix.inputs(mx.follow.maps(ids)).tree
         oracle.assert_terms(follows, case.expected.inputs(ids))
-    # What one-hot maps become is what the terms of their ids add up to.
+    # Mixed one-hot maps equal the weighted sum of the terms of their ids.
     total = np.zeros(hot.shape)
     for share, each in case.mix.terms(mx.follow.maps(ids)):
         share = np.broadcast_to(np.asarray(share, np.float64), ids.shape)
@@ -162,7 +162,7 @@ def test_equals_the_formula_in_every_dtype(row):
 
 
 def on_shares(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
-    """Return what each of two devices has, as one array."""
+    """Return the results on two devices' shards, as one array."""
     shares = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch)
     run = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
     return jax.tree.map(
@@ -171,12 +171,12 @@ def on_shares(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
 
 
 def drawn(result: Any) -> Any:
-    """Return what was made of a batch, and of whom and how much."""
+    """Return the mixed batch, with the partners and lam of each source."""
     mixed, mix = result
     return mixed, mix.lam, [(source.partner, source.lam) for source in mix.sources]
 
 
-# Further places are in test_drivers.py; by default one row of each kind runs.
+# More drivers are in test_drivers.py; by default one row of each kind runs.
 @pytest.mark.parametrize("name", METHODS)
 def test_jitted_and_in_shares_and_on_an_explicit_mesh(name):
     method, key, batch = METHODS[name], jax.random.key(SEED), oracle.images(SIZE)
@@ -188,7 +188,7 @@ def test_jitted_and_in_shares_and_on_an_explicit_mesh(name):
 
     (mixed, mix), in_shares = in_two_places(key, batch)
     expected = method.expected(mix, key, batch)
-    # Programs round the weights that they work out each in its own way.
+    # Each program rounds the weights that it computes in its own way.
     expected = dataclasses.replace(expected, slack=expected.slack + 4 * oracle.EPS)
     assert_equation(Case(name, method, batch, mixed, mix, expected))
     want = jax.tree.map(np.asarray, drawn((mixed, mix)))
@@ -218,7 +218,7 @@ def test_does_mix(case):
     assert np.array_equal(case.mixed[0]["x"], case.batch[0]["x"]) == same
 
 
-# Sizes side by side, so that what runs by default are few shapes to compile.
+# Sizes in this order, so that the default tests compile few shapes.
 @pytest.mark.parametrize("size", [3, 2, 5, 6, 4, 7])
 @pytest.mark.parametrize("name", METHODS)
 def test_any_batch_size(name, size):
@@ -263,7 +263,7 @@ def test_applied_again_is_the_same_bit_for_bit(case):
     oracle.assert_equal(case.mix.inputs(inputs), case.mixed[0])
     oracle.assert_equal(case.mix.targets(targets), case.mixed[1])
     oracle.assert_equal(case.mix.batch(case.batch), case.mixed)
-    # A single leaf, another structure, and what was not in the batch follow likewise.
+    # A single leaf, another structure and arrays outside the batch follow the same way.
     oracle.assert_equal(case.mix.inputs([inputs["x"]])[0], case.mixed[0]["x"])
 
 
@@ -293,7 +293,7 @@ def test_partners_are_moved_in_any_dtype(case):
 
 
 def test_the_callers_arrays_are_not_written(case):
-    # NumPy would raise where somebody writes; JAX arrays that were donated would too.
+    # Writing to a locked NumPy array raises, and so does reading a donated JAX array.
     def locked(x):
         if isinstance(x, np.ndarray):
             x = x.copy()
@@ -380,7 +380,7 @@ def test_nan_and_infinity_stay_with_those_mixed_with_them(case, bad):
 
 
 def assert_finite_where_unmixed(got, terms, x, poisoned):
-    """Assert that what is not finite is seen where it weighs anything, and there."""
+    """Assert that nonfinite values are visible exactly where their weight is not 0."""
     x = np.asarray(x)
     rest = np.delete(x, poisoned, axis=0)
     assert np.isfinite(rest).all()
@@ -390,7 +390,8 @@ def assert_finite_where_unmixed(got, terms, x, poisoned):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=str)
 def test_nan_and_infinity_stop_at_a_weight_of_zero(bad):
-    # The smallest weights would vanish in half precision; they are never rounded to it.
+    # The smallest weights would underflow in half precision; they are never rounded to
+    # it.
     lam = jnp.asarray([1, 0, 0.5, 1e-9, 1 - 6e-8, 0, 1, 2e-8], jnp.float32)
     for partner, move in [
         (np.arange(8) ^ 1, mx.pairings.neighbour(jax.random.key(0), (lam, None)).move),
@@ -412,7 +413,7 @@ def test_nan_and_infinity_stop_at_a_weight_of_zero(bad):
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=str)
 def test_nan_and_infinity_stop_along_the_whole_chain(bad):
     partners = [(np.arange(8) + k) % 8 for k in (1, 2, 3)]
-    # Whatever is left by those before: all of it, some of it, nothing.
+    # Earlier sources leave all of it, some of it, or nothing.
     lams = np.array(list(itertools.product([0, 0.5, 1], repeat=3)), np.float32)
     for first in range(0, len(lams), 8):
         drawn = np.ones((8, 3), np.float32)
@@ -461,7 +462,7 @@ def test_gradients_equal_finite_differences(name):
     inputs, targets = jax.tree.map(oracle.double, oracle.images(SIZE))
     weight_x, weight_y = rng.normal(size=inputs.shape), rng.normal(size=targets.shape)
     mix = run(name, oracle.images(SIZE)).mix
-    # At a weight of exactly 0 or 1 one side is cut off, together with its gradient.
+    # A weight of exactly 0 or 1 cuts off one side, and its gradient.
     lam = np.clip(mix.lam, 0.01, 0.99)
 
     @jax.jit
@@ -486,7 +487,7 @@ def test_gradients_equal_finite_differences(name):
             up, down = (
                 value(*point[:k], moved, *point[k + 1 :])[0] for moved in (above, below)
             )
-            # The equation is linear in each, so the only error is rounding.
+            # The equation is linear in each argument, so the only error is rounding.
             want = np.sum(oracle.double(gradient) * (oracle.double(above) - below))
             size = np.sum(np.abs(oracle.double(gradient) * way))
             assert abs(float(up - down) - want) <= 1e-6 * size
@@ -507,7 +508,7 @@ def test_gradients_through_alpha_are_finite(of):
 
     @jax.jit
     def slope(alpha, key):
-        # Forward mode: one derivative for each example.
+        # Forward mode: one derivative per example.
         return jax.jvp(
             lambda a: of(a)(key, partners), (alpha,), (jnp.ones_like(alpha),)
         )
@@ -517,7 +518,7 @@ def test_gradients_through_alpha_are_finite(of):
         assert np.isfinite(lam).all()
         assert np.isfinite(derivative).all(), alpha
         assert np.count_nonzero(derivative) > 0.1 * lam.size
-    # A schedule may start or end at 0, where a branch that is not taken divides by it.
+    # A schedule may start or end at 0, where an untaken branch divides by it.
     slope_at = jax.jit(jax.grad(lambda a, key: jnp.sum(of(a)(key, partners))))
     for alpha in (0.0, 0.5):
         assert np.isfinite(slope_at(jnp.float32(alpha), jax.random.key(1)))
@@ -645,7 +646,7 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
             spatial=tuple(range(2, 2 + dims)),
         )
         masks = (mix.inputs(mask) for _, mix in (channels_last, channels_first))
-        # The same keys draw the same share, which Mixup keeps as it is.
+        # The same key draws the same ratio, which Mixup keeps uncorrected.
         whole = mx.draw_of(partial(mx.mixup, ratio=ratio))(key, (last, None))
         return channels_last, channels_first, whole.lam, *masks
 
@@ -659,7 +660,8 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
     for k, n in enumerate(sizes):
         side = (stop - start)[:, k]
         assert (side <= round(limits[1] * n + 1e-6)).all()
-        # Whoever drew lam = 1 has no box; Beta does so for alpha = 0.2 now and then.
+        # Examples that drew lam = 1 have no box; Beta does so for alpha = 0.2
+        # occasionally.
         drew = np.asarray(drawn) < 1
         assert (side[drew] >= np.round(np.float32(limits[0]) * np.float32(n))).all()
         assert (side[~drew] == 0).all()

@@ -1,4 +1,4 @@
-"""Draws from the batch and draws from a key merge, however the batch is laid out."""
+"""Draws from the batch and draws from a key merge, in any layout of the batch."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ KINDS = {"auto": AxisType.Auto, "explicit": AxisType.Explicit}
 
 
 def of_content(batch):
-    """Return a share for each example, laid out as the batch is."""
+    """Return a share for each example, sharded as the batch is."""
     return jax.nn.sigmoid(jnp.asarray(batch[0]).mean(axis=(1, 2, 3)))
 
 
@@ -35,7 +35,7 @@ def box_from_content(key, batch):
 
 
 def near_or_none(key, batch):
-    """Pair neighbours where the content says so; leave the others alone."""
+    """Pair neighbors where the content is above a threshold; keep the others alone."""
     places = jnp.arange(SIZE, dtype=jnp.int32)
     index = places ^ (of_content(batch) > 0.5).astype(jnp.int32)
     return mx.pairings.given(index)(key, batch)
@@ -52,7 +52,7 @@ def louder(key, batch):
 
 
 def copied(key, batch):
-    """Return what is whole on each device."""
+    """Return replicated inputs."""
     (x, y), mix = mx.mixup(key, batch)
     if jax.typeof(x).sharding.mesh.explicit_axes:
         x = jax.sharding.reshard(x, jax.P())

@@ -1,4 +1,4 @@
-"""Two roads to one number: mixed dense targets, or two terms on integer labels."""
+"""Mixed dense targets and two terms on integer labels give the same loss."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ MIX = mx.Mix.from_pairs(jnp.array([0.75, 0.5, 1.0, 0.0]), jnp.array([1, 0, 3, 2]
 
 
 def smoothed(logits, labels, smoothing=0.1):
-    """Cross-entropy with label smoothing, on integer labels and without dense ones."""
+    """Return label-smoothed cross-entropy of integer labels, without one-hot rows."""
     uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
     return (1 - smoothing) * entropy(logits, labels) + smoothing * uniform
 
@@ -77,7 +77,7 @@ def test_two_terms_are_the_loss_on_mixed_targets(name):
 
 
 def test_a_loss_that_is_not_linear_is_another_number():
-    # The equality above is of the linear losses; a check that cannot tell would not do.
+    # The equality above holds for linear losses; a useful check must reject this one.
     def focal(logits, targets):
         return jnp.sum(optax.losses.sigmoid_focal_loss(logits, targets), axis=-1)
 
@@ -87,7 +87,7 @@ def test_a_loss_that_is_not_linear_is_another_number():
 
 
 def test_two_terms_by_hand():
-    # log 2 where the classes are even; log(1 + 3) - log 3 and - log 1 where 3 : 1.
+    # log 2 for even odds; log(1 + 3) - log 3 and - log 1 for odds of 3 : 1.
     logits = jnp.log(jnp.array([[1.0, 1.0], [3.0, 1.0]]))
     mix = mx.Mix.from_pairs(jnp.array([0.25, 0.75]), jnp.array([1, 0]))
     found = mx.losses.termwise(entropy)(logits, jnp.array([0, 1]), mix)
@@ -111,7 +111,7 @@ def log_likelihood(probabilities, labels):
 
 
 def test_a_term_of_weight_0_reaches_neither_value_nor_gradient():
-    # Class 1 is impossible for the first example, and it is the partner's.
+    # The partner's class 1 is impossible for the first example.
     probabilities = jnp.array([[1.0, 0.0], [0.5, 0.5]])
     labels = jnp.array([0, 1])
     mix = mx.Mix.from_pairs(jnp.array([1.0, 0.0]), jnp.array([1, 0]))
@@ -122,13 +122,13 @@ def test_a_term_of_weight_0_reaches_neither_value_nor_gradient():
     value, gradient = jax.value_and_grad(total)(probabilities, mix)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
     np.testing.assert_allclose(gradient, [[-1, 0], [-2, 0]], rtol=1e-6)
-    # With some weight it is as impossible as it should be.
+    # With a nonzero weight the loss is infinite, as it should be.
     mixed = mx.Mix.from_pairs(jnp.array([0.5, 0.0]), mix.partner)
     assert np.isinf(total(probabilities, mixed))
 
 
 def mean_by_hand(losses, labels, lam, partner, weights=None, ignored=-1):
-    """Return the mean over the terms that count, one by one, in float64."""
+    """Return the mean over the terms that count, computed one by one in float64."""
     total = left = 0.0
     for i, j in enumerate(partner):
         for share, k in ((lam[i], i), (1 - lam[i], j)):
@@ -147,7 +147,7 @@ def test_the_mean_divides_by_the_weight_that_is_left(labels, weights):
     lam, partner = np.array([0.75, 0.5, 1.0, 0.125]), np.array([1, 0, 3, 2])
     mix = mx.Mix.from_pairs(jnp.asarray(lam, jnp.float32), jnp.asarray(partner))
     mean = mx.losses.termwise_mean(entropy)
-    # Losses that are exact: -log softmax of each class.
+    # Exact losses: -log softmax of each class.
     losses = -np.asarray(jax.nn.log_softmax(LOGITS), np.float64)
     given = None if weights is None else jnp.array(weights)
     found, gradient = jax.value_and_grad(mean)(LOGITS, jnp.array(labels), mix, given)
@@ -172,7 +172,7 @@ def test_an_ignored_label_reaches_no_gradient():
     def total(probabilities, labels):
         return mean(probabilities, labels)
 
-    # Class 0, which an ignored label might be taken for, is impossible here.
+    # Class 0, which an ignored label could be mistaken for, is impossible here.
     gradient = jax.grad(total)(probabilities, jnp.array([-1, 1]))
     np.testing.assert_allclose(gradient, [[0, -0.5], [0, -1]], rtol=1e-6)
 
@@ -180,7 +180,7 @@ def test_an_ignored_label_reaches_no_gradient():
 @pytest.mark.parametrize("explicit", [False, True])
 @pytest.mark.parametrize("function", [jax.grad, jax.jacfwd])
 def test_of_two_ignored_labels_none_reaches_a_gradient(function, explicit):
-    # All the classes of the first two are impossible, and both are ignored.
+    # All classes of the first two examples are impossible, and both are ignored.
     probabilities = jnp.array([[0.0, 0.0], [0.0, 0.0], [0.5, 0.5], [0.25, 0.75]])
     labels, lam = jnp.array([-1, -1, 0, 1]), jnp.array([0.5, 1.0, 1.0, 0.75])
     kinds = jax.sharding.AxisType
@@ -200,19 +200,19 @@ def test_of_two_ignored_labels_none_reaches_a_gradient(function, explicit):
         found, of_lam = jax.jit(function(total, argnums=(0, 1)))(*given)
     by_hand = [[0, 0], [0, 0], [-1, 0], [-0.5, -0.5]]
     np.testing.assert_allclose(found, by_hand, rtol=1e-6)
-    # log(1/4) - log(3/4) for the last, and half of it counts.
+    # log(1/4) - log(3/4) for the last example, half of which counts.
     by_hand = [0, 0, 0, -np.log(3) / 2]
     np.testing.assert_allclose(of_lam, by_hand, rtol=1e-6, atol=1e-7)
 
 
 def hot_likelihood(probabilities, labels):
-    """Return the same as ``log_likelihood``, without a gather."""
+    """Return the same values as ``log_likelihood``, without a gather."""
     hot = jax.nn.one_hot(labels, 2, dtype=bool)
     return -jnp.log(jnp.sum(jnp.where(hot, probabilities, 0), axis=1))
 
 
 def test_an_example_with_no_label_left_reaches_no_gradient():
-    # Two labels an example; of the last one a single term is left.
+    # Two labels per example; only a single term of the last ones is left.
     probabilities = jnp.array([[[0.0, 1.0]] * 2] * 2 + [[[0.5, 0.5]] * 2] * 2)
     labels = jnp.array([[-1, -1], [-1, -1], [-1, 1], [-1, -1]])
     mix = mx.Mix.from_pairs(jnp.array([0.5, 0.5, 0.5, 0.5]), jnp.array([1, 0, 3, 2]))
@@ -228,7 +228,7 @@ def test_an_example_with_no_label_left_reaches_no_gradient():
 
 
 def test_example_weights_are_mixed_like_targets():
-    # 0.75 of an example that counts 2 and 0.25 of one that counts 1, and so on.
+    # 0.75 of an example with weight 2 and 0.25 of one with weight 1, and so on.
     weights, lam = jnp.array([2.0, 1.0]), jnp.array([0.75, 0.5])
     mix = mx.Mix.from_pairs(lam, jnp.array([1, 0]))
     targets = jax.nn.one_hot(LABELS[:2], 3) * weights[:, None]
@@ -253,11 +253,11 @@ def test_a_loss_that_leaves_less_than_one_value_an_example(wrap, reduced, got):
         two(LOGITS, LABELS, MIX)
 
 
-IGNORED = 200  # no class, and none from behind
+IGNORED = 200  # not a class, nor one as a negative index
 
 
 def two_terms_by_hand(losses, labels, lam, partner, ignored):
-    """Return the two-term loss without the terms ignored, one by one, in float64."""
+    """Return the two-term loss without ignored terms, one by one in float64."""
     found = np.zeros(len(lam))
     for i, j in enumerate(partner):
         for share, k in ((lam[i], i), (1 - lam[i], j)):
@@ -300,7 +300,7 @@ def test_the_terms_of_ignored_labels_are_dropped(run, dtype, wide):
         assert each.dtype == jnp.float32
         expected = two_terms_by_hand(losses, ids, lam, partner, IGNORED)
         np.testing.assert_allclose(each, expected, rtol=1e-6, atol=1e-7)
-        # The gradient of each term: the probabilities less the target.
+        # The gradient of each term is the probabilities minus the target.
         slopes = np.zeros((4, 3))
         for i, j in enumerate(partner):
             for share, k in ((lam[i], i), (1 - lam[i], j)):
@@ -328,7 +328,7 @@ def test_a_loss_never_sees_what_is_ignored():
 
 @pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_a_label_of_weight_0_may_be_no_class(run):
-    # Of the last two neither counts: by its weight, and as the partner of lam 1.
+    # Wherever the invalid labels 7 and -3 occur, their share or weight is 0.
     labels = jnp.array([1, 7, 0, -3])
     mix = mx.Mix.from_pairs(jnp.array([1.0, 0.0, 1.0, 1.0]), jnp.array([1, 0, 3, 2]))
     weights = jnp.array([1.0, 1.0, 1.0, 0.0])
@@ -348,7 +348,7 @@ def first(mix, size):
 
 
 def test_what_optax_takes_labels_for_that_no_class_has():
-    # As termwise says.
+    # As documented in ``termwise``.
     labels = jnp.array([-1, -2, 3, -4])
     found = mx.losses.termwise(entropy)(
         LOGITS, labels, mx.Mix.from_pairs(jnp.ones(4), MIX.partner)
@@ -379,7 +379,7 @@ def test_ids_that_agree_modulo_2_to_the_32_are_other_classes(wide):
         assert np.all(np.isnan(rows[np.array([0, 2])]))
 
         def given(logits, labels):
-            # What it is given is exact.
+            # The labels that it receives are exact.
             return (labels == 2**32 + 1).astype(jnp.float32)
 
         alone = mx.Mix.from_pairs(jnp.full(3, 0.5), jnp.array([1, 0, 2], jnp.int32))
@@ -399,7 +399,7 @@ def test_an_ignored_row_drops_the_term_of_a_linear_loss():
 
 @pytest.mark.parametrize("wrap", [mx.losses.termwise, mx.losses.termwise_mean])
 def test_labels_that_are_added_up_cannot_be_ignored(wrap):
-    # As many labels as examples: broadcasting would not complain.
+    # As many labels as examples, so that broadcasting would not fail.
     def of_sequence(logits, labels):
         return jnp.sum(entropy(logits, labels), axis=1)
 
@@ -471,7 +471,7 @@ def test_a_loss_that_adds_up_the_labels_of_an_example():
 
 
 def shapes(program):
-    """Yield the shape of each value that a program computes, within calls too."""
+    """Yield the shape of each value that a program computes, also within calls."""
     for equation in program.eqns:
         inner = [v for v in equation.params.values() if hasattr(v, "jaxpr")]
         for closed in inner:
@@ -498,7 +498,7 @@ def test_no_dense_targets_are_made(wrap):
 
     two_terms = dense_arrays(lambda x, y: wrap(entropy)(x, y, MIX), logits, LABELS)
     assert two_terms == dense_arrays(two_losses, logits, LABELS)
-    # The count does see dense targets.
+    # The count does notice dense targets.
     one = dense_arrays(soft_entropy, logits, logits)
     assert dense_arrays(dense, logits, LABELS) > one
 
@@ -577,7 +577,7 @@ def test_smoothing_makes_no_class_positive(dtype):
                     jnp.array([0, 1]), classes, smoothing=smoothing, dtype=dtype
                 )
                 expected = np.eye(2, classes)
-                # Mixed by other numbers, the smoothing is another one by rounding.
+                # Mixing with other weights changes the smoothing by rounding.
                 alone = mx.Mix.from_pairs(
                     jnp.array([0.3, 0.7]), jnp.array([0, 1])
                 ).targets(y)
@@ -596,9 +596,9 @@ def test_binary_targets_survive_smoothing(dtype, smoothing):
     binary = mx.losses.binary_targets(mixed, smoothing=smoothing)
     assert binary.dtype == dtype
     np.testing.assert_array_equal(binary.astype(jnp.float32), expected)
-    if smoothing:  # what others do makes every class positive
+    if smoothing:  # a plain ``> 0`` would make every class positive
         assert np.all(mixed > 0)
-    # Of the first example 3/4 is class 0, of the second a half.
+    # Class 0 has 3/4 of the first example, and half of the second.
     most = mx.losses.binary_targets(mixed, threshold=0.6, smoothing=smoothing)
     expected = [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0]]
     np.testing.assert_array_equal(most.astype(jnp.float32), expected)
@@ -619,7 +619,7 @@ def test_what_is_real_comes_first_and_has_the_label_one():
     np.testing.assert_array_equal(inputs["x"], [[1, 1]] * 3 + [[0, 0]] * 3)
     np.testing.assert_array_equal(targets, inputs["x"][:, 0])
     assert targets.dtype == jnp.float32
-    # Whatever the mix, the label is the share of what is real.
+    # For any mix, the label is the share of real content.
     (x, y), _ = mx.mixup(
         jax.random.key(0), (inputs, targets), pairing=mx.pairings.permutation
     )

@@ -1,4 +1,4 @@
-"""What factories return: it pickles, equals its twin, and prints as it was written."""
+"""Results of factories pickle, equal their twins, and print as they were written."""
 
 import copy
 import functools
@@ -35,7 +35,7 @@ def mixer_at(step):
     return mx.mixup
 
 
-# Each twice, by the same words.
+# Each is built twice from the same expression.
 FACTORIES = {
     "beta": lambda: ratios.beta(0.2),
     "beta-ab": lambda: ratios.beta(0.2, 0.4),
@@ -188,7 +188,7 @@ def test_the_words_of_a_repr():
     )
 
 
-# A mesh of JAX's does not pickle, and so neither does what is made for one.
+# A ``jax.sharding.Mesh`` does not pickle, and neither does anything that holds one.
 @pytest.mark.parametrize("name", sorted(set(FACTORIES) - {"sharded"}))
 def test_it_pickles_and_copies(name):
     made = FACTORIES[name]()
@@ -264,7 +264,7 @@ def bound(held, step):
 
 
 class Odd:
-    """Something that compares as arrays do."""
+    """An object that compares elementwise, as arrays do."""
 
     def __eq__(self, other):  # type: ignore[override]
         return np.array([True, False])

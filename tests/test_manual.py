@@ -1,6 +1,6 @@
-"""Manual axes of a mesh, all of them or some: the draws and the layouts there.
+"""Draws and layouts where all or some axes of a mesh are manual.
 
-``jax.shard_map`` binds the manual axes; what it leaves of the mesh is Auto or Explicit.
+``jax.shard_map`` binds the manual axes; the remaining ones are Auto or Explicit.
 """
 
 import itertools
@@ -28,12 +28,12 @@ Names = tuple[str, ...]
 
 
 class Layout(NamedTuple):
-    """A mesh over ("data", "tensor"), and how a batch lies on it.
+    """A mesh over ("data", "tensor"), and the layout of a batch on it.
 
     Attributes:
-      sizes: of the mesh.
+      sizes: sizes of the mesh axes.
       kinds: "auto" or "explicit", for each axis.
-      manual: the axes of the ``shard_map``; without any there is none.
+      manual: the axes of the ``shard_map``; if empty, there is none.
       rows: the axes that divide the examples.
       channels: the axis that divides the channels of the inputs.
     """
@@ -60,13 +60,13 @@ class Layout(NamedTuple):
         return tuple(axis for axis in self.rows if axis in self.manual)
 
     def specs(self, axes: Any) -> Any:
-        """Return the specs of inputs and targets, of these axes alone."""
+        """Return the specs of inputs and targets, restricted to these axes."""
         rows = tuple(axis for axis in self.rows if axis in axes)
         channels = self.channels if self.channels in axes else None
         return jax.P(rows, None, None, channels), jax.P(rows)
 
     def run(self, function: Any) -> Any:
-        """Return what ``function`` of a key and a batch gives there."""
+        """Return the result of ``function`` on the key and the batch in this layout."""
         mesh = self.mesh
         with jax.set_mesh(mesh):
             batch = jax.tree.map(
@@ -86,7 +86,7 @@ class Layout(NamedTuple):
 
 
 def doubled(key, batch):
-    """Keep the batch where it is: jit hands on as they are what it does not touch."""
+    """Keep the layout; ``x + x`` since jit returns untouched arguments unchanged."""
     del key
     return jax.tree.map(lambda x: x + x, batch)
 
@@ -106,7 +106,7 @@ EVERY = [
     for sizes, kinds, manual, on in itertools.product(SIZES, TYPES, [(), *AXES], ON)
 ]
 BOTH = ("explicit", "explicit")
-SOME = {  # each with what died of it, or with what is like it
+SOME = {  # each with a method that failed there once, or a similar one
     Layout((2, 2), BOTH, ("data",), ("data", "tensor")): "mixup-permutation",
     Layout((2, 2), BOTH, ("data",), ("data",), "tensor"): "choose-two-pairings",
     Layout((2, 2), ("explicit", "auto"), ("data",), ("data",), "tensor"): "cutmix",
@@ -136,7 +136,7 @@ def test_of_every_method_where_the_mesh_is_partly_manual(row):
 
 
 def holds(layout, name):
-    """Assert what a method makes of a batch there, and how that lies."""
+    """Assert the values and the layout of a method's result."""
     mixer, kept = METHODS[name].mixer, layout.run(doubled)
     shares = math.prod(layout.mesh.shape[axis] for axis in layout.bound)
     where = [(1, mixer)]
@@ -153,15 +153,16 @@ def holds(layout, name):
         oracle.assert_close(got, want)
         for k, mixed in enumerate(got):
             as_kept = mixed.sharding.is_equivalent_to(kept[k].sharding, mixed.ndim)
-            # Labels that a method does not touch are handed on, as the identity's are.
+            # Labels that a method does not touch are returned as the identity returns
+            # them.
             assert as_kept or mixed.sharding == layout.run(handed_on)[k].sharding
 
 
-# The axes that the examples are divided over
+# The axes that divide the examples
 
 
 def on_axes(mixer, spec, *, targets=Y, out=None, **options):
-    """Return what a mixer draws where the batch lies as ``spec`` says."""
+    """Return the mix that a mixer draws for a batch sharded by ``spec``."""
     kinds = (AxisType.Auto,) * 3
     names, devices = ("data", "fsdp", "one"), jax.devices()[:4]
     mesh = jax.make_mesh((2, 2, 1), names, kinds, devices=devices)
@@ -260,7 +261,7 @@ def test_a_whole_batch_counts_no_example_twice():
         on_axes(mx.whole_batch(mx.mixup, ("data", "fsdp")), jax.P("data"), out=BY_BOTH)
 
 
-# A mix of the whole batch, applied
+# Applying a mix of the whole batch
 
 
 def applied(mix, spec, axes, **options):

@@ -1,4 +1,4 @@
-"""Accuracy on mixed targets: the share of the label that a prediction names."""
+"""Accuracy on mixed targets: the label share of the predicted class."""
 
 from functools import partial
 
@@ -117,7 +117,7 @@ def test_on_a_mesh(explicit):
             np.testing.assert_array_equal(found, EXPECTED)
 
 
-# Calibration: against sums written as loops.
+# Calibration, against sums written as loops.
 
 
 def predictions(size=500, classes=4, seed=0):
@@ -200,21 +200,22 @@ def test_there_are_bins():
         mx.metrics.reliability(LOGITS, LABELS, bins=0)
 
 
-# Labels that no class has, and labels to ignore: against float64, one label at a time.
+# Labels that are not a class, and labels to ignore: against float64, one label at a
+# time.
 
 COUNT = 5
 DTYPES = ["int4", "int8", "uint8", "int16", "uint16"]
 DTYPES += ["int32", "uint32", "int64", "uint64"]
-# With 64-bit types as well, where they make a difference.
+# 64-bit types as well, where they make a difference.
 CASES = [(dtype, False) for dtype in DTYPES]
 CASES += [("int32", True), ("int64", True), ("uint64", True)]
 ALONE = mx.Mix.from_pairs(jnp.ones(8), jnp.arange(8))
 
 
 def labels_of(dtype, wide=True):
-    """Return eight labels: classes, none of the five, and the last one to be ignored.
+    """Return eight labels: classes, some out of range, and the last one to be ignored.
 
-    Those of 64 bits are a class if they are cut to 32.
+    Out-of-range 64-bit labels are valid classes if truncated to 32 bits.
     """
     limits = jnp.iinfo(dtype)
     others = [COUNT, COUNT + 1, -1 if limits.min < 0 else COUNT]
@@ -234,7 +235,7 @@ def ignores(labels):
 
 
 def scores(logits, labels, ignored):
-    """Return what each function gives for each label."""
+    """Return the results of each function for each label."""
     metrics, losses = mx.metrics, mx.losses
     termwise = losses.termwise(metrics.nll, ignored=ignored)
     smooth = partial(losses.one_hot, num_classes=COUNT, smoothing=0.25)
@@ -249,7 +250,7 @@ def scores(logits, labels, ignored):
 
 
 def scores_by_hand(logits, labels):
-    """Return the same in float64, the last label ignored."""
+    """Return the same results in float64, with the last label ignored."""
     p = softmax(logits)
     ignored = int(labels[-1])
 
@@ -286,7 +287,7 @@ def scored(found, by_hand):
 
 @pytest.mark.parametrize(("dtype", "wide"), CASES)
 def test_a_traced_label_that_no_class_has_is_worth_nan(dtype, wide):
-    # Without 64-bit types JAX itself cuts what is handed to a jitted function.
+    # Without 64-bit types, JAX itself truncates arguments of a jitted function.
     labels = labels_of(dtype, wide)
     logits, _ = predictions(8, COUNT)
     by_hand = scores_by_hand(logits, labels)
@@ -371,7 +372,7 @@ def test_what_is_not_known_makes_its_own_bin_nan():
     place = np.ceil(sure * 15).astype(int) - 1
     clean = mx.metrics.reliability(logits, labels)
 
-    # A label that no class has: the confidence is known, the hit is not.
+    # A label that is not a class: the confidence is known, the hit is not.
     found = jax.jit(mx.metrics.reliability)(logits, labels.at[7].set(4))
     np.testing.assert_array_equal(found.count, clean.count)
     np.testing.assert_allclose(found.confidence, clean.confidence, rtol=1e-6)
@@ -380,7 +381,7 @@ def test_what_is_not_known_makes_its_own_bin_nan():
     np.testing.assert_array_equal(found.hits[others], clean.hits[others])
     assert np.isnan(mx.metrics.ece(found))
 
-    # Logits that are none: a miss in the first bin, whose confidence is not known.
+    # Logits that are NaN: a miss in the first bin, with unknown confidence.
     found = mx.metrics.reliability(logits.at[7, 1].set(jnp.nan), labels)
     rest = np.arange(60) != 7
     alone = mx.metrics.reliability(logits[rest], labels[rest])

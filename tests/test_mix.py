@@ -1,4 +1,4 @@
-"""What a mix is asked: terms, coverage, unions, labels of its own, and losses."""
+"""Methods of a mix: terms, coverage, unions, label weights and losses."""
 
 import dataclasses
 from functools import partial
@@ -29,7 +29,7 @@ BOX = mx.regions.Box(jnp.asarray(START), jnp.asarray(STOP), GRID)
 WEIGHTS = RNG.uniform(size=(SIZE, SIDE, SIDE)).astype(np.float32)
 WEIGHTS[:, 0, 0], WEIGHTS[:, 1, 2] = 0, 1
 FADE = mx.regions.Field(jnp.asarray(WEIGHTS), GRID)
-# The left half of the partner, in the lower half of the own place.
+# The left half of the partner, in the lower half of the example.
 CORNERS = ([2, 0], [4, 4], [0, 0], [4, 2])
 CORNER, STOPS, ZERO, SHOWN = (
     jnp.tile(jnp.asarray([corner], jnp.int32), (SIZE, 1)) for corner in CORNERS
@@ -39,7 +39,7 @@ pairs = mx.Mix.from_pairs
 
 
 def outside() -> np.ndarray:
-    """Return 0 inside the boxes and 1 outside, who is not mixed having none."""
+    """Return 0 inside the boxes and 1 outside; examples with ``lam = 1`` have none."""
     w = np.ones((SIZE, SIDE, SIDE))
     for i in range(SIZE):
         if LAM[i] < 1:
@@ -54,7 +54,7 @@ def above() -> np.ndarray:
 
 
 def shown(rows: np.ndarray) -> np.ndarray:
-    """Return the partner's content in the windows, elsewhere the partner's own."""
+    """Return the partner's content, with the windows resized in place."""
     seen = rows.copy()
     for row in (2, 3):
         for column in range(SIDE):
@@ -69,7 +69,7 @@ def everywhere(lam: np.ndarray) -> np.ndarray:
 
 
 def chosen() -> mx.Mix:
-    """Return the mix that is a blend, a box, a window and a field, by example."""
+    """Return a mix of a blend, a box, a window and a field, one for each example."""
     four = [mixer_of(region) for region in (None, BOX, WINDOW, FADE)]
     u = mx.ratios.constant((np.arange(4, dtype=np.float32) + 0.5) / 4)
     draw = mx.draw_of(mx.choose(four, [0.25] * 4, by=u))
@@ -85,7 +85,7 @@ def mixer_of(region: Any) -> mx.Mixer:
 
 
 def several(*sources: tuple[Any, np.ndarray, Any]) -> mx.Mix:
-    """Return the mix of partners, shares and regions."""
+    """Return the mix of these partners, shares and regions."""
     found = tuple(
         mx.Source(jnp.asarray(index), jnp.asarray(lam), region)
         for index, lam, region in sources
@@ -94,7 +94,7 @@ def several(*sources: tuple[Any, np.ndarray, Any]) -> mx.Mix:
 
 
 EVERYWHERE = mx.regions.Everywhere()
-# The mix, the weights of what is in front of each source, and what the source shows.
+# The mix, the weights of the content in front of each source, and the source's content.
 PLAIN = [(FIRST, None)]
 CASES: dict[str, Any] = {
     "blend": (pairs(LAM, FIRST), [everywhere(LAM)], PLAIN),
@@ -129,7 +129,7 @@ CASES: dict[str, Any] = {
 
 
 def seen(show: Any, x: np.ndarray) -> np.ndarray:
-    """Return what a source has, through its window if there is one."""
+    """Return the content of a source, through its window if there is one."""
     index, window = show
     return x[index] if window is None else window(x[index])
 
@@ -154,9 +154,9 @@ def test_label_maps_are_mixed_place_by_place(case):
         np.testing.assert_allclose(
             np.broadcast_to(share, worth.shape), worth, atol=1e-6
         )
-        visible = worth > 0  # a window shows anything outside
+        visible = worth > 0  # elsewhere a window may show anything
         np.testing.assert_array_equal(np.asarray(ids)[visible], front[visible])
-    # And so are the inputs.
+    # Inputs are mixed the same way.
     own = [X, *(seen(show, X) for show in shows)]
     painter.assert_painted(mix.inputs(X), own, ws)
 
@@ -419,7 +419,7 @@ def test_labels_of_another_weight():
     replaced = dataclasses.replace(mix, lam=jnp.full(SIZE, 0.2))
     np.testing.assert_array_equal(replaced.inputs(X), mix.inputs(X))
     painter.assert_painted(replaced.targets(soft), fronts, [np.float32(0.2)])
-    # Of a mix that leaves the targets alone.
+    # A mix that leaves the targets unchanged.
     alone = dataclasses.replace(mix, lam=jnp.ones(SIZE), mixes_targets=False)
     np.testing.assert_array_equal(alone.targets(LABELS), LABELS)
     assert alone.with_label_weight(0.2).mixes_targets
@@ -429,7 +429,7 @@ def test_labels_of_another_weight():
 
     assert jax.grad(worth)(0.3) == 0
     slope = jax.grad(lambda lam: jnp.sum(pairs(lam, FIRST).targets(soft)[:, 4]))(0.3)
-    assert slope == pytest.approx(0, abs=1e-6)  # each label once more, once less
+    assert slope == pytest.approx(0, abs=1e-6)  # each label counts once more, once less
 
 
 # Losses.
@@ -457,7 +457,7 @@ def test_terms_add_up_to_the_loss_on_dense_targets(case):
     np.testing.assert_allclose(
         hits, dense[np.arange(SIZE), LOGITS.argmax(axis=1)], atol=1e-6
     )
-    # The ignored label's weight is gone from the mean.
+    # The weight of the ignored label is removed from the mean.
     some = np.where(LABELS == 1, -1, LABELS)
     left = dense[:, [k for k in range(CLASSES) if k != 1]]
     kept = -(np.delete(dense * log_p, 1, axis=1)).sum() / left.sum()
@@ -474,8 +474,9 @@ def test_an_infinite_loss_of_weight_0_leaves_no_trace():
         (FIRST, np.array([1, 0.5, 0, 0.5], np.float32), EVERYWHERE),
         (SECOND, np.array([0.5, 1, 1, 1], np.float32), EVERYWHERE),
     )
-    # Class 0, the label of example 2 alone, has no probability. It is seen by its own
-    # at 0, by example 3 as the first partner, by 0 as the second behind a weight of 1.
+    # Class 0, the label of example 2 alone, has probability 0. Example 2 itself has it
+    # with weight 0, example 3 from its first partner, example 0 from the second behind
+    # a 1.
     logits = jnp.asarray(LOGITS).at[:, 0].set(-jnp.inf)
     value, slope = jax.value_and_grad(
         lambda z: jnp.sum(mx.losses.termwise(entropy)(z, LABELS, mix)[jnp.arange(3)])

@@ -1,4 +1,4 @@
-"""A mixer is a draw and its application: the halves, and what a user's own may be."""
+"""A mixer is a draw and its application: the two halves, and user-defined mixers."""
 
 import copy
 import dataclasses
@@ -41,9 +41,9 @@ def named(name):
 
 @mx.mixer
 def swapped(key, batch, *, lam=0.25):
-    """Mix each pair of neighbours, and keep this much of each.
+    """Mix each pair of neighbors, and keep the share ``lam`` of each.
 
-    A draw of a user's.
+    A user-defined draw.
     """
     return mx.compose(
         key,
@@ -77,7 +77,7 @@ def test_a_mixer_says_what_it_takes_and_returns(mixer):
         assert hints["key"] is jax.Array
         assert hints["return"] == signature.return_annotation == returned
     assert "alpha" not in signature.parameters or "alpha" in mixer.__doc__
-    page = re.sub(".\x08", "", pydoc.render_doc(mixer))  # without what makes it bold
+    page = re.sub(".\x08", "", pydoc.render_doc(mixer))  # without bold text
     assert re.search(rf"{mixer.__name__}\(\s*key", page)
     assert mixer.__doc__.splitlines()[0] in page
     assert inspect.getsource(mixer).lstrip().startswith(("@", f"def {mixer.__name__}"))
@@ -128,7 +128,7 @@ def test_the_same_draw_on_other_arrays():
     assert not np.array_equal(follow, masks)
 
 
-# What has no halves
+# Mixers without halves
 
 
 def wrapped(mixer):
@@ -152,7 +152,7 @@ ONE_FUNCTION = {
 
 
 class Louder(functools.partial):
-    """A partial of a user's, which does more than that."""
+    """A user-defined subclass of ``partial`` that does more than call."""
 
     def __call__(self, key, batch):
         (x, y), mix = super().__call__(key, batch)
@@ -247,7 +247,7 @@ def test_a_mix_may_leave_targets_alone():
 
 
 def test_a_mixer_that_is_pickled_by_value_keeps_its_halves():
-    # As cloudpickle does with functions of a notebook: code, closure and attributes.
+    # As cloudpickle treats functions of a notebook: code, closure and attributes.
     made = types.FunctionType(
         swapped.__code__, swapped.__globals__, "swapped", None, swapped.__closure__
     )
@@ -263,7 +263,7 @@ def test_mixers_made_in_a_loop_are_freed():
     def made():
         @mx.mixer
         def mine(key, batch):
-            return mx.draw_of(mx.once_per_batch(mine))(key, batch)  # names itself
+            return mx.draw_of(mx.once_per_batch(mine))(key, batch)  # refers to itself
 
         mx.once_per_batch(mine)
         return weakref.ref(mine)
@@ -280,7 +280,7 @@ def test_a_scheduled_mixer_has_a_draw_once_there_is_a_step():
     assert mx.draw_of(scheduled(0))(KEY, BATCH).lam.shape == (8,)
 
 
-# A method that is another with other defaults
+# A method derived from another, with other defaults
 
 
 @pytest.mark.parametrize(

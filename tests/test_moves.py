@@ -1,4 +1,4 @@
-"""Movements of leaves without further axes, on meshes of any shape."""
+"""Moves of leaves without further axes, on meshes of any shape."""
 
 from functools import partial
 

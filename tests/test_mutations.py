@@ -1,8 +1,8 @@
-"""The tests are judged too: a method that does another thing must break a law.
+"""Mutation tests of the laws: a method that deviates from its draw must break one.
 
-Each mutation changes what a mixer drew before it is applied, as a defect between the
-two would. The laws hold the batch and the mix that come out against what the method's
-own draw says of them.
+Each mutation changes the drawn mix before it is applied, as a defect between draw and
+apply would. The laws check the returned batch and mix against the method's unmutated
+draw.
 """
 
 import dataclasses
@@ -28,26 +28,27 @@ LAWS = [test_laws.assert_equation, test_laws.assert_shares, test_laws.assert_fol
 
 
 def kinds_of(method: Method) -> set[str]:
-    """Return the names of what a row expects, of its parts if it is a choice."""
+    """Return the names of a row's expectations, or of those of a choice's parts."""
     if isinstance(method.expected, Choice):
         return set().union(*map(kinds_of, method.expected.parts))
     return {method.expected.__name__}
 
 
 def is_only(method: Method, *names: str) -> bool:
-    """Say whether all that a row expects has these names."""
+    """Return whether all expectations of a row have one of these names."""
     return kinds_of(method) <= set(names)
 
 
 def with_first(mix: mx.Mix, **changes: Any) -> mx.Mix:
-    """Return a mix whose first source is another."""
+    """Return a mix with changes to its first source."""
     first, *others = mix.sources
     return dataclasses.replace(
         mix, sources=(dataclasses.replace(first, **changes), *others)
     )
 
 
-# One weight for all positions. (A layer is too: seed and laws are those of the inputs.)
+# One weight for all positions. (For a layer too: seed and laws are those of the
+# inputs.)
 OF_NO_PLACE = ("blend", "untouched", "broken_stick", "moved_away", "layer")
 
 
@@ -56,25 +57,25 @@ def corners() -> tuple[jax.Array, jax.Array]:
     return start, start + 2
 
 
-# What is mutated: whether it is another mix than that of the row, and that mix.
+# The mutations. Each returns None for rows that it would not change.
 
 
 def a_box_for_the_region(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Paste a box where something else was drawn."""
+    """Paste a box instead of the region that was drawn."""
     if is_only(method, "box", "salient", "untouched"):
         return None
     return with_first(mix, region=mx.regions.Box(*corners(), GRID))
 
 
 def everywhere_for_the_region(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Blend where a region was drawn."""
+    """Blend everywhere instead of in the region that was drawn."""
     if is_only(method, *OF_NO_PLACE):
         return None
     return with_first(mix, region=mx.regions.Everywhere())
 
 
 def all_layers_for_one(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Leave the inputs to another layer than the one that was drawn."""
+    """Move the mix of the inputs to a layer other than the one that was drawn."""
     if not is_only(method, "layer"):
         return None
     region = dataclasses.replace(mix.region, drawn=1 - mix.region.drawn)  # type: ignore
@@ -93,7 +94,7 @@ def another_place_for_the_box(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def the_identity_for_the_window(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Paste what the partner has in the same place."""
+    """Paste the partner's content in place, without resizing."""
     if not is_only(method, "window"):
         return None
     region: Any = mix.region
@@ -101,7 +102,7 @@ def the_identity_for_the_window(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def another_part_for_the_window(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Show the last part of the partner at its own scale."""
+    """Show the end of the partner at its original scale."""
     if not is_only(method, "window"):
         return None
     region: Any = mix.region
@@ -120,7 +121,7 @@ def another_width_for_the_bell(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def the_other_side_of_the_field(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Paste where the own content was to stay."""
+    """Paste where the example's own content should stay."""
     if not is_only(method, "field"):
         return None
     region: Any = mix.region
@@ -128,7 +129,7 @@ def the_other_side_of_the_field(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def own_for_partner(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Let the own content have the partner's weight, in inputs and labels."""
+    """Give the example's own content the partner's weight, in inputs and labels."""
     if is_only(method, "untouched") or method.keeps_labels:
         return None
     swapped = dataclasses.replace(mix, lam=1 - mix.lam)
@@ -136,7 +137,7 @@ def own_for_partner(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def the_second_partner_for_the_first(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Let the first two partners change places, and keep their shares."""
+    """Swap the first two partners, but not their shares."""
     if not is_only(method, "broken_stick"):
         return None
     first, second, *others = mix.sources
@@ -148,14 +149,14 @@ def the_second_partner_for_the_first(method: Method, mix: mx.Mix) -> mx.Mix | No
 
 
 def the_last_partner_left_out(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Give what the last partner has to the one before."""
+    """Give the last partner's share to the one before it."""
     if not is_only(method, "broken_stick"):
         return None
     return dataclasses.replace(mix, sources=mix.sources[:-1])
 
 
 def another_partner(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Mix with whoever stands two places further."""
+    """Mix with the example two places beyond the partner."""
     if is_only(method, "untouched"):
         return None
     move = mx.pairings.given(np.arange(SIZE))(KEY, BATCH).move
@@ -164,35 +165,35 @@ def another_partner(method: Method, mix: mx.Mix) -> mx.Mix | None:
 
 
 def the_label_weight_in_the_inputs(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Let the inputs have the weight of the labels, where that is another."""
+    """Give the inputs the weight of the labels, where the two differ."""
     if not method.keeps_labels:
         return None
     return with_first(mix, lam=mix.lam)
 
 
 def the_input_weight_for_the_labels(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Let the labels have another weight than was drawn: here its square."""
+    """Give the labels another weight than the one drawn: its square."""
     if is_only(method, "untouched") or method.keeps_labels:
         return None
     return dataclasses.replace(mix, lam=mix.lam**2)
 
 
 def labels_left_alone(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Keep the own label of mixed inputs."""
+    """Keep the own labels of examples whose inputs are mixed."""
     if is_only(method, "untouched") or method.keeps_labels:
         return None
     return dataclasses.replace(mix, lam=jnp.ones_like(mix.lam), mixes_targets=False)
 
 
 def labels_mixed_as_well(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Mix labels that were to be left alone."""
+    """Mix labels that should be unchanged."""
     if not method.keeps_labels:
         return None
     return dataclasses.replace(mix, lam=mix.lam - 0.25, mixes_targets=True)
 
 
 def nothing_left_alone(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Mix where nothing was to be mixed."""
+    """Mix where nothing should be mixed."""
     if not is_only(method, "untouched"):
         return None
     partner = np.arange(SIZE) ^ 1
@@ -227,7 +228,7 @@ def original(name: str) -> test_laws.Case:
 
 @functools.cache
 def broken(name: str, mutation: Any) -> list[str]:
-    """Return the laws that a mutated row breaks."""
+    """Return the names of the laws that a mutated row breaks."""
     case = original(name)
 
     @mx.mixer
@@ -245,7 +246,7 @@ def broken(name: str, mutation: Any) -> list[str]:
     return found
 
 
-# One row of each kind by default; slow tests mutate them all.
+# By default one row of each kind is mutated, in slow tests all rows.
 MUTATED = sorted({*KINDS, "saliencymix", "resizemix", "smoothmix", "dirichlet"})
 ROWS = [
     pytest.param(MUTATED, id="few"),
@@ -282,11 +283,11 @@ def test_every_law_is_broken_by_every_kind():
     assert met == dict.fromkeys(met, kinds)
 
 
-# The arithmetic, whatever was drawn.
+# Mutations of the arithmetic, for any draw.
 
 
 def arithmetic_breaks(x: Any) -> bool:
-    """Say whether three terms of ``x`` are not what they should be."""
+    """Return whether the sum of three terms of ``x`` is wrong."""
     case = original("dirichlet")
     try:
         oracle.assert_terms(case.mix.inputs(x), case.expected.inputs(x))

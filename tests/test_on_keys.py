@@ -1,4 +1,4 @@
-"""A batch with names comes back as what it was: type, order, and all else it holds."""
+"""Named batches keep their type, the order of their entries, and all other entries."""
 
 import collections
 import dataclasses
@@ -18,7 +18,7 @@ import mixup_jax as mx
 KEY = jax.random.key(0)
 IMAGE = np.arange(8, dtype=np.float32).reshape(4, 2)
 LABEL = np.arange(4, dtype=np.int32)
-# Not in the order of the alphabet, which JAX gives to the keys of a dict.
+# Not in alphabetical order, in which JAX sorts the keys of a dict.
 ENTRIES = {"weight": IMAGE[:, 0], "image": IMAGE, "label": LABEL}
 
 
@@ -50,7 +50,7 @@ class OwnDict(dict):
 
 
 class Frozen(Mapping):
-    """A mapping of a library's own, made from a dict."""
+    """A mapping type of another library, constructed from a dict."""
 
     def __init__(self, entries: dict[str, Any]):
         self._entries = dict(entries)
@@ -114,7 +114,7 @@ def test_type_and_order_stay(name):
     np.testing.assert_array_equal(found["image"], mix.inputs(IMAGE))
     np.testing.assert_array_equal(found["weight"], mix.targets(IMAGE[:, 0]))
     assert found["label"] is LABEL
-    # The caller's own is as it was.
+    # The caller's own batch is unchanged.
     for key, value in entries(batch):
         np.testing.assert_array_equal(value, ENTRIES[key])
     for attribute in ("source", "default_factory"):

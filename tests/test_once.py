@@ -1,4 +1,4 @@
-"""One draw a batch: that of the first with a partner, and the law that it follows."""
+"""One draw per batch, that of the first example with a partner, and its law."""
 
 import dataclasses
 import functools
@@ -29,17 +29,17 @@ permutation = mx.pairings.permutation
 same_class = partial(mx.pairings.same_class, labels=LABELS)
 PER_PAIR = mx.ratios.per_pair(mx.ratios.uniform())
 BATCHES = 2000
-ERRORS = 5  # standard errors within which a share has to lie
-CHANCE = 1e-3  # of a test of a right distribution to fail, had keys not been fixed
+ERRORS = 5  # standard errors within which a share must be
+CHANCE = 1e-3  # of failure with a correct distribution, were the keys not fixed
 
 
 def fixed(lam, **options):
-    """Return Mixup with a share of its own, which says who was mixed by it."""
+    """Return Mixup with a constant lam, which identifies the examples mixed by it."""
     return partial(mx.mixup, ratio=mx.ratios.constant(lam), **options)
 
 
 def with_region(mix, region):
-    """Return a mix of one source that is in other places."""
+    """Return a mix of one source with another region."""
     (source,) = mix.sources
     return dataclasses.replace(
         mix, sources=(dataclasses.replace(source, region=region),)
@@ -48,14 +48,14 @@ def with_region(mix, region):
 
 @mx.mixer
 def ramp(key, batch, *, of=jnp):
-    """Draw a share of its own for each, in whatever arrays it is asked for."""
+    """Draw a different lam for each example, as arrays of JAX or NumPy."""
     lam = of.where(PARTNER == PLACES, 1, PLACES / 10).astype(np.float32)
     return mx.Mix.from_pairs(lam, of.asarray(PARTNER, np.uint8))
 
 
 @mx.mixer
 def spread(key, batch):
-    """Draw a layer of its own for each."""
+    """Draw a different layer for each example."""
     mix = mx.draw_of(partial(mx.mixup, pairing=given))(key, batch)
     layers = mx.regions.Layer(jnp.arange(SIZE, dtype=jnp.int32) % 3, (0, 1, 2))
     return with_region(mix, layers)
@@ -77,12 +77,12 @@ DRAWS = {
 }
 
 
-# What these make of a batch, beside blends.
+# The expectations of these draws; the others blend.
 EXPECTED = {
     "box": oracle.box,
     "blob": oracle.field,
     "layer": oracle.layer,
-    # The first with a partner is example 1, of which 1 - by is drawn, in float32.
+    # Example 1 is the first with a partner; 1 - by of it is drawn, in float32.
     "extrapolate": oracle.extrapolation(
         1 - (1 - np.linspace(0.1, 0.9, SIZE, dtype=np.float32)[1])
     ),
@@ -96,7 +96,7 @@ def with_partner(mix: Any) -> np.ndarray:
 
 
 def first_for_all(mix: Any) -> Any:
-    """Return lam and region in which all hold what the first with a partner drew."""
+    """Return lam and region with the draw of the first paired example in all others."""
     has = with_partner(mix)
     first = np.flatnonzero(has)[0]
 
@@ -109,9 +109,9 @@ def first_for_all(mix: Any) -> Any:
 
 
 def assert_mixed(mixed: Any, mix: Any, expected: Any, batch: Any) -> None:
-    """Assert that ``mixed`` is what is expected of ``batch``, where there are partners.
+    """Assert that paired examples of ``mixed`` are what is expected of ``batch``.
 
-    The others are left alone.
+    The others are unchanged.
     """
     (x, y), (images, targets) = mixed, batch
     oracle.assert_terms(x, expected.inputs(images))
@@ -122,7 +122,7 @@ def assert_mixed(mixed: Any, mix: Any, expected: Any, batch: Any) -> None:
 
 
 def assert_one_draw(mix: Any, expected: Any, images: Any) -> None:
-    """Assert that all with a partner have the same lam and the same weights."""
+    """Assert that all paired examples have the same lam and the same weights."""
     has = with_partner(mix)
     w = expected.own(images.shape[:3])
     for drawn in (np.asarray(mix.lam), w):
@@ -194,7 +194,7 @@ BLEND, BOX = partial(mx.mixup, pairing=given), partial(mx.cutmix, pairing=given)
 ROLLED = partial(mx.mixup, pairing=mx.pairings.roll)
 PERMUTED = partial(mx.cutmix, pairing=permutation)
 BLOB = partial(mx.fmix, pairing=given)
-# The mixers inside, each with what it makes of a batch.
+# The inner mixers, each with its expectation.
 COMBINED: dict[str, tuple[mx.Mixer, dict[mx.Mixer, Any]]] = {
     "blend or box": (
         mx.choose([BLEND, BOX], [0.5, 0.5]),
@@ -234,7 +234,7 @@ def test_one_choice_and_one_draw_hold_for_the_batch(name):
     @jax.vmap
     def run(key):
         mixed, mix = mx.once_per_batch(mixer)(key, BATCH)
-        # A blob has a key of its own, so what is handed on around it is not the key.
+        # A blob draws with a split key, so combinators split the key that they pass on.
         keys = [key, jax.random.split(key)[1]]
         keys.append(jax.random.split(keys[1])[1])
         levels = (1, 1, 2, 2) if name == "nested" else (0,) * len(inside)
@@ -250,13 +250,13 @@ def test_one_choice_and_one_draw_hold_for_the_batch(name):
         found = [n for n, each in enumerate(expected) if makes(each, mixed, mix)]
         assert found, "the batch is what one of them makes of it"
         assert_one_draw(mix, expected[found[0]], IMAGES)
-        if len(found) == 1:  # a box may be empty, and is then what erm makes of it
+        if len(found) == 1:  # an empty box equals erm
             kinds.add(found[0])
     assert len(kinds) >= 2, "both choices are made, in one batch or another"
 
 
 def makes(expected: Any, mixed: Any, mix: Any) -> bool:
-    """Say whether ``mixed`` is what is expected."""
+    """Return whether ``mixed`` is what is expected."""
     try:
         assert_mixed(mixed, mix, expected, BATCH)
     except AssertionError:
@@ -414,7 +414,7 @@ def in_shares(batch: Any) -> Any:
 
 
 def on_shares(mixer: Any) -> Any:
-    """Return what four devices make of a batch, all together."""
+    """Return the results of four devices, as global arrays."""
     run = jax.vmap(mixer, in_axes=(None, 0), axis_name="data")
     found = jax.jit(run)(KEY, in_shares(WIDE))
     return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), found)
@@ -482,7 +482,7 @@ def test_a_batch_on_a_mesh_is_mixed_as_on_one_device(name, kind):
     divided = jax.device_put(WIDE, rows)
     with jax.set_mesh(mesh):
         found = [mixer(KEY, divided)]
-    if name == "blob":  # divided as the batch is, with no mesh in the context too
+    if name == "blob":  # sharded as the batch is, even without a mesh in the context
         found.append(mixer(KEY, divided))
     want, drawn = on_one_device(name)
     assert_one_draw(drawn, EXPECTED[name](drawn), WIDE[0])
@@ -495,7 +495,7 @@ def test_a_batch_on_a_mesh_is_mixed_as_on_one_device(name, kind):
 # The law of the one draw.
 
 
-SPLIT = np.array([0, 1, 2, 1, 3])  # classes of one but for the second
+SPLIT = np.array([0, 1, 2, 1, 3])  # only class 1 has two examples
 LAWS = {
     "neighbour": (mx.mixup, stats.beta(1, 1).cdf, 0),
     "permutation": (
@@ -551,7 +551,7 @@ def test_lam_is_distributed_as_that_of_an_example(name):
         np.where(has, lam, one[:, None]), one[:, None].repeat(5, 1)
     )
     assert p_value(stats.kstest(one, cdf)) > CHANCE
-    if name == "permutation":  # whoever it is whose draw it was
+    if name == "permutation":  # no matter which example the draw is from
         assert p_value(stats.kstest(one[first > 0], cdf)) > CHANCE
 
 
@@ -566,7 +566,7 @@ def test_boxes_are_distributed_as_those_of_an_example():
 
         return jax.jit(jax.vmap(at_place))
 
-    # Keys of their own, so that one sample knows nothing of the other.
+    # Separate keys, so that the two samples are independent.
     one, each = jax.random.split(KEY, (2, BATCHES))
     lam, corners = drawn(mx.once_per_batch(mixer), 5)(one)
     lam_each, corners_each = drawn(mixer, 5)(each)
@@ -576,7 +576,7 @@ def test_boxes_are_distributed_as_those_of_an_example():
         assert p_value(found) > CHANCE
 
 
-# Nobody has a partner.
+# No example has a partner.
 
 
 LONELY = {
@@ -605,7 +605,7 @@ def test_one_example_is_left_as_it_is():
     np.testing.assert_array_equal(mix.lam, [1])
 
 
-# What other libraries make of the same draw.
+# The same draw in other libraries.
 
 
 CHANNELS_FIRST = np.moveaxis(IMAGES, 3, 1).copy()
@@ -620,7 +620,7 @@ def corners_of(mix: Any) -> tuple[int, int, int, int]:
 
 
 def lam_of(mix: Any) -> np.float32:
-    """Return the one lam of a batch in which everybody has a partner."""
+    """Return the one lam of a batch in which every example has a partner."""
     lam = np.asarray(mix.lam)
     assert with_partner(mix).all()
     assert (lam == lam[0]).all()
@@ -628,7 +628,7 @@ def lam_of(mix: Any) -> np.float32:
 
 
 def pasted(x: np.ndarray, other: np.ndarray, mix: Any) -> tuple[np.ndarray, float]:
-    """Return NCHW images with a box of others, and the share that is left."""
+    """Return NCHW images with a box pasted from others, and the remaining share."""
     top, bottom, left, right = corners_of(mix)
     x = x.copy()
     x[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
@@ -636,7 +636,7 @@ def pasted(x: np.ndarray, other: np.ndarray, mix: Any) -> tuple[np.ndarray, floa
 
 
 def timm_targets(lam: Any, smoothing: float = 0.1) -> np.ndarray:
-    """Smoothed one-hot labels, and those of the flipped batch by what is left."""
+    """Return smoothed one-hot labels, mixed with those of the flipped batch."""
     off = smoothing / oracle.CLASSES
     own = np.where(TARGETS > 0, 1 - smoothing + off, off)
     return own * lam + own[::-1] * (1 - lam)
@@ -736,7 +736,7 @@ def test_timm_switches_between_both_for_the_batch():
     assert len(set(switched)) == 2
 
 
-# Refused.
+# Refusals.
 
 
 noise = partial(mx.gaussian, sigma=1.0)

@@ -65,7 +65,7 @@ def test_a_mix_on_a_mesh_takes_arrays_that_are_on_none():
 @pytest.mark.parametrize("pairing", [mx.pairings.roll, mx.pairings.permutation])
 def test_rows_that_are_empty_need_no_move(pairing):
     x, empty = jax.device_put((X, np.zeros((8, 2, 0), np.float32)), divided())
-    batch = {"x": x, "empty": empty + 0}, None  # JAX cannot read what it makes of such
+    batch = {"x": x, "empty": empty + 0}, None  # JAX cannot read empty results
     mixed, _ = mx.mixup(jax.random.key(0), batch, pairing=pairing)
     assert mixed[0]["empty"].shape == (8, 2, 0)
 

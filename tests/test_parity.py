@@ -1,8 +1,8 @@
-"""Parity: given their lam, box and partner, ours gives what other libraries give.
+"""Parity: given their lam, box and partner, the results equal other libraries'.
 
 The formulas are those of timm (`timm/data/mixup.py`), torchvision
-(`transforms/v2/_augment.py`) and big_vision (`utils.get_mixup`), in NumPy; the numbers
-were worked out by hand. Four examples 0, 4, 8, 16 with the classes 0, 1, 2, 0.
+(`transforms/v2/_augment.py`) and big_vision (`utils.get_mixup`), in NumPy; the expected
+numbers were computed by hand, for four examples 0, 4, 8, 16 of classes 0, 1, 2, 0.
 """
 # pyright: reportArgumentType=false
 
@@ -22,7 +22,7 @@ ROLLED = np.array([3, 0, 1, 2])
 
 
 def blended(values, lam, partner):
-    """Own and partner's, each by its share: all three libraries."""
+    """Return the blend of values with their partners', as all three libraries do."""
     lam = np.reshape(lam, (-1,) + (1,) * (values.ndim - 1))
     return values * lam + values[partner] * (1 - lam)
 
@@ -36,9 +36,9 @@ MIXUP = {
     "timm batch": (0.75, FLIPPED, [4, 5, 7, 12]),
     "timm elem": ([1, 0.5, 0.25, 0.75], FLIPPED, [0, 6, 5, 12]),
     "timm pair": ([0.75, 0.5, 0.5, 0.75], FLIPPED, [4, 6, 6, 12]),
-    # torchvision rolls it by one
+    # torchvision rolls the batch by one
     "torchvision": (0.75, ROLLED, [4, 3, 7, 14]),
-    # big_vision too, with the larger of lam and 1 - lam
+    # so does big_vision, with the larger of lam and 1 - lam
     "big_vision": (max(0.25, 1 - 0.25), ROLLED, [4, 3, 7, 14]),
 }
 
@@ -111,14 +111,14 @@ HEIGHT, WIDTH = 4, 6
 
 
 def timm_box(lam, y, x):
-    """The corners, rounded down and clipped, of sides sqrt(1 - lam) of the image's."""
+    """Return the corners of a box of sides sqrt(1 - lam), rounded down and clipped."""
     sides = np.array([int(HEIGHT * np.sqrt(1 - lam)), int(WIDTH * np.sqrt(1 - lam))])
     corners = np.array([y, x]) - sides // 2, np.array([y, x]) + sides // 2
     return np.clip(corners, 0, [HEIGHT, WIDTH])
 
 
 def torchvision_box(lam, y, x):
-    """The same from half the sides, rounded down."""
+    """Return the corners from half the sides, rounded down."""
     half = (np.array([HEIGHT, WIDTH]) * 0.5 * np.sqrt(1 - lam)).astype(int)
     corners = np.array([y, x]) - half, np.array([y, x]) + half
     return np.clip(corners, 0, [HEIGHT, WIDTH])

@@ -1,4 +1,4 @@
-"""Parts of the user's own work everywhere, written with public names alone."""
+"""User-defined parts work everywhere, and are written only with public names."""
 
 import ast
 import dataclasses
@@ -50,11 +50,11 @@ def test_this_file_uses_public_names_alone():
     assert not private
 
 
-# The regions.
+# Regions.
 
 
 def rows_first(x: Any) -> tuple[int, ...]:
-    """Return the shape of one value an example that goes with ``x``."""
+    """Return a shape that broadcasts one value per example with ``x``."""
     return (-1, *[1] * (x.ndim - 1))
 
 
@@ -89,7 +89,7 @@ def below(key, lam, inputs, partners):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Louder(mx.Region):
-    """Sounds of two classes, as loud as one (between-class learning)."""
+    """Sounds of two classes at the loudness of one (between-class learning)."""
 
     gains = True
 
@@ -106,7 +106,7 @@ def as_loud(key, lam, inputs, partners):
 
 
 def over_masks(key, lam, inputs, partners):
-    """Paste what the partner's own mask names."""
+    """Paste the content in the partner's own mask."""
     del key, lam
     mask = partners.bring(inputs["mask"])
     region = mx.regions.Field(~mask, mx.regions.grid(inputs), of_example=True)
@@ -114,7 +114,7 @@ def over_masks(key, lam, inputs, partners):
 
 
 def fading(key, lam, inputs, partners):
-    """Fade from the one to the other, from left to right or back."""
+    """Fade between the two from left to right, or from right to left."""
     del partners
     grid = mx.regions.grid(inputs)
     ramp = jnp.linspace(0, 1, WIDTH, dtype=jnp.float32)[None, None] ** 2
@@ -123,12 +123,12 @@ def fading(key, lam, inputs, partners):
     return mx.regions.Field(field, grid), jnp.mean(field, axis=(1, 2))
 
 
-# The movements.
+# Moves.
 
 
 @dataclasses.dataclass(frozen=True)
 class Picked(mx.Move):
-    """Rows picked by index: ``map`` alone, as its docstring asks for."""
+    """Rows picked by index: only ``map``, as its docstring describes."""
 
     def map(self, function, x, partner, w):
         sharding = jax.typeof(x).sharding
@@ -138,7 +138,7 @@ class Picked(mx.Move):
 
 @dataclasses.dataclass(frozen=True)
 class Turned(mx.Move):
-    """The next one in each block: its places are known."""
+    """The next example in each block, with known places."""
 
     block: int
 
@@ -169,18 +169,18 @@ def turned(key, batch, *, block=2):
 
 
 def two_of_a_ring(key, batch):
-    """Return two partners: the two that follow in one random ring."""
+    """Return two partners: the next two examples in one random ring."""
     size = len(jax.tree.leaves(batch)[0])
     ring = jax.random.permutation(key, size)
     follows = [jnp.zeros_like(ring).at[ring].set(jnp.roll(ring, -n)) for n in (1, 2)]
     return tuple(mx.pairings.given(index)(key, batch) for index in follows)
 
 
-# The mixers.
+# Mixers.
 
 
 def mixing(name, *, pairing=mx.pairings.neighbour, region=mx.regions.everywhere):
-    """Return the mixer of such parts, which has a name in this file to pickle by."""
+    """Return the mixer of these parts, named after its variable so that it pickles."""
 
     def draw(key, batch):
         ratio = mx.ratios.uniform()
@@ -200,7 +200,7 @@ by_fours = mixing("by_fours", pairing=partial(turned, block=4))
 
 @mx.mixer
 def of_ring(key, batch):
-    """Blend with one of the ring, and paste the next one, mirrored, behind it."""
+    """Blend with the next in a ring, and paste the one after, mirrored, behind it."""
     key_pairing, *keys = jax.random.split(key, 3)
     drawn = two_of_a_ring(key_pairing, batch)
     first, second = (
@@ -217,7 +217,7 @@ def of_ring(key, batch):
 
 
 def fainter(key, batch):
-    """Mix, and do more to the inputs than the mix says: one function."""
+    """Mix, and change the inputs in a way that the mix does not describe."""
     (x, y), mix = mirrored(key, batch)
     return (jax.tree.map(lambda leaf: leaf * leaf, x), y), mix
 
@@ -235,7 +235,7 @@ MIXERS = {**HALVES, "fainter": fainter}
 
 
 def drawn_batch(whole: bool) -> Any:
-    """Return a batch with leaves of all dtypes, or of those that can be blended."""
+    """Return a batch with leaves of every dtype, or only of those that blend."""
     rng = np.random.default_rng(0)
     plane = (SIZE, HEIGHT, WIDTH)
     wave = rng.normal(size=plane) + 1j * rng.normal(size=plane)
@@ -260,12 +260,12 @@ def batch_for(name: str) -> Any:
     return ANY if name in PASTE else FLOATS
 
 
-# What they are worth, by loops.
+# Expected values, computed by loops.
 
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What one source shows: its weight at ``[i, row, column]``, and its window."""
+    """What one source shows: its weight at ``[i, row, column]``, and any mirroring."""
 
     weight: Callable[[mx.Source, int, int, int], float]
     mirror: bool = False
@@ -296,7 +296,7 @@ SEEN = {
 
 
 def fields(name: str, mix: mx.Mix) -> list[np.ndarray]:
-    """Return for each source the weight of what is in front of it, ``[B, H, W]``."""
+    """Return the weight of the content in front of each source, ``[B, H, W]``."""
     found = []
     for seen, source in zip(SEEN[name], mix.sources, strict=True):
         w = np.zeros((SIZE, HEIGHT, WIDTH))
@@ -307,7 +307,7 @@ def fields(name: str, mix: mx.Mix) -> list[np.ndarray]:
 
 
 def fronts(name: str, mix: mx.Mix, x: Any) -> list[np.ndarray]:
-    """Return what is seen: the own content, then that of each source."""
+    """Return the example's own content, then the visible content of each source."""
     own = np.asarray(x)
     found = [own]
     for seen, source in zip(SEEN[name], mix.sources):
@@ -317,7 +317,7 @@ def fronts(name: str, mix: mx.Mix, x: Any) -> list[np.ndarray]:
 
 
 def along(w: np.ndarray, x: Any) -> np.ndarray:
-    """Return ``[B, H, W]`` to go with a leaf that may have channels."""
+    """Return ``[B, H, W]``, broadcast to a leaf that may have channels."""
     return w[..., None] if np.ndim(x) == 4 else w
 
 
@@ -331,7 +331,7 @@ def label_weights(mix: mx.Mix) -> list[np.ndarray]:
 
 
 def assert_equation(name: str, batch: Any, mixed: Any, mix: mx.Mix) -> None:
-    """Assert that a mixer of two halves did what its parts say."""
+    """Assert that a mixer with halves computes what its parts specify."""
     (inputs, targets), (x, y) = batch, mixed
     weights = fields(name, mix)
     for leaf in inputs:
@@ -348,11 +348,11 @@ def assert_equation(name: str, batch: Any, mixed: Any, mix: mx.Mix) -> None:
 LABELS = np.arange(SIZE, dtype=np.int32) % CLASSES
 MAPS = np.random.default_rng(1).integers(0, 9, (SIZE, HEIGHT, WIDTH)).astype(np.int32)
 EVENTS = np.random.default_rng(2).integers(0, 3, (SIZE, HEIGHT, WIDTH)) == 0
-CELLS = (4, 2)  # of which six rows are no multiple
+CELLS = (4, 2)  # six rows are not a multiple of four
 
 
 def derived(mix: mx.Mix, labels: Any, maps: Any, events: Any) -> Any:
-    """Return what else a mix says: of labels, label maps, events and patches."""
+    """Return derived results of a mix for labels, label maps, events and patches."""
     return (
         mix.terms(labels),
         mix.terms(maps, like=maps),
@@ -371,9 +371,9 @@ def everything(mixer: mx.Mixer) -> Callable[..., Any]:
 
 @functools.cache
 def alone(name: str) -> Any:
-    """Return what a mixer makes of its batch, and what its mix says.
+    """Return a mixer's results on its batch, and everything derived from its mix.
 
-    With the key that a choice would hand on.
+    Uses the key that a choice would pass to it.
     """
     return run(MIXERS[name], handed_on(KEY), batch_for(name))
 
@@ -383,7 +383,7 @@ def run(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
 
 
 def handed_on(key: Any) -> Any:
-    """Return the key that a choice hands on to all of its mixers."""
+    """Return the key that a choice passes to all of its mixers."""
     return jax.random.split(key)[1]
 
 
@@ -391,7 +391,7 @@ def handed_on(key: Any) -> Any:
 def test_the_equation(name):
     mixed, mix, _ = alone(name)
     assert_equation(name, batch_for(name), mixed, mix)
-    # The share of the labels is that of the positions.
+    # The label share equals the share of positions.
     np.testing.assert_allclose(
         mix.lam, fields(name, mix)[0].mean(axis=(1, 2)), rtol=1e-6
     )
@@ -427,22 +427,22 @@ def test_terms_union_and_coverage(name):
 
 
 def in_cells(w: np.ndarray) -> np.ndarray:
-    """Return the mean of a field in each cell, counted on a finer grid."""
+    """Return the mean of a field over each cell, computed on a finer grid."""
     finer = np.repeat(np.repeat(w, CELLS[0], axis=1), CELLS[1], axis=2)
     rows, columns = CELLS
     return finer.reshape(SIZE, rows, HEIGHT, columns, WIDTH).mean(axis=(2, 4))
 
 
-# Choices. Which mixer an example gets is given.
+# Choices, with given mixers for each example.
 
 
 def by_index(index: Any, count: int) -> mx.Ratio:
-    """Return the ratio by which each example gets the mixer of this number."""
+    """Return the ratio with which each example gets the mixer of its index."""
     return mx.ratios.constant((np.asarray(index, np.float32) + 0.5) / count)
 
 
 def close(got: Any, want: Any, relative: float = 1e-6) -> None:
-    """Assert that trees agree to the last bits that compilers move."""
+    """Assert that trees agree up to the last bits, which depend on the compiler."""
     got, want = (jax.tree.map(np.asarray, tree) for tree in (got, want))
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
@@ -458,7 +458,7 @@ def close(got: Any, want: Any, relative: float = 1e-6) -> None:
 
 
 def picked_rows(index: np.ndarray, results: Any) -> Any:
-    """Return for each example its row of the result that ``index`` names."""
+    """Return a tree with each example's row from the result that ``index`` selects."""
     return jax.tree.map(
         lambda *leaves: np.stack(
             [np.asarray(leaves[k])[i] for i, k in enumerate(index)]
@@ -468,19 +468,19 @@ def picked_rows(index: np.ndarray, results: Any) -> Any:
 
 
 def mixed_one_hot(terms: Any) -> np.ndarray:
-    """Return the mixture of one-hot labels that terms name."""
+    """Return the mixture of one-hot labels that the terms describe."""
     hot = np.eye(9)
     each = [np.asarray(share)[..., None] * hot[np.asarray(ids)] for share, ids in terms]
     return np.sum(each, axis=0)
 
 
 def assert_chosen(choice: Any, index: np.ndarray, each: Any) -> None:
-    """Assert that each row is that of the result in ``each`` that the index names."""
+    """Assert that each row equals that of the result in ``each`` selected by index."""
     (mixed, mix, said) = choice
     close(mixed, picked_rows(index, [one[0] for one in each]))
     lam = picked_rows(index, [one[1].lam for one in each])
     np.testing.assert_array_equal(mix.lam, lam)
-    # All that the mix says of an example is what the mix of its own mixer says of it.
+    # Everything derived for an example equals what is derived from its mixer's mix.
     for got, *wants in zip(said[2:], *(one[2][2:] for one in each)):
         close(got, picked_rows(index, wants))
     for terms, *wants in zip(said[:2], *(one[2][:2] for one in each)):
@@ -494,7 +494,7 @@ slow = pytest.mark.slow
 
 
 def some(names: Any, *often: str) -> list[Any]:
-    """Return the parameters of a test, all but a few of which are slow."""
+    """Return the parameters of a test, with all but a few marked slow."""
     return [n if n in often else pytest.param(n, marks=slow) for n in names]
 
 
@@ -535,7 +535,7 @@ def test_who_is_left_out_is_not_mixed(name):
 
 
 def on_shares(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
-    """Return what each device has, as one array, the batch divided over them."""
+    """Return the results of all devices as one array, with the batch sharded."""
 
     def divided(x):
         return jnp.reshape(x, (DEVICES, -1, *jnp.shape(x)[1:]))
@@ -548,7 +548,7 @@ def on_shares(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
 
 
 def assert_same(got: Any, want: Any) -> None:
-    """Assert the same batch, and the same mixes but for how partners travel."""
+    """Assert the same batch, and the same mixes regardless of how rows are moved."""
     close((got[0], got[2]), (want[0], want[2]))
     np.testing.assert_array_equal(got[1].lam, want[1].lam)
     for one, other in zip(got[1].sources, want[1].sources, strict=True):
@@ -586,7 +586,7 @@ def test_each_device_by_itself(name):
 
 @dataclasses.dataclass(frozen=True)
 class Paired(mx.Move):
-    """Neighbours, whose places are known and whose rows are picked by index."""
+    """Neighbors with known places, whose rows are picked by index."""
 
     def places(self):
         return [1, 0]
@@ -610,7 +610,7 @@ def test_a_move_with_places_may_read_partners(place):
 
 
 def on_mesh(mixer: mx.Mixer, key: Any, batch: Any, kind: str) -> Any:
-    """Return what a mixer makes of a batch that a mesh divides, laid out alike."""
+    """Return the results of a mixer for a sharded batch, with the same sharding."""
     mesh = jax.make_mesh(
         (DEVICES,), ("data",), (KINDS[kind],), devices=jax.devices()[:DEVICES]
     )
@@ -660,7 +660,7 @@ def test_coverage_is_laid_out_as_asked(name):
     assert laid_out
 
 
-# What else is done with a mixer.
+# Other uses of a mixer.
 
 
 def test_mixers_are_pickled():

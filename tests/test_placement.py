@@ -1,4 +1,4 @@
-"""Where the drivers lay states and batches: what stays, what is moved, what is refused.
+"""Placement of states and batches by the drivers: what stays, moves, or is refused.
 
 Plain jit on one device is the reference for the numbers.
 """
@@ -43,7 +43,7 @@ def mesh(*kinds: str) -> Mesh:
 def loss(params, batch, mix):
     x, y = batch
     w = params["w"]
-    if jax.typeof(w).sharding.mesh.explicit_axes:  # then the model gathers by itself
+    if jax.typeof(w).sharding.mesh.explicit_axes:  # then the model gathers explicitly
         w = jax.sharding.reshard(w, jax.P())
     return jnp.mean(optax.losses.softmax_cross_entropy(x @ w, y)), {}
 
@@ -59,7 +59,7 @@ def new_state() -> Any:
 
 
 def laid(state: Any, mesh: Mesh, axis_name: Any) -> Any:
-    """Return a state whose matrices are divided over an axis, or several."""
+    """Return a state whose matrices are sharded over one axis or several."""
 
     def put(x: jax.Array) -> jax.Array:
         spec = jax.P(None, axis_name) if x.ndim == 2 else jax.P()
@@ -97,7 +97,7 @@ def assert_as_on_one_device(found: Any) -> None:
 def test_a_state_comes_back_laid_out_as_it_went_in(divided, kinds):
     on_mesh, traces = mesh(*kinds), []
     state = new_state()
-    if divided == "momentum alone":  # which the sums with it would hand on
+    if divided == "momentum alone":  # sums with it would propagate its sharding
         whole = on(on_mesh, state)
         state = whole.replace(opt_state=laid(state.opt_state, on_mesh, "fsdp"))
     else:
@@ -170,7 +170,7 @@ def test_a_state_that_another_mesh_divides_is_refused():
     state = laid(new_state(), other, "x")
     with pytest.raises(ValueError, match=r"params\['w'\]: .*'fsdp': 4}; got.*'x'"):
         run(state, key(), BATCH)
-    # What is whole on each device is the same on any mesh of these.
+    # Replicated leaves are the same on any mesh of these devices.
     assert_as_on_one_device(losses(run, on(other, new_state()), steps=1)[1])
 
 
@@ -233,7 +233,7 @@ def test_a_batch_over_more_axes_than_named_costs_no_more(kind):
     over_both = tuple(
         jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at) for x in BATCH
     )
-    # Of a share of 2 examples, not of 8; what is done once for the state is the same.
+    # The cost of a shard of 2 examples, not of 8, plus a constant for the state.
     found = flops(over_both)
     assert found < 0.7 * flops(BATCH)
     named = mx.training.sharded(STEP, mesh(kind), axis_name=BOTH)
@@ -260,7 +260,7 @@ def test_what_lies_there_is_not_moved(monkeypatch):
     assert sum(moved) == 2
 
 
-# Programs around the run.
+# A run inside other programs.
 
 
 def scanned(run: Any, state: Any, batch: Any) -> Any:
@@ -281,7 +281,7 @@ def test_a_run_is_part_of_a_program(kind, there):
     assert_as_on_one_device(jax.jit(partial(scanned, run))(state, batch))
     shapes, _ = jax.eval_shape(run, state, key(), batch)
     assert shapes.params["w"].shape == (WIDTH, WIDTH)
-    # The state of the caller is not donated.
+    # The caller's state is not donated.
     assert not any(x.is_deleted() for x in jax.tree.leaves(state))
 
 
@@ -329,7 +329,7 @@ def test_a_run_prints_and_compares():
     assert pickle.loads(pickle.dumps(mapped)) == mapped != mx.training.pmapped(STEP)
 
 
-# Over devices as pmap does.
+# Over devices, as pmap does.
 
 
 def grid() -> np.ndarray:
@@ -405,7 +405,8 @@ def test_what_is_no_device_is_refused(names, devices):
         mx.training.pmapped(STEP, axis_name=names, devices=devices)
 
 
-# What both drivers ask of the names, and `sharded` of its mesh, when they are made.
+# Requirements on the names in both drivers, and on the mesh in `sharded`, when a driver
+# is made.
 
 NAMES = {
     "pmapped": lambda names: mx.training.pmapped(STEP, axis_name=names),
@@ -423,7 +424,7 @@ def test_a_name_twice_is_refused(names, driver):
 
 
 def test_no_name_is_refused_where_there_is_no_other_mesh():
-    NAMES["sharded"](())  # a batch that is whole on each device
+    NAMES["sharded"](())  # a replicated batch
     with pytest.raises(ValueError, match="axis_name: expected at least one name; got"):
         NAMES["pmapped"](())
 

@@ -1,4 +1,4 @@
-"""Real processes on one mesh: they compute what one would, and say what it would."""
+"""Real processes on one mesh: they compute and report what a single one would."""
 
 import json
 import os
@@ -25,7 +25,7 @@ COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
 
 @pytest.fixture(scope="module", params=COUNTS)
 def files(request, tmp_path_factory) -> list[Path]:
-    """Return what each process has written, of so many."""
+    """Return the file that each of the processes has written."""
     folder, count = tmp_path_factory.mktemp("processes"), request.param
     command = [sys.executable, "-W", "error", "-m", "tests.processes"]
     command += [str(free_port()), str(count)]
@@ -45,7 +45,7 @@ def files(request, tmp_path_factory) -> list[Path]:
         for worker in workers:
             _, errors = worker.communicate(timeout=240)
             assert worker.returncode == 0, errors
-    finally:  # one without the other would wait for ever
+    finally:  # a process waits forever for the others
         for worker in workers:
             worker.kill()
             worker.communicate()
@@ -65,7 +65,7 @@ def test_processes_equal_one_with_as_many_devices(files):
         found = np.load(file)
         assert {*found} == {*expected}
         for name, value in expected.items():
-            # Sums over devices are taken in another order; nothing else is summed.
+            # Sums over devices have another order; nothing else is summed.
             is_summed = "loss" in name or name in ("['own part']", "['whole']")
             rtol = 1e-6 if is_summed else 0
             np.testing.assert_allclose(found[name], value, rtol, err_msg=name)

@@ -1,6 +1,6 @@
-"""Ratios in a range, and the gradients of what is drawn.
+"""Ratios in a range, and the gradients of draws.
 
-Keys are fixed; distances lie below the Kolmogorov-Smirnov critical value at 1e-3, and
+Keys are fixed; distances are below the Kolmogorov-Smirnov critical value at 1e-3, and
 means within five standard errors, as in test_statistics.py.
 """
 
@@ -36,7 +36,7 @@ def drawn(ratio: mx.Ratio, size: int = 8, seed: int = 0) -> np.ndarray:
 
 
 def cdf(x: np.ndarray, a: float, b: float, low: float, high: float) -> np.ndarray:
-    """Return the distribution of Beta(a, b) in a range, from whichever end is finer."""
+    """Return the CDF of Beta(a, b) in a range, from the tail that is more precise."""
     if special.betainc(a, b, high) < 0.5:
         least, most = special.betainc(a, b, [low, high])
         return (special.betainc(a, b, x) - least) / (most - least)
@@ -64,7 +64,7 @@ def test_beta_in_a_range(a, b, bounds):
     )
     assert lam[0] >= bounds[0]
     assert lam[-1] <= bounds[1]
-    # float32 has no finer 1 - lam than 6e-8, nor lam near 0 than 1e-38.
+    # float32 resolves 1 - lam no finer than 6e-8, and lam near 0 no finer than 1e-38.
     inside = (lam > 1e-30) & (lam < 1 - 1e-4)
     below = np.searchsorted(lam, lam[inside], side="right") / lam.size
     distance = np.abs(below - cdf(lam[inside], a, b, *bounds))
@@ -92,7 +92,7 @@ def test_no_float32_leaves_a_range(of, bounds):
 
 
 def temporary(ratio_of: Callable[..., mx.Ratio], *given: Any, size: int) -> float:
-    """Return the bytes of temporary memory an example."""
+    """Return the bytes of temporary memory per example."""
     draw = jax.jit(lambda key, *given: ratio_of(*given)(key, partners_of(size)))
     program: Any = draw.lower(jax.random.key(0), *given).compile()
     return program.memory_analysis().temp_size_in_bytes / size
@@ -105,7 +105,7 @@ def temporary(ratio_of: Callable[..., mx.Ratio], *given: Any, size: int) -> floa
         lambda a, b: beta(a, b),
         lambda a, b: folded(beta(a)),
         lambda a, b: mx.ratios.per_pair(beta(a, b)),
-        lambda a, b: folded(beta(a, b)),  # drawn anew, in a loop
+        lambda a, b: folded(beta(a, b)),  # redrawn in a loop
     ],
 )
 @pytest.mark.parametrize("each", [False, True])
@@ -181,7 +181,7 @@ def test_folded_in_a_range(high):
     below = np.searchsorted(lam, lam[kept], side="right") / lam.size
     distance = np.abs(below - cdf(lam[kept], 0.4, 0.4, 0.5, high)).max()
     assert distance < math.sqrt(-math.log(1e-3 / 2) / 2 / lam.size)
-    # What is at least 1/2 has no value below.
+    # A folded ratio is at least 1/2, above this range.
     lam = drawn(truncated(folded(beta(0.4)), 0.1, 0.25))
     np.testing.assert_array_equal(lam, np.full(8, 0.25))
 
@@ -194,7 +194,7 @@ def test_a_ratio_of_ones_own_in_a_range():
     below = np.arange(1, lam.size + 1) / lam.size
     exact = (np.sqrt(lam) - 0.2) / 0.3
     assert np.abs(below - exact).max() < math.sqrt(-math.log(1e-3 / 2) / 2 / lam.size)
-    # Never in the range: the last draw, clipped.
+    # No draw is in the range: the last one, clipped.
     np.testing.assert_array_equal(
         drawn(truncated(lambda key, partners: square(key, partners) / 2, 0.75, 0.875)),
         np.full(8, 0.75),
@@ -285,7 +285,7 @@ def test_a_draw_moves_with_its_parameters_and_keeps_its_place(symmetric, bounds)
     h = 1e-4
     for a, b in [(0.3, 0.8), (2.0, 0.5), (6.0, 3.0)]:
         lam, by_a, by_b = (np.asarray(x, np.float64) for x in slopes(a, b))
-        kept = (lam > 1e-6) & (lam < 1 - 1e-3)  # lam is exact to float32
+        kept = (lam > 1e-6) & (lam < 1 - 1e-3)  # where float32 resolves lam
         assert kept.sum() > 30
         lam, by_a, by_b = lam[kept], by_a[kept], by_b[kept]
         density = (place(lam + 1e-7, a, b) - place(lam - 1e-7, a, b)) / 2e-7
@@ -324,7 +324,7 @@ def test_the_gradient_of_a_mean_is_right(ratio_of, low, high):
     assert error < 0.06 * abs(exact)
 
 
-# Keys under which a uniform comes out as exactly 0.
+# Keys for which a uniform draw is exactly 0.
 ZERO = [(43692, 256), (2468, 512), (46, 512)]
 DIFFERENTIATED = {
     "beta": lambda a: partial(mx.mixup, alpha=a),
@@ -373,14 +373,14 @@ def test_gradients_by_alpha_are_finite(name):
         return (mixed**2).sum() + (labels**2).sum() + (mix.lam**2).sum()
 
     alphas = jnp.array([0.0, 1e-37, 1e-20, 1e-9, 1e-4, 1e-3, 0.2, 1e3, 1e12, 1e38])
-    if name != "per-batch":  # which has one for all
+    if name != "per-batch":  # one alpha for all
         assert np.isfinite(jax.jit(jax.grad(total))(jnp.resize(alphas, (size,)))).all()
     forward = jax.jit(lambda alpha: jax.jvp(total, (alpha,), (1.0,))[1])
     assert np.isfinite([forward(alpha) for alpha in alphas]).all()
 
 
 def test_the_gradient_where_a_uniform_is_0_is_that_next_to_it():
-    # lam is 1/2 there, and stays; of the other examples it is by differences.
+    # There lam is 1/2 for any alpha; elsewhere the gradient is a difference quotient.
     def lam(alpha):
         return beta(alpha)(jax.random.key(43692), partners_of(256))
 
@@ -410,7 +410,7 @@ def test_a_weight_of_0_or_1_has_a_gradient_of_0():
         (mixed, _), _ = mx.mixup(jax.random.key(0), (x, None), ratio=ratio)
         return mixed.sum()
 
-    want = np.array([0, 0, 0, 0, -2, 2])  # own less partner's
+    want = np.array([0, 0, 0, 0, -2, 2])  # own minus partner's
     np.testing.assert_array_equal(jax.grad(total)(lam), want)
     np.testing.assert_array_equal(jax.jacfwd(total)(lam), want)
 
@@ -430,7 +430,7 @@ def test_what_is_counted_has_no_gradient_and_what_is_drawn_has(region, share):
     np.testing.assert_array_equal(jax.jacfwd(total)(lam), want)
 
 
-# Which number keeps the range
+# Which number stays in the range
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The readers of tables, speech and questions, on made-up files and the real sets."""
+"""The readers of tables, speech and questions, on synthetic files and the real data."""
 
 import io
 import re
@@ -283,7 +283,7 @@ def test_a_malformed_arff_is_named_with_its_line(damage, tmp_path):
         tables.read_table(file)
 
 
-# The UCI sets.
+# The UCI data sets.
 
 FOLDERS = {
     "abalone": "uci/abalone",
@@ -533,7 +533,7 @@ def test_a_broken_zip_is_named(tmp_path):
 def test_a_zip_that_cannot_be_unpacked_is_named(field, value, tmp_path):
     file = zipped(tmp_path, RECORDINGS) / "speech.zip"
     content = bytearray(file.read_bytes())
-    # The directory of the archive repeats what stands before each file.
+    # The central directory repeats the header before each file.
     for sign, shift in ((b"PK\x03\x04", -2), (b"PK\x01\x02", 0)):
         for found in re.finditer(re.escape(sign), bytes(content)):
             content[found.start() + field + shift] = value

@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, block by block, on eight devices."""
+"""The code blocks of the README run unchanged, in order, on eight devices."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ class Model(nn.Module):
 
 
 def surroundings():
-    """Return what a reader has at hand; a block may use what those before it made."""
+    """Return the names that each block may use, beside those of the blocks before."""
     key = jax.random.key(0)
     images = jnp.ones((DEVICES, 6, 6, 3))
     ids = jnp.arange(DEVICES)
@@ -46,7 +46,7 @@ def surroundings():
         logits: Any = Model().apply(params, batch["image"])
         return jnp.mean(logits**2), {}
 
-    # The same arrays serve where examples lie on axis 0 and where devices do.
+    # The same arrays work with the examples on axis 0 and with the devices there.
     spread = jnp.ones((DEVICES, 4, 6, 6, 3)), jnp.ones((DEVICES, 4, 10))
     given = [
         {},

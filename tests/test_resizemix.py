@@ -1,4 +1,4 @@
-"""ResizeMix: the whole partner in a box, by the nearest position."""
+"""ResizeMix: the whole partner in a box, by nearest neighbor."""
 
 from functools import partial
 
@@ -109,8 +109,8 @@ def test_sides_and_places_are_uniform():
     ):
         error = np.sqrt((got.var() + want.var()) / size)
         assert abs(got.mean() - want.mean()) < 5 * error
-    # Where it starts, as a share of the places that there are, has mean 1/2 and the
-    # variance of a uniform number; each side's is its own.
+    # The start, as a fraction of its possible places, has mean 1/2 and the variance of
+    # a uniform number, independently for each side.
     places = np.asarray(n) - side + 1
     u = (start + 0.5) / places
     assert (np.abs(u.mean(axis=0) - 0.5) < 5 * np.sqrt(1 / 12 / size)).all()
@@ -119,7 +119,7 @@ def test_sides_and_places_are_uniform():
     assert abs(np.corrcoef(u[:, 0], u[:, 1])[0, 1]) < 5 / np.sqrt(size)
 
 
-# The numbers of a product are split into three, which keeps the 24 bits of float32.
+# A product splits its factors into three parts, which keeps the 24 bits of float32.
 @pytest.mark.parametrize(
     "dtype",
     ["float32", "bfloat16", "float16", "uint8", "int8", "uint16", "int16", "bool"],

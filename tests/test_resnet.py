@@ -1,4 +1,4 @@
-"""What the image claims are made of: convolutions as products, crops, a ResNet."""
+"""The parts of the image claims: convolutions as products, crops, a ResNet."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Runs of `examples.resume`, killed with SIGKILL, go on as if they had not been."""
+"""Runs of `examples.resume`, killed with SIGKILL, resume as if never interrupted."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ EVERY, DEVICES = 20, 4
 def start(out: Path, devices: int = DEVICES, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-m", "examples.resume"]
     command += ["--out", str(out), "--devices", str(devices), *more]
-    # Not with what the tests ask of XLA: users do not ask for it.
+    # Without the XLA flags of the tests, which users do not set.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.Popen(
         [*command, "--epochs", "8", "--every", str(EVERY)],
@@ -41,11 +41,11 @@ def finished(run: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def killed(out: Path, where: Callable[[Path], bool]) -> None:
-    """Start a run and kill it `where` it is said to be, of which it is told nothing."""
+    """Start a run, and kill it without warning once `where` returns True."""
     run = start(out)
     try:
         while run.poll() is None:
-            run.send_signal(signal.SIGSTOP)  # it stays where it is looked at
+            run.send_signal(signal.SIGSTOP)  # paused while it is examined
             if where(out):
                 break
             run.send_signal(signal.SIGCONT)
@@ -68,7 +68,7 @@ def unfinished(out: Path) -> list[Path]:
 
 
 def steps(out: Path) -> list[str]:
-    """Return the lines of the log that are whole."""
+    """Return the complete lines of the log."""
     log = out / "steps.csv"
     return log.read_text().splitlines(keepends=True)[1:] if log.exists() else []
 
@@ -155,7 +155,7 @@ def test_a_run_whose_log_is_gone_is_not_gone_on_with(between, tmp_path):
 
 
 def test_fewer_epochs_than_the_checkpoint_has_are_refused():
-    resume.check_epochs(44, 2, 22)  # all of it is done, which is no mistake
+    resume.check_epochs(44, 2, 22)  # a finished run is not an error
     resume.check_epochs(40, 2, 22)
     words = "expected at least 3.*of step 45; got 2, .*step is 44.*--epochs 3 or more"
     with pytest.raises(ValueError, match=words):
@@ -193,7 +193,7 @@ def test_a_log_may_have_what_came_after_the_checkpoint(after, tmp_path):
 def test_the_log_is_whole_once_it_is_open(tmp_path):
     file = tmp_path / "steps.csv"
     file.write_text(HEAD + "1,0.5,aa\n2,0.4,bb\n")
-    with resume.log(file, 1):  # the next step may be long in coming
+    with resume.log(file, 1):  # the next step may take long
         assert file.read_text() == HEAD + "1,0.5,aa\n"
     assert [*tmp_path.iterdir()] == [file]
 
@@ -201,7 +201,7 @@ def test_the_log_is_whole_once_it_is_open(tmp_path):
 def test_the_log_goes_on_after_the_checkpoint(tmp_path):
     file = tmp_path / "steps.csv"
     with resume.log(file, 0) as lines:
-        lines.write("1,0.5,aa\n2,0.4,bb\n3,0.")  # killed while it wrote
+        lines.write("1,0.5,aa\n2,0.4,bb\n3,0.")  # killed during a write
     with resume.log(file, 1) as lines:
         lines.write("2,0.4,bb\n")
     assert file.read_text() == "step,loss,draws\n1,0.5,aa\n2,0.4,bb\n"

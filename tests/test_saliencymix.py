@@ -21,7 +21,7 @@ SALIENCY = RNG.uniform(size=(SIZE, *SIDES)).astype(np.float32)
 
 
 def boxes(lam, partner, saliency):
-    """Return where each box starts and stops, from the formula."""
+    """Return the start and stop of each box, from the formula."""
     start, stop = [], []
     for weight, j in zip(lam, partner):
         peak = np.unravel_index(np.argmax(saliency[j]), saliency[j].shape)
@@ -66,7 +66,7 @@ def test_each_example_has_the_peak_of_its_own_partner():
     np.testing.assert_allclose(mix.lam, share, atol=1e-7)
     want = share[:, None] * Y + (1 - share)[:, None] * Y[partner]
     np.testing.assert_allclose(y, want, atol=1e-6)
-    # Odd sides keep their last position.
+    # Odd sides include their last position.
     assert ((stop - start) % 2 == 1).any()
 
 
@@ -153,7 +153,7 @@ def test_another_saliency_is_refused(saliency, kind, said):
 
 
 def test_labels_and_boxes_agree_with_those_of_cutmix():
-    # The same sides are drawn; only where they lie differs.
+    # The same sides are drawn; only the positions differ.
     ratio = mx.ratios.uniform()
     _, mix = mx.saliencymix(KEY, (X, None), saliency=SALIENCY, ratio=ratio)
     region = partial(mx.regions.box, share=mx.regions.as_drawn)

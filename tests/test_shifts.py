@@ -1,7 +1,7 @@
-"""Rows that are shifted where nothing tells over which devices they lie.
+"""Shifted rows where the trace does not know the devices that hold them.
 
-A TPU alone moves rows so. Here its way is taken on the CPU, for values, and programs
-are lowered and compiled for meshes of which the trace knows nothing.
+Only a TPU moves rows this way. Here that path is forced on the CPU to check values, and
+programs are lowered and compiled for meshes that are unknown when tracing.
 """
 
 from functools import partial
@@ -63,7 +63,7 @@ WANT = wanted(X, [1, 0]) * (1 - LAM)[:, None, None] + X * LAM[:, None, None]
 
 
 @pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
-@pytest.mark.parametrize("count", [1, 2, 8])  # eight have three rows each
+@pytest.mark.parametrize("count", [1, 2, 8])  # three rows on each of eight
 def test_rows_are_those_of_the_places(places, count):
     at = over(count)
     run = jax.jit(partial(stepped, places=places), in_shardings=at, out_shardings=at)
@@ -96,7 +96,7 @@ def test_of_many_batches_each_is_moved(axis):
 
 
 def test_one_trace_is_lowered_for_any_number_of_devices():
-    """Blocks are the shares of the devices that a program is lowered for."""
+    """The blocks are the shards of the devices that a program is lowered for."""
     run = partial(stepped, places=[1, 0])
     x = jax.ShapeDtypeStruct(X.shape, X.dtype)
     for count in (1, 2, 4, 8, 64):
@@ -105,7 +105,7 @@ def test_one_trace_is_lowered_for_any_number_of_devices():
         text = jitted.trace(x).lower(lowering_platforms=("tpu",)).as_text()
         share = SIZE // count
         block = share if share and share % 2 == 0 else 2
-        block = SIZE if count == 64 else block  # no mesh at all: one device
+        block = SIZE if count == 64 else block  # no mesh: a single device
         pads = [line for line in text.splitlines() if "stablehlo.pad" in line]
         assert len(pads) == 2
         assert all(f"tensor<{SIZE // block}x{block}x3x2xf32>" in p for p in pads)
@@ -120,7 +120,7 @@ def host_of_one(monkeypatch):
 
 
 def on_devices(function, count):
-    """Compile ``function`` under ``in_shardings`` alone, for that many devices."""
+    """Compile ``function`` for ``count`` devices, known only from ``in_shardings``."""
     at = over(count)
     return jax.jit(function, in_shardings=at, out_shardings=at)
 
@@ -155,7 +155,7 @@ def test_exported_on_a_host_of_one_it_runs_on_more(count):
     run = jax.jit(exported.call, in_shardings=over(count))
     given = jax.device_put(X, over(count))
     np.testing.assert_allclose(run(given), WANT, rtol=2e-6)
-    if count == 4:  # of eight each has three rows
+    if count == 4:  # each of eight has three rows
         assert sent(run.lower(given).compile()) == []
 
 

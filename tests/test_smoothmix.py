@@ -1,4 +1,4 @@
-"""SmoothMix: a bell of the partner, its mean on the label."""
+"""SmoothMix: a bell of the partner, with its mean in the label."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def own_weight(centre, width, sizes):
-    """Return the weight of the own content, position by position."""
+    """Return the weight of the example's own content, position by position."""
     w = np.zeros(sizes)
     for place in np.ndindex(*sizes):
         away = sum(((q - c) / n) ** 2 for q, c, n in zip(place, centre, sizes))
@@ -35,7 +35,7 @@ def test_the_formula_along_any_number_of_axes(sizes):
         w = own_weight(centre[i], float(width[i]), sizes)
         want = w[..., None] * x[i] + (1 - w[..., None]) * x[partner[i]]
         np.testing.assert_allclose(mixed[i], want, atol=2e-6)
-        # What is kept of the pixels is kept of the label, and not the other way round.
+        # The label keeps what the pixels keep, and not the reverse.
         np.testing.assert_allclose(mix.lam[i], w.mean(), atol=1e-6)
         want = w.mean() * y[i] + (1 - w.mean()) * y[partner[i]]
         np.testing.assert_allclose(targets[i], want, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Three sources, everywhere that one is."""
+"""Three sources, wherever one source is supported."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ everywhere = mx.regions.everywhere
 
 
 def some(names: Any, *often: Any) -> list[Any]:
-    """Return the parameters of a test, all but a few of which are slow."""
+    """Return the parameters of a test, with all but a few marked slow."""
     slow = pytest.mark.slow
     return [n if n in often else pytest.param(n, marks=slow) for n in names]
 
@@ -82,12 +82,12 @@ def run(mixer: mx.Mixer, key: Any, batch: Any) -> Any:
 
 @functools.cache
 def alone(name: str) -> Any:
-    """Return what a mixer makes of the batch, with the key that a choice hands on."""
+    """Return a mixer's result with the key that a choice passes to it."""
     return run(MIXERS[name], jax.random.split(KEY)[1], BATCH)
 
 
 def kept(source: mx.Source) -> np.ndarray:
-    """Return the weight of what is in front of a source, ``[B, H, W]``, by loops."""
+    """Return the weight in front of a source, ``[B, H, W]``, computed by loops."""
     w = np.ones((SIZE, HEIGHT, WIDTH))
     region: Any = source.region
     for i in range(SIZE):
@@ -100,7 +100,7 @@ def kept(source: mx.Source) -> np.ndarray:
 
 
 def shown(source: mx.Source, x: np.ndarray) -> np.ndarray:
-    """Return what a source has, through its window where that is."""
+    """Return the content of a source, through its window if it has one."""
     rows = x[np.asarray(source.partner)]
     region: Any = source.region
     if not isinstance(region, mx.regions.Window):
@@ -145,7 +145,7 @@ def test_the_chain(name):
     terms = mix.terms(np.arange(SIZE))
     np.testing.assert_allclose(sum(share for share, _ in terms), 1, rtol=1e-6)
     assert len(terms) == 4
-    # All are seen: without this, a source that is left out would pass unnoticed.
+    # All are visible; otherwise a missing source would go unnoticed.
     assert all(np.max(share) > 0.1 for share, _ in terms)
 
 
@@ -168,7 +168,7 @@ def test_what_is_not_a_number_stays_behind_a_weight_of_0():
     mix = mx.Mix(sources[0].lam, sources)
     for dtype in (np.float32, np.float16):
         x = np.array([[1.0], [np.nan], [np.inf], [4.0]], dtype)
-        # Own; the first partner; that behind two; own and, behind two, the third.
+        # Example 0 shows its own content, example 1 that of its first partner.
         want = [1, np.inf, np.nan, np.nan]
         share = painter.painted([x, *(x[i] for i in index)], [w[:, None] for w in lam])
         np.testing.assert_array_equal(mix.inputs(x), share.astype(dtype))
@@ -177,7 +177,7 @@ def test_what_is_not_a_number_stays_behind_a_weight_of_0():
         assert not np.isfinite(np.asarray(mix.inputs(x))).all()
 
 
-# Choices, and one draw for all.
+# Choices, and one draw for all examples.
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_an_example_is_mixed_as_its_own_mixer_would(names):
 
     want = rows(*(dense(one) for _, one in each))
     np.testing.assert_allclose(dense(mix), want, atol=1e-6)
-    # Who has one source has nothing behind it.
+    # Examples with one source have nothing behind it.
     for k, name in enumerate(names):
         if name not in MIXERS:
             for source in mix.sources[1:]:

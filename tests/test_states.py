@@ -1,4 +1,4 @@
-"""What a train step refuses or mends in states and losses; that its advice works."""
+"""States and losses that a train step refuses or fixes; its advice works."""
 
 import dataclasses
 import functools
@@ -49,11 +49,11 @@ def linen_variables() -> Any:
 
 
 def module_like() -> dict[str, Any]:
-    """Return what the leaves of an Equinox model are: its functions are among them."""
+    """Return leaves like those of an Equinox model, which include its functions."""
     return {"weight": jnp.ones(3), "activation": jax.nn.relu}
 
 
-# What is trained.
+# Trainable leaves.
 
 UNTRAINED = {
     "an NNX model with statistics": (
@@ -430,7 +430,7 @@ def test_a_driver_is_given_a_step(driver):
 
 @pytest.mark.parametrize("driver", donation.DRIVERS)
 def test_a_buffer_twice_in_a_state_and_one_that_is_gone(driver):
-    # In a process of its own, since XLA ended it.
+    # In a separate process, since XLA used to abort it.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.donation", driver],
@@ -465,7 +465,7 @@ def test_buffers_are_looked_at_when_a_state_arrives(driver, monkeypatch):
     state = create(jnp.ones(3))
     for _ in range(3):
         state, _ = run(state, jax.random.key(0), (X, Y))
-    # Then none is fresh, and none has the size of the key or of the batch.
+    # Later leaves are not fresh, and none is as large as the key or the batch.
     assert looks == [2, 0, 0]
     state, _ = run(state.replace(params=state.params + 1), jax.random.key(0), (X, Y))
     assert looks[3:] == [1]
@@ -473,7 +473,7 @@ def test_buffers_are_looked_at_when_a_state_arrives(driver, monkeypatch):
 
 @pytest.mark.parametrize("driver", donation.DRIVERS)
 def test_ids_that_a_driver_would_wrap(driver):
-    # Without 64-bit types JAX would cut them to 32, for the labels of other classes.
+    # Without 64-bit types JAX would truncate them to 32 bits: labels of other classes.
     def loss(params, batch, mix):
         label = batch["label"].astype(jnp.float32)
         return jnp.mean(batch["x"] @ params), {"square": jnp.mean(label**2)}

@@ -1,6 +1,6 @@
 """The distributions, against SciPy and against simulations in NumPy.
 
-Keys are fixed, so a test that passes goes on passing. Distances are held below the
+Keys are fixed, so a test that passes will keep passing. Distances must be below the
 Kolmogorov-Smirnov critical value at 1e-3, moments and frequencies within five standard
 errors.
 """
@@ -25,7 +25,7 @@ DRAWS = 1_000_000
 
 
 def batch_of(size: int) -> Any:
-    """Return something of the shape of a batch; draws look at nothing else."""
+    """Return the shape and dtype of a batch; draws read nothing else."""
     return jax.ShapeDtypeStruct((size, 1), jnp.float32), None
 
 
@@ -76,7 +76,7 @@ def test_beta(alpha, way):
     else:
         lam = np.asarray(traced_beta()(alpha), np.float64)
     law = stats.beta(alpha, alpha)
-    # float32 has no finer 1 - lam than 6e-8.
+    # float32 resolves 1 - lam no finer than 6e-8.
     points = np.geomspace(1e-6, 0.5, 5000)
     assert_distributed(np.minimum(lam, 1 - lam), lambda x: 2 * law.cdf(x), points)
     assert_moments(lam, law)
@@ -108,7 +108,7 @@ def test_uniform_refuses_what_is_no_share(low, high):
 def test_uniform_stays_between_bounds_that_are_close():
     lam = sample(mx.ratios.uniform(low=0.999))
     assert lam.min() >= np.float32(0.999)
-    assert lam.max() == 1  # a bound that rounding reaches, and never passes
+    assert lam.max() == 1  # rounding reaches this bound, but never exceeds it
 
 
 def test_uniform():
@@ -169,7 +169,7 @@ def test_each_permutation_is_equally_likely(pairing, rings):
         pairs(pairing, batch_of(4), trials), axis=0, return_counts=True
     )
     possible = set(itertools.permutations(range(4)))
-    if pairing is mx.pairings.derangement:  # one ring through all
+    if pairing is mx.pairings.derangement:  # a single ring
         possible = {
             p for p in possible if p[0] and p[p[0]] and p[p[p[0]]] and len(set(p)) == 4
         }
@@ -208,7 +208,7 @@ def test_each_example_of_the_class_is_equally_likely(same):
 
 
 def simulated_boxes(lam, sizes, limits, rng):
-    """Return the corners of `regions.box`, as its docstring describes them."""
+    """Return the corners of ``regions.box``, as its docstring describes them."""
     min_size, max_size = limits
     starts, stops = [], []
     for n in sizes:
@@ -216,7 +216,7 @@ def simulated_boxes(lam, sizes, limits, rng):
         seen = np.minimum(np.round(min_size * n), side)
         start, stop = np.zeros_like(lam), np.zeros_like(lam)
         todo = np.ones(lam.shape, bool)
-        while todo.any():  # until enough of the side stays inside
+        while todo.any():  # until enough of the side is inside
             first = rng.integers(0, n, lam.size) - side // 2
             new = np.clip(first, 0, n), np.clip(first + side, 0, n)
             fits = todo & (new[1] - new[0] >= seen)
@@ -235,7 +235,7 @@ def test_boxes_equal_a_simulation(sizes, limits):
     lam = rng.uniform(size=n).astype(np.float32)
     inputs = jax.ShapeDtypeStruct((n, *sizes, 1), jnp.float32)
     draw = partial(mx.regions.box, min_size=limits[0], max_size=limits[1])
-    nobody: Any = None  # a box does not ask who the partners are
+    nobody: Any = None  # a box does not depend on the partners
     box, share = jax.jit(lambda key, lam: draw(key, lam, inputs, nobody))(
         jax.random.key(3), lam
     )
@@ -277,7 +277,7 @@ def test_choose_by_its_probabilities():
     lam = lam_of(mx.choose([*constants(0.25, 0.5, 0.75), mx.erm], probs), n)
     for value, p in zip([0.25, 0.5, 0.75, 1.0], probs):
         assert_share(np.count_nonzero(lam == value), n, p)
-    # Each example by itself: pairs agree as often as chance says.
+    # Examples choose independently: pairs agree as often as expected by chance.
     assert_share(np.count_nonzero(lam[::2] == lam[1::2]), n // 2, 0.38)
 
 
@@ -329,7 +329,7 @@ def test_draws_are_independent_of_each_other():
     assert_uncorrelated(lam[blended], place[blended])
     assert_uncorrelated(alone[1:], alone[:-1])
     assert_uncorrelated(index, partner)
-    # Which method was chosen says nothing about how much it mixes.
+    # The chosen method is independent of how much it mixes.
     assert_distributed(lam[blended], stats.uniform.cdf, np.linspace(0, 1, 1001))
     middle = np.asarray(box.start + box.stop, np.float64)
     assert_uncorrelated(middle[:, 0], partner)
@@ -347,7 +347,7 @@ def test_keys_draw_independently():
 
 
 def test_devices_draw_independently():
-    # vmap has an axis name too: one program for any number of devices.
+    # ``vmap`` binds an axis name, too: one program for any number of devices.
     devices, share = 8, 4000
     mixer = mx.per_device(partial(mx.mixup, ratio=mx.ratios.uniform()), "data")
     run = jax.jit(jax.vmap(mixer, (None, 0), axis_name="data"))

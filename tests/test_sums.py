@@ -30,13 +30,13 @@ DRIVERS = {
 
 
 def linear(params, batch, mix):
-    """A loss whose gradient is the mean of the examples, and its metrics their mean."""
+    """Return a loss whose gradient is the examples' mean, and the mean as a metric."""
     x, _ = batch
     return jnp.mean(jnp.sum(x * params[None], axis=1)), {"mean": jnp.mean(x, axis=0)}
 
 
 def descended(step: Any, x: np.ndarray) -> tuple[Any, Any]:
-    """Return the gradient that a step applies, and the metrics."""
+    """Return the gradient that a step applies, and its metrics."""
     state = mx.training.TrainState.create(jnp.zeros(FEATURES, x.dtype), optax.sgd(1.0))
     state, metrics = step(state, jax.random.key(0), (jnp.asarray(x), None))
     assert state.params.dtype == x.dtype
@@ -49,7 +49,7 @@ def examples(size: int, dtype: Any, around: float) -> np.ndarray:
 
 
 def assert_rounded_once(found: Any, expected: np.ndarray, roundings: int = 1) -> None:
-    # And the sums in float32, whose error is far below one of a narrow dtype.
+    # 1e-5 is for the float32 sums, whose error is far below that of a narrow dtype.
     dtype = found.dtype if hasattr(found, "dtype") else jnp.float32
     bound = roundings * float(jnp.finfo(dtype).eps) / 2 + 1e-5
     np.testing.assert_allclose(np.asarray(found, np.float64), expected, rtol=bound)
@@ -78,7 +78,7 @@ def test_devices_are_averaged_as_one_would(dtype, around, driver, parts):
     step = mx.training.train_step(linear, mx.erm, micro_batches=parts)
     gradient, metrics = descended(DRIVERS[driver](step), x)
     expected = x.astype(np.float64).mean(axis=0)
-    # Over a mesh the sum within a micro-batch is the program's own, in its dtype.
+    # Over a mesh, the program itself sums within a micro-batch, in the narrow dtype.
     inner = 1 if driver == "pmap" else DEVICES
     assert_rounded_once(gradient.astype(dtype), expected, roundings=1 + inner)
     assert_rounded_once(metrics["mean"], expected, roundings=2)

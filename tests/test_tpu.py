@@ -1,4 +1,4 @@
-"""Mixing is free on a TPU too, as its compiler sees it, on machines that have none."""
+"""Mixing is free on a TPU too, according to its compiler; no TPU is needed."""
 
 import importlib.util
 import json
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def compiled(model, *mixers, topology="v5e:2x2", host=1):
-    """Return what the compiler says of the step of a model, one dict a mixer.
+    """Return the compiler's report on a model's step, one dict for each mixer.
 
-    It is traced on a host of so many devices.
+    It is traced on a host with ``host`` devices.
     """
     command = [sys.executable, "-m", "benchmarks.tpu", "--worker"]
     worker = subprocess.run(
@@ -47,7 +47,7 @@ def assert_free(mixed):
 def test_mixing_reads_the_batch_and_writes_it_and_sends_nothing():
     _, mixed = compiled("mlp", "no mixing", "mixup, jit")
     assert_free(mixed)
-    # Read and written once, with what is drawn beside images this small.
+    # Read and written once; beside images this small the draws are noticeable.
     assert 2 < mixed["bytes, batches"] <= 2.75
     assert mixed["temporary, batches"] <= 1
 
@@ -62,12 +62,12 @@ def test_a_chip_of_256_does_what_a_chip_of_4_does_whole_or_in_shares():
             assert found.setdefault(row["mixing"], facts) == facts
     whole, share = found.values()
     assert whole["temporary, batches"] == share["temporary, batches"]
-    # A share's own key is drawn beside images this small.
+    # The per-device key is noticeable beside images this small.
     assert whole["bytes, batches"] == pytest.approx(share["bytes, batches"], abs=0.1)
 
 
 def test_traced_where_nothing_is_known_of_the_chips_it_is_the_same_program():
-    """Under ``in_shardings`` alone or exported, by a host of one or of as many."""
+    """With ``in_shardings`` only or exported, on a host with one or as many devices."""
     ways = ("mixup, in_shardings alone", "mixup, exported")
     _, known, *rows = compiled("mlp", "no mixing", "mixup, jit", *ways)
     rows += compiled("mlp", "no mixing", ways[0], host=4)[1:]
@@ -83,7 +83,7 @@ def test_bytes_are_cast_in_the_pass_that_mixes_them():
         "mlp", cast, "bytes, cast in mixup, jit", "bytes, cast before mixup, jit"
     )
     assert_free(within)
-    # What is drawn beside images this small; cast first, the batch is written and read.
+    # Draws, beside images this small; a prior cast writes and reads the batch.
     assert within["bytes, batches"] <= 0.3
     assert before["bytes, batches"] > 2
 
@@ -93,7 +93,7 @@ def test_waveforms_of_one_channel_take_no_copy():
     _, mixed = compiled("mlp_wave", "no mixing", "mixup, jit")
     assert_free(mixed)
     assert mixed["bytes, batches"] <= 2.1
-    assert mixed["temporary, batches"] <= 0.25  # what is drawn, padded to tiles
+    assert mixed["temporary, batches"] <= 0.25  # draws, padded to tiles
 
 
 @pytest.mark.slow
@@ -101,5 +101,5 @@ def test_of_a_step_that_works_mixing_adds_at_most_two_percent_of_the_bytes():
     without, mixed = compiled("cnn", "no mixing", "mixup, jit")
     assert_free(mixed)
     assert 0 < mixed["bytes %"] <= 2
-    # One more fusion that makes a batch: it reads the images and writes the mixed ones.
+    # One more fusion produces a batch: it reads the images and writes the mixed ones.
     assert mixed["fusions"] <= without["fusions"] + 1

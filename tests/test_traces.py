@@ -24,7 +24,7 @@ def _from_zero():
 
 
 def counted() -> mx.Mixer:
-    """Return Mixup, which fails when it is traced a second time."""
+    """Return a Mixup that fails if it is traced a second time."""
 
     def mixing(key, batch):
         return mx.draw_of(partial(mx.mixup, alpha=0.2))(key, batch)
@@ -141,7 +141,7 @@ def test_one_trace_in_a_train_step(driver, micro_batches):
     drivers = {"jit": jax.jit, "pmapped": mx.training.pmapped}
     mixing = counted()
     mixer = mx.scheduled(lambda step: mx.choose([mixing, mx.cutmix], [0.5, 0.5]))
-    chexed: Any = loss  # which chex gives no type
+    chexed: Any = loss  # chex leaves it untyped
     step = mx.training.train_step(chexed, mixer, micro_batches=micro_batches)
     if driver in ("auto", "explicit"):
         run = mx.training.sharded(step, mesh(driver))

@@ -1,4 +1,4 @@
-"""The train step, against loops by hand, and its drivers against each other."""
+"""The train step, against hand-written loops, and its drivers against each other."""
 
 import re
 from functools import partial
@@ -59,7 +59,7 @@ def label_loss(params, batch, mix):
 
 
 def gradient_by_hand(w, images, targets) -> np.ndarray:
-    """The gradient of the mean cross-entropy of softmax regression, in float64."""
+    """Return the gradient of softmax regression's mean cross-entropy, in float64."""
     logits = in_float64(images) @ w
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
@@ -234,7 +234,7 @@ def test_one_trace_serves_every_step():
         assert len(traces) == 1
 
 
-# Losses with more than parameters.
+# Losses that take more than parameters.
 
 
 class Net(nn.Module):
@@ -273,7 +273,7 @@ def net_loss(params, batch, mix, state, key):
     return jnp.mean(losses), ({"coin": coin, "square": coin**2}, changes)
 
 
-# Linen's dropout makes its mask without regard to Explicit axes, and JAX refuses it.
+# Linen's dropout ignores Explicit axes when it makes its mask, and JAX refuses it.
 @pytest.mark.parametrize("driver", ["jit", "auto", "pmap"])
 def test_batch_statistics_and_a_dropout_key_have_a_place(driver):
     step = drivers()[driver](mx.training.train_step(net_loss, mx.erm))
@@ -282,7 +282,7 @@ def test_batch_statistics_and_a_dropout_key_have_a_place(driver):
     mean = state.batch_stats["BatchNorm_0"]["mean"]
     np.testing.assert_allclose(mean, 0.1 * digits()[0].mean(0), rtol=1e-4, atol=1e-6)
     coins.append(float(metrics["coin"]))
-    # Each device of a pmap drops its own.
+    # Each device of a pmap draws its own dropout mask.
     spread = float(metrics["square"]) - coins[0] ** 2
     assert (spread > 1e-3) == (driver == "pmap")
 
@@ -371,7 +371,7 @@ def test_keys_and_counts_are_state_too(driver, micro_batches):
     last, count = of_stream(state.model_state["model"])
     np.testing.assert_array_equal(last, first)
     assert count == micro_batches
-    if micro_batches == 1:  # of what is floating, the mean over the devices
+    if micro_batches == 1:  # floating-point leaves are averaged over the devices
         expected = digits()[0].mean()
         np.testing.assert_allclose(state.model_state["mean"], expected, rtol=1e-5)
 
@@ -442,7 +442,7 @@ def test_of_what_a_step_is_given_the_state_alone_is_donated(driver):
     assert sorted(map(int, aliases)) == list(range(len(jax.tree.leaves(state))))
 
 
-# Bad input.
+# Invalid input.
 
 
 @pytest.mark.parametrize("driver", ["auto", "explicit", "pmap"])
@@ -521,7 +521,7 @@ no_gradient = pytest.mark.skipif(
     ],
 )
 def test_a_mesh_of_one_device_trains_convolutions(kind):
-    """What lies on one device and on no mesh has to be put on it."""
+    """Arrays on one device and not on a mesh have to be placed on it."""
 
     def loss(params, batch, mix):
         x, y = batch

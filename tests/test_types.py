@@ -1,4 +1,4 @@
-"""What two strict checkers say to users, and that every public signature has types."""
+"""Reports of two strict type checkers on user code, and types of public signatures."""
 
 import collections.abc
 import dataclasses
@@ -25,23 +25,23 @@ ROOT = Path(mx.__file__).parent.parent
 FOLDER = Path(__file__).parent / "typing"
 GOOD = ["train_step.py", "more.py"]
 
-# What the files of good uses meet that is not of this library: a pattern, and why.
+# Complaints about other packages in the files of valid uses: a pattern, and the reason.
 OF_OTHERS = {
     "pyright": {
-        r'Stub file not found for "optax"': "Optax says no types: it has no py.typed",
+        r'Stub file not found for "optax"': "Optax ships no types: it has no py.typed",
         r'Type of "(zeros|full|asarray|make_mesh|device_count)" is partially unknown': (
-            "JAX's devices are of a compiled class, whose type pyright does not find"
+            "the class of JAX's devices is compiled, and pyright cannot find its type"
         ),
         r'Type of "apply" is partially unknown': (
-            "a Flax module's `capture_intermediates` is of a bare Callable"
+            "the type of a Flax module's `capture_intermediates` is a bare Callable"
         ),
     },
-    "mypy": {r'Skipping analyzing "optax"': "Optax says no types: it has no py.typed"},
+    "mypy": {r'Skipping analyzing "optax"': "Optax ships no types: it has no py.typed"},
 }
 
 
 class Complaint(typing.NamedTuple):
-    """What a checker says of a line."""
+    """A complaint of a checker about one line."""
 
     file: str
     line: int
@@ -50,13 +50,13 @@ class Complaint(typing.NamedTuple):
 
 
 def strict(checker: str) -> list[str]:
-    """Return the command of a checker in its strict mode, over the whole folder."""
+    """Return the command that runs a checker in strict mode over the whole folder."""
     if checker == "pyright":
         options = ["--project", str(FOLDER), "--pythonpath", sys.executable]
         return [sys.executable, "-m", "pyright", "--outputjson", *options]
     files = [str(FOLDER / name) for name in [*GOOD, "mistakes.py"]]
     said = ["--no-error-summary", "--no-color-output", "--no-pretty"]
-    # The package is not the user's to check, and not a config of the house's.
+    # Ignore errors in the package, and the configuration of this repository.
     own = [
         "--follow-imports=silent",
         "--config-file=",
@@ -66,7 +66,7 @@ def strict(checker: str) -> list[str]:
 
 
 def complaints(checker: str, said: str) -> list[Complaint]:
-    """Return what a checker printed, as complaints."""
+    """Return the complaints in the output of a checker."""
     if checker == "pyright":
         return [
             Complaint(
@@ -82,13 +82,13 @@ def complaints(checker: str, said: str) -> list[Complaint]:
     return [Complaint(Path(f).name, int(n), rule, text) for f, n, text, rule in found]
 
 
-# By default the one that .ci/run asks too, and the quicker one.
+# By default only the checker that .ci/run uses, which is also the faster one.
 CHECKERS = ["pyright", pytest.param("mypy", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=CHECKERS)
 def found(request: Any) -> tuple[str, list[Complaint]]:
-    """A checker, and what it says; skipped where it says nothing."""
+    """Return a checker and its complaints; skip if the checker does not run."""
     checker = request.param
     if importlib.util.find_spec(checker) is None:
         pytest.skip(f"{checker} is not installed")
@@ -127,7 +127,7 @@ def test_our_names_add_no_complaint(found, name):
 
 def test_each_mistake_is_an_error(found):
     _, answer = found
-    # That nothing is known of what has no type is said of it everywhere.
+    # Unknown types are reported at every use of an untyped name.
     errors = {
         each.line
         for each in answer
@@ -148,16 +148,16 @@ def test_the_train_step_is_one_of_a_user():
 
 @pytest.mark.parametrize("name", GOOD)
 def test_what_passes_also_runs(name, capsys):
-    with jax.numpy_dtype_promotion("standard"):  # that of a user
+    with jax.numpy_dtype_promotion("standard"):  # as for a user
         scope = runpy.run_path(str(FOLDER / name))
         if name == "train_step.py":
             assert int(scope["main"]().step) == 1
             assert capsys.readouterr().out
 
 
-# What the signatures say
+# The types in signatures
 
-# Whose result is what its caller put in, or what its caller's function returned.
+# Functions that return the type that callers pass in, or that their functions return.
 AS_GIVEN = {
     "Mix.inputs",
     "Mix.targets",
@@ -171,12 +171,12 @@ AS_GIVEN = {
     "training.State.params",
     "training.State.step",
 }
-# Where an ellipsis for the arguments of a function is honest, and why.
+# Where an ellipsis for the arguments of a function is justified, and why.
 ELLIPSES: dict[str, str] = {}
 
 
 def of_class(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the functions of a class that this library wrote."""
+    """Yield the functions of a class that this library defines."""
     for name, value in vars(kind).items():
         function = value.fget if isinstance(value, property) else value
         function = getattr(function, "__func__", function)
@@ -188,7 +188,7 @@ def of_class(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def public() -> dict[str, Any]:
-    """Return what users reach: functions, methods, classes and names of types."""
+    """Return the public names: functions, methods, classes and type aliases."""
     found: dict[str, Any] = {}
     for namespace in ["", *NAMESPACES]:
         module = getattr(mx, namespace) if namespace else mx
@@ -197,7 +197,7 @@ def public() -> dict[str, Any]:
             alias = typing.get_origin(value) is not None
             if name.startswith("_") or not (alias or hasattr(value, "__qualname__")):
                 continue
-            # A namespace of several files hands on all that it imports.
+            # A namespace of several files re-exports everything that it imports.
             home = "mixup_jax" if hasattr(module, "__path__") else module.__name__
             if not alias and not value.__module__.startswith(home):
                 continue
@@ -212,7 +212,7 @@ PUBLIC = public()
 
 
 def said_of(value: Any) -> dict[str, Any]:
-    """Return the types in a signature, a class or the name of a type, by place."""
+    """Return the types in a signature, class or type alias, by argument or field."""
     if inspect.isclass(value):
         return inspect.get_annotations(value)
     if not callable(value) or typing.get_origin(value) is not None:
@@ -221,7 +221,7 @@ def said_of(value: Any) -> dict[str, Any]:
 
 
 def inside(hint: Any) -> Iterator[Any]:
-    """Yield a type and all that it is made of."""
+    """Yield a type and all types nested in it."""
     yield hint
     for part in hint if isinstance(hint, list) else typing.get_args(hint):
         yield from inside(part)
@@ -261,7 +261,7 @@ def test_functions_that_are_handed_over_say_what_they_take(name):
 
 @dataclasses.dataclass
 class Bare:
-    """A class of a bare Callable, which the walk has to find."""
+    """A class with a bare Callable, which the walk has to find."""
 
     function: collections.abc.Callable
     fine: int = 0
@@ -274,7 +274,7 @@ def test_the_walk_finds_a_bare_callable():
     assert collections.abc.Callable in inside(nested)
 
 
-# What there is in the package
+# The names in the package
 
 
 def test_dir_lists_what_is_loaded_late():

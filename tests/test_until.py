@@ -20,7 +20,7 @@ LAST = 5
 
 
 def batch_of(size=4):
-    # Behind a weight of 0 anything may stand: it is not to be multiplied.
+    # Content with a weight of 0 may be anything, and must not be multiplied.
     x = np.linspace(0, 1, size * 4 * 4 * 2, dtype=np.float32).reshape(size, 4, 4, 2)
     x[0, 0, 0], x[1, 1, 1, 0] = np.inf, np.nan
     return x, np.eye(size, dtype=np.float32)
@@ -55,7 +55,7 @@ OF_NAMES = {
 
 
 def here(mixer, step):
-    """Return the mixer that stands inside, at a step."""
+    """Return the inner mixer at a step."""
     return mixer(step) if mixer in (MIXERS["scheduled"], MIXERS["until"]) else mixer
 
 
@@ -81,7 +81,7 @@ def test_before_it_is_the_mixer_and_afterwards_nothing(name):
 
     (found, mix), (wanted, plain) = (f(LAST - 1, batch) for f in (at, without))
     same(mix, plain)
-    # Two programs, whose sums may be fused differently.
+    # Two programs, which may fuse sums differently.
     close = partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(close, found, wanted)
     for step in (LAST, LAST + 1):
@@ -115,7 +115,7 @@ def test_integer_targets_are_refused_afterwards_as_before():
     for step in (0, 9):
         with pytest.raises(TypeError, match="targets: expected a floating"):
             mx.until(5, mx.cutmix)(step)(KEY, batch)
-    # Where they are not mixed they stay.
+    # Where targets are not mixed, they are unchanged.
     (_, labels), _ = mx.until(5, partial(mx.extrapolate, pairing=mx.pairings.roll))(9)(
         KEY, batch
     )
@@ -158,7 +158,7 @@ def test_gradients_pass_before_and_are_those_of_the_data_afterwards():
     assert (slope(x, 0) != 2 * x).any()
 
 
-# Made of parts
+# Derived parts
 
 
 def test_it_pickles_compares_and_prints():
@@ -285,7 +285,7 @@ def test_the_layout_is_that_of_the_batch_before_and_afterwards():
             assert mixed.sharding.spec == jax.P("data")
 
 
-# What it refuses, and who points at it
+# Errors, and the callers that they name
 
 NOT_STEPS = [
     (0.9 * 10, "integer, the number of a step; got 9.0 "),

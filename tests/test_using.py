@@ -1,4 +1,4 @@
-"""What a method needs of an entry of the batch travels with the batch."""
+"""Entries that a method depends on are sharded and split with the batch."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from tests import oracle
 KEY = jax.random.key(0)
 SIZE, CLASSES, DEVICES = 32, 4, 4
 IMAGE = np.random.default_rng(0).normal(size=(SIZE, 5)).astype(np.float32)
-# Some are the only ones of their class in the share of a device.
+# Some examples are alone in their class within a device's shard.
 LABEL = np.random.default_rng(38).choice(CLASSES, SIZE, p=[0.4, 0.3, 0.2, 0.1])
 LABEL = LABEL.astype(np.int32)
 SOFT = np.eye(CLASSES, dtype=np.float32)[LABEL]
@@ -41,7 +41,7 @@ mixer = mx.using("label", of_labels)
 
 
 def assert_same_class(mix: Any, labels: np.ndarray) -> None:
-    """Assert that partners are of the same class, and that who has none is alone."""
+    """Assert that partners share a class, and that examples without one are unmixed."""
     partner = np.asarray(mix.partner)
     np.testing.assert_array_equal(labels[partner], labels)
     alone = partner == np.arange(len(labels))
@@ -86,7 +86,7 @@ def test_an_entry_that_is_mixed_is_used_as_it_came():
         inner = partial(mx.mixup, pairing=pairing, ratio=ratio)
         return mx.on_keys(inner, inputs="image", targets="soft")
 
-    # Wrong labels are mixed as well, so that they are not what partners are by.
+    # Pair by shifted labels, which are mixed as well: pairing uses them before the mix.
     labels = np.roll(LABEL, 1)
     batch = {"image": IMAGE, "soft": np.eye(CLASSES, dtype=np.float32)[labels]}
     mixed, mix = jax.jit(mx.using("soft", of_soft))(KEY, batch)
@@ -95,7 +95,7 @@ def test_an_entry_that_is_mixed_is_used_as_it_came():
 
 
 def of_two(labels: Any) -> mx.Mixer:
-    """Pair by labels, and mix by a share of each one's own."""
+    """Pair by labels, and mix by a given share for each example."""
 
     def of_shares(shares):
         pairing = partial(mx.pairings.same_class, labels=labels)
@@ -125,7 +125,7 @@ def test_one_entry_within_another():
 
 
 def loss(params, batch, mix):
-    """Return what is to be known of a mix, as means over the examples."""
+    """Return a loss, and facts about the mix as means over the examples."""
     label, mixes = batch["label"], mix.lam < 1
     other = (mix.partners(label) != label) & mixes
     value = jnp.mean((batch["image"] @ params) ** 2)
@@ -172,7 +172,7 @@ def test_the_train_step_mixes_within_classes(driver, micro_batches):
     assert found["other"] == 0
     assert found["partner's"] > 0.05
     np.testing.assert_allclose(found["label"], LABEL.mean(), rtol=1e-6)
-    # Who finds one of its class among every so many of its device's share?
+    # The examples alone in their class, within a micro-batch of a device's shard.
     devices = jax.device_count() if driver == "pmap" else 1
     shares = LABEL.reshape(devices, -1, micro_batches).swapaxes(1, 2)
     shares = shares.reshape(devices * micro_batches, -1)
@@ -190,12 +190,12 @@ def test_every_driver_mixes_as_one_device_would(driver):
 
 
 def test_labels_that_are_bound_by_hand_do_not_fit_a_part():
-    """What `using` is for: the train step cuts the batch, and not what is bound."""
+    """The reason for ``using``: a step splits the batch, but not a bound array."""
     with pytest.raises(ValueError, match="labels"):
         metrics_of("jit", 2, of_labels(LABEL))
 
 
-# On devices by hand.
+# On devices, without a train step.
 
 
 def in_shares(batch: Any) -> Any:
@@ -203,7 +203,7 @@ def in_shares(batch: Any) -> Any:
 
 
 def on_shares(placed: Any, batch: Any = BATCH) -> Any:
-    """Return what four devices make of a batch, all together."""
+    """Return the results of four devices, as global arrays."""
     run = jax.vmap(placed, in_axes=(None, 0), axis_name="data")
     found = jax.jit(run)(KEY, in_shares(batch))
     return jax.tree.map(lambda x: np.reshape(x, (-1, *x.shape[2:])), found)
@@ -224,7 +224,7 @@ def test_each_device_pairs_by_its_labels():
 
 
 def of_noise(noise: Any) -> mx.Mixer:
-    """Add noise, as loud as the first example has it."""
+    """Add noise with the scale of the first example."""
     return mx.on_keys(partial(mx.gaussian, sigma=noise[0]), inputs="image")
 
 

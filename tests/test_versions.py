@@ -1,4 +1,4 @@
-"""One file knows that JAX has versions, and what they differ in."""
+"""Only one file depends on the version of JAX."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from mixup_jax._core import versions
 
 HOME = Path(versions.__file__)
 OTHERS = sorted({*Path(mixup_jax.__file__).parent.rglob("*.py")} - {HOME})
-# What is there differs; its name of today is for that file alone.
+# Names that changed between versions: only that file may use the newest one.
 NAMES = [name for name in vars(versions) if hasattr(jax, name) and name != "jax"]
 ASKS = re.compile(
     r"\bjax(lib)?\.(__)?version|importlib\.metadata|\b(has|get)attr\(jax\b"

@@ -21,7 +21,7 @@ LABELS = np.random.default_rng(1).integers(0, 3, 40)
 
 @pytest.fixture(params=[True, False], ids=["differences", "product"])
 def distances(request, monkeypatch):
-    """Distances taken in either of the two ways, whatever the size."""
+    """Compute distances in each of the two ways, regardless of the size."""
     if not request.param:
         monkeypatch.setattr(_distances, "_MOST_DIFFERENCES", 0)
 
@@ -79,7 +79,7 @@ def test_a_large_common_part_does_not_hide_who_is_near():
 
 def test_clusters_far_apart_do_not_hide_who_is_near():
     far = X + np.where(LABELS > 0, 1000, -1000).astype(np.float32)[:, None]
-    exact = far.astype(np.float64)  # what float32 leaves of the places
+    exact = far.astype(np.float64)  # the positions as rounded to float32
     got = np.asarray(nearest(1)((far, None))).argmax(axis=1)
     want = NearestNeighbors(n_neighbors=1).fit(exact).kneighbors(return_distance=False)
     np.testing.assert_array_equal(got, want[:, 0])
@@ -92,7 +92,7 @@ def test_differences_are_not_kept():
     x = jnp.ones((64, 1024))
     scores = jax.jit(lambda x: nearest(1)((x, None)))
     memory: Any = scores.lower(x).compile().memory_analysis()
-    # Of all differences there are 64 times as many numbers as in x.
+    # All differences together are 64 times as large as x.
     assert memory.temp_size_in_bytes < 2 * x.nbytes
 
 
@@ -112,7 +112,7 @@ def test_who_is_not_finite_is_left_alone(affinity, bad):
     assert (index[:, 2] == 2).all()
     assert (index[:, others] != 2).all()
     assert (index[:, others] != np.arange(8)[others]).all()
-    # The others are as near to each other as they would be without it.
+    # Scores between the others are the same as without it.
     kept = np.flatnonzero(others)
     scores = np.asarray(affinity((x, x)))[np.ix_(kept, kept)]
     alone = np.asarray(affinity((x[kept], x[kept])))
@@ -233,20 +233,20 @@ def test_bad_input_is_refused(call, kind, said):
         call()
 
 
-# Ids and targets of any width: what float32 or int32 would merge stays apart.
+# Ids and targets of any width: values that float32 or int32 would merge stay distinct.
 
 WIDTHS = ["int4", "int8", "uint8", "int16", "uint16"]
 WIDTHS += ["int32", "uint32", "int64", "uint64"]
-# With 64-bit types as well, where they make a difference.
+# 64-bit types as well, where they make a difference.
 CASES = [(dtype, False) for dtype in WIDTHS]
 CASES += [("int32", True), ("int64", True), ("uint64", True)]
 
 
 def integers(dtype):
-    """Return nine integers of five values: the ends, and such as lie close to them."""
+    """Return nine integers of five values: limits of the dtype and values nearby."""
     limits = jnp.iinfo(dtype)
     low, high = int(limits.min), int(limits.max)
-    # Those in the middle agree modulo 2^32 if there is room.
+    # The ones in the middle agree modulo 2^32, in 64-bit dtypes.
     values = [low, low + 1, high // 2**32 * 2**32 + 1 if limits.bits == 64 else 2]
     values += [high - 1, high]
     ids = [values[k] for k in (0, 4, 2, 1, 0, 3, 4, 2, 0)]
@@ -254,9 +254,9 @@ def integers(dtype):
 
 
 def runs(dtype, wide):
-    """Yield ways to call a function of an array of integers."""
+    """Yield ways to call a function with an array of integers."""
     yield lambda f, y: f(y)
-    # Without 64-bit types JAX itself cuts what it is handed.
+    # Without 64-bit types, JAX itself truncates the array.
     if wide or jnp.iinfo(dtype).bits < 64:
         yield lambda f, y: f(jnp.asarray(y))
         yield lambda f, y: jax.jit(f)(y)
@@ -274,7 +274,7 @@ def test_classes_are_told_apart_whatever_their_width(dtype, wide):
         for pairing in (mx.pairings.same_class, mx.pairings.other_class):
 
             def index(ids, pairing=pairing):
-                # Of the targets, and given.
+                # Labels from the targets, and as an argument.
                 found = pairing(key, (x, ids)).index
                 again = pairing(key, (x, None), labels=ids).index
                 return found, again
@@ -302,7 +302,7 @@ def test_candidates_of_another_width_are_told_apart(dtype, wide):
                 scores = jax.jit(of_same_class)((None, own), (None, pool))
                 np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
             elif "64" not in other:
-                # One half is traced, the other one is not.
+                # One half is traced, and the other is not.
                 scores = jax.jit(lambda pool: of_same_class((None, own), (None, pool)))
                 scores = scores(pool)
                 np.testing.assert_array_equal(scores, np.where(want, 0, -np.inf))
@@ -335,7 +335,7 @@ def test_a_weight_that_is_not_a_number_makes_a_class_of_its_own(dtype):
 
 
 def distances_by_hand(own, others):
-    """Return squared distances of whole or floating numbers, without rounding."""
+    """Return squared distances of integers or floats, without rounding to float32."""
     number = int if own.dtype.kind != "f" else float
     rows = [[[number(v) for v in np.ravel(row)] for row in y] for y in (own, others)]
     return np.array(
@@ -347,17 +347,17 @@ def distances_by_hand(own, others):
 
 
 def targets(dtype, features, near):
-    """Return targets far from 0: near to each other, or anywhere."""
+    """Return targets far from 0, either near each other or anywhere."""
     rng = np.random.default_rng(5)
     if dtype == "float64":  # seconds since 1970
         return 1.7e9 + rng.normal(size=(12, features)) * (1 if near else 1e8)
     limits = jnp.iinfo(dtype)
     low, high = int(limits.min), int(limits.max)
     if near:
-        # Around a place where the upper digits change.
+        # Around a value at which the upper digits change.
         centre = high // 3 * 2 if limits.bits < 32 else high // 2 >> 16 << 16
         low, high = max(low, centre - 40), min(high, centre + 40)
-    elif limits.bits == 64:  # their squares are too large for float32
+    elif limits.bits == 64:  # larger squares would overflow float32
         low, high = low // 2**9, high // 2**9
     widest = np.uint64 if low >= 0 else np.int64
     return rng.integers(low, high, (12, features), widest, True).astype(dtype)
@@ -377,7 +377,7 @@ def test_distances_are_rounded_once(dtype, near, wide):
         def scores(own, others):
             return label_kernel(bandwidth=1.0)((None, own), (None, others))
 
-        # Of a product the error is that of the distances from the mean.
+        # By products, the error is relative to the distances from the mean.
         product = features > 1 and not _distances._MOST_DIFFERENCES
         rtol, atol = (0, 1e-5 * want.max()) if product else (1e-6, 0)
         with jax.enable_x64(wide):
@@ -394,7 +394,7 @@ def test_distances_are_rounded_once(dtype, near, wide):
 @pytest.mark.usefixtures("distances")
 @pytest.mark.parametrize("wide", [False, True])
 def test_neighbours_of_whole_numbers_far_from_0(wide):
-    # One of them is far from all others, which are near to each other.
+    # One example is far from all others, which are near each other.
     x = targets("int64", 3, True) + 2**40
     x[4] = 7
     want = distances_by_hand(x, x)
@@ -429,12 +429,12 @@ def test_float64_that_is_not_finite_is_infinitely_far(wide):
         scores = np.asarray(label_kernel(bandwidth=1.0)((None, y)))
     want = np.full((5, 5), -np.inf)
     want[np.ix_([0, 4], [0, 4])] = [[0, -2], [-2, 0]]
-    if wide:  # where it is subtracted as it is
+    if wide:  # finite when subtracted in float64
         want[3, 3] = 0
     np.testing.assert_array_equal(scores, want)
 
 
-# In blocks of rows, as large batches are.
+# In blocks of rows, as for large batches.
 
 BLOCKS = {
     "label_kernel": (label_kernel(bandwidth=2.0), (X, X)),
@@ -446,7 +446,7 @@ BLOCKS = {
 
 @pytest.fixture
 def rows_in_a_block(monkeypatch):
-    """Return what makes every batch of 40 a large one, in blocks of so many rows."""
+    """Return a function that makes batches of 40 large, in blocks of ``rows``."""
 
     def set_to(rows):
         monkeypatch.setattr(_weighted, "_MOST_AT_ONCE", 1)
@@ -470,7 +470,7 @@ def test_rows_of_scores_are_those_of_all(name):
 def test_no_draw_depends_on_its_block(name, rows_in_a_block):
     affinity, batch = BLOCKS[name]
     index = []
-    for rows in (6, 40):  # the last block of 6 has 4 of its own
+    for rows in (6, 40):  # the last block of 6 has 4 new rows
         rows_in_a_block(rows)
         index.append(drawn(weighted(affinity), batch, 3))
     np.testing.assert_array_equal(*index)
@@ -494,7 +494,7 @@ def test_in_blocks_partners_come_as_often_as_their_weight_says(rows_in_a_block):
         found = np.bincount(index[:, i], minlength=4)[:4] / count
         error = np.sqrt(share[i] * (1 - share[i]) / count)
         assert (np.abs(found - share[i]) <= 4 * error + 1e-9).all()
-    # Rows have draws of their own.
+    # Rows have independent draws.
     assert np.mean(index[:, 5] == index[:, 6]) < 0.2
 
 
@@ -505,7 +505,7 @@ def test_an_affinity_without_rows_is_asked_at_once(rows_in_a_block):
         return nearest(5)(batch) + of_same_class(batch)
 
     index = drawn(weighted(both), (X, LABELS))[0]
-    # Who has none of its class among the five keeps itself.
+    # Examples without one of their class among the five are their own partner.
     assert (LABELS[index] == LABELS).all()
     among_it = nearest(2, among=lambda batch, candidates=None: both(batch))
     index = drawn(weighted(among_it), (X, LABELS))[0]
@@ -516,7 +516,7 @@ def test_an_affinity_of_a_user_may_have_rows(rows_in_a_block):
     rows_in_a_block(6)
 
     class Next:
-        """Who stands behind."""
+        """The next example."""
 
         width = 40
 
@@ -548,7 +548,7 @@ def test_in_blocks_on_a_mesh_as_on_one_device(kind, rows_in_a_block):
     )
     run = jax.jit(lambda *given: pairing(*given).index)
     program = run.lower(jax.random.key(0), batch).compile()
-    # Inputs and labels once, and none in the loop.
+    # Inputs and labels are sent once, and nothing in the loop.
     assert sorted(each.shape for each in sent(program)) == [(40,), (40, 7)]
     np.testing.assert_array_equal(run(jax.random.key(0), batch), want)
 
@@ -564,7 +564,7 @@ def test_of_a_large_batch_scores_are_held_in_blocks(affinity, targets):
     y = jax.ShapeDtypeStruct((size,), targets or jnp.float32)
     run = jax.jit(lambda key, batch: weighted(affinity)(key, batch).index)
     memory: Any = run.lower(jax.random.key(0), (x, y)).compile().memory_analysis()
-    # One copy of what is compared, less its mean, and some blocks: all are 17 GB.
+    # One centered copy of what is compared, and a few blocks; all scores are 17 GB.
     copied = 4 * x.size if targets else 0
     blocks = 8 * 4 * _weighted._MOST_IN_BLOCK
     assert memory.temp_size_in_bytes < copied + blocks

@@ -1,11 +1,11 @@
-"""What needs neither Flax nor Optax: all but `training` and `hidden`."""
+"""Everything except `training` and `hidden` works without Flax and Optax."""
 
 import subprocess
 import sys
 
 import pytest
 
-# Found before any other finder is asked, as if neither had been installed.
+# Goes before all other finders, as if neither were installed.
 BLOCKED = """
 import sys
 

@@ -1,4 +1,4 @@
-"""Random words: one call a mixer, and that of ``jax.random`` bit for bit."""
+"""Random words: one call per mixer, equal bit for bit to that of ``jax.random``."""
 
 import functools
 import itertools
@@ -23,12 +23,12 @@ IMAGES = (jnp.ones((SIZE, 6, 5, 3)), jnp.eye(SIZE))
 
 
 def own(key: jax.Array, partners: mx.Partners) -> jax.Array:
-    """Draw as a user's ratio does."""
+    """Draw as a user-defined ratio would."""
     return jax.random.uniform(key, partners.index.shape)
 
 
 def hashed(mixer: mx.Mixer, batch: Any = IMAGES) -> tuple[int, int]:
-    """Return how many calls for words a mixer makes, and how many of ``jax.random``."""
+    """Return how often a mixer calls for words, ours and those of ``jax.random``."""
     jaxpr = jax.make_jaxpr(mixer)(KEY, batch).jaxpr
     names = [str(each.primitive) for each in equations(jaxpr)]
     own_calls = sum(
@@ -38,7 +38,7 @@ def hashed(mixer: mx.Mixer, batch: Any = IMAGES) -> tuple[int, int]:
     return len(hashes(jaxpr)), own_calls
 
 
-# What draws more than a few numbers an example, or lets a test decide.
+# Mixers that draw more than a few numbers per example, or with the test's own ratio.
 WITH_KEYS = {"fmix", "gaussian", "weighted", "choose", "with-probability"}
 
 
@@ -100,7 +100,7 @@ def test_what_draws_nothing_hashes_nothing(mixer):
     assert hashed(mixer) == (0, 0)
 
 
-# A key of its own
+# Separate keys
 
 
 def test_parts_of_a_user_have_keys_of_their_own():
@@ -244,10 +244,10 @@ STEPS, EDGE, LAYERS = 6000, 16, (0, 1, 2, 3)
 
 
 def streams(key: jax.Array) -> dict[str, jax.Array]:
-    """Return what one step draws, of each kind a number in [0, 1)."""
+    """Return the draws of one step, one number in [0, 1) of each kind."""
     key, key_next = jax.random.fold_in(key, 0), jax.random.fold_in(key, 2)
     batch = (jnp.ones((4, EDGE, EDGE, 1)), None)
-    # Boxes of one position, which no border cuts.
+    # Boxes of one position, which are not clipped by a border.
     box = partial(mx.regions.box, max_size=1 / EDGE, share=mx.regions.as_drawn)
     uniform, shuffled = mx.ratios.uniform(high=0.99), mx.pairings.derangement
     cut = partial(mx.cutmix, ratio=uniform, pairing=shuffled, region=box)
@@ -290,7 +290,7 @@ def drawn() -> dict[str, np.ndarray]:
 
 
 def counted(*numbers: np.ndarray) -> np.ndarray:
-    """Return how often numbers lie in which quarters, without those that are empty."""
+    """Return the counts of numbers by quarter, without quarters that are empty."""
     quarters = [(4 * x).astype(int) for x in numbers]
     table = np.zeros((4,) * len(numbers))
     np.add.at(table, tuple(quarters), 1)
@@ -303,7 +303,7 @@ def counted(*numbers: np.ndarray) -> np.ndarray:
 def test_streams_are_independent():
     names = list(drawn())
     assert len(names) == 11
-    # An example has a box or a layer: they may read the same words.
+    # An example has either a box or a layer: both may read the same words.
     apart = [{"layer", "row"}, {"layer", "column"}]
     for first, second in itertools.combinations(names, 2):
         if {first, second} in apart:
@@ -315,7 +315,7 @@ def test_streams_are_independent():
 
 
 def test_streams_are_uniform():
-    values = {"partner": 3, "choice": 2}  # which is one of the others, and a coin
+    values = {"partner": 3, "choice": 2}  # one of three others, and a coin
     for name, x in drawn().items():
         table = counted(x / (0.99 if "lam" in name else 1))
         assert len(table) == values.get(name, 4)

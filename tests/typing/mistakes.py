@@ -1,4 +1,4 @@
-"""Mistakes of a user's: each line that is marked is an error, and no other is."""
+"""User mistakes: each marked line is an error, and no other line is."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ X = jax.random.uniform(KEY, (8, 4))
 MESH = jax.sharding.Mesh([], ())
 
 
-# Parts that return or take something else.
+# Parts with other arguments or results.
 def only_a_batch(key: jax.Array, batch: mx.Batch) -> mx.Batch:
     return batch
 
@@ -57,7 +57,7 @@ def on_one_axis(key: jax.Array, axis_name: str) -> jax.Array:
     return key
 
 
-# Names that there are not.
+# Names that do not exist.
 mx.mixp(KEY, (X, None))  # error
 mx.regions.bx(KEY, X, X, None)  # error
 mx.ratios.bata(0.2)  # error

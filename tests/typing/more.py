@@ -1,6 +1,7 @@
-"""What else a user may write without a complaint: parts, mixers, losses of one's own.
+"""More user code without complaints: user-defined parts, mixers and losses.
 
-Names are the user's, what a protocol names goes by place; options are bound by partial.
+Argument names are the user's, since protocols are called by position; options are bound
+by ``partial``.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ IMAGES = jax.random.uniform(KEY, (8, 4, 4, 1))
 LABELS = jax.random.randint(KEY, (8,), 0, 4)
 PAIR = (IMAGES, LABELS.astype(float))
 
-# A partial is a mixer, and so is a function of a key and a batch.
+# A ``partial`` is a mixer, and so is a function of a key and a batch.
 blends: mx.Mixer = partial(mx.mixup, alpha=0.2)
 blobs: mx.Mixer = partial(mx.fmix, region=partial(mx.regions.blob, decay=2.0))
 waves: mx.Mixer = partial(mx.cutmix, region=mx.regions.blob, spatial=(1,))
@@ -64,7 +65,7 @@ once = mx.once_per_batch(warmed)(3)(KEY, PAIR)
 stopped = mx.once_per_batch(mx.until(jnp.int32(9), blends))(3)(KEY, PAIR)
 
 
-# Parts of one's own, under names of one's own.
+# User-defined parts, with names of the user's choice.
 def halves(rng: jax.Array, who: mx.Partners) -> jax.Array:
     return jnp.full(who.index.shape, 0.5)
 

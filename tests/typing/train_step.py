@@ -1,4 +1,4 @@
-"""A train step as a user writes it, whose types two strict checkers follow."""
+"""A train step as a user writes it, checked by two strict type checkers."""
 
 from collections.abc import Iterator
 from functools import partial

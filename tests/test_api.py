@@ -433,7 +433,7 @@ def test_regions_and_moves_are_asked_and_not_looked_into(path):
         "match x:\n    case mx.regions.Window(): pass",
     ],
 )
-def test_who_looks_into_a_class_is_found(source):
+def test_code_that_inspects_a_class_is_found(source):
     assert looks_into(source, set())
 
 
@@ -448,7 +448,7 @@ def test_who_looks_into_a_class_is_found(source):
         "from mixup_jax.regions import Grid as Box\nisinstance(x, Box)",
     ],
 )
-def test_who_asks_is_not_found(source):
+def test_code_that_uses_the_protocol_is_not_found(source):
     assert not looks_into(source, set())
 
 

@@ -237,7 +237,7 @@ SCOPE = {
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_the_call_is_that_of_who_is_to_be_told(name):
+def test_the_advised_call_is_that_of_the_right_function(name):
     mixer, call = TOLD[name]
     inputs = inputs_of((3, 8, 9))
     first, last = refused(mixer, inputs)

@@ -242,7 +242,7 @@ def test_each_example_covers_and_shows_what_its_mixer_does(first, second):
 
 
 @pytest.mark.parametrize(("first", "second"), RING)
-def test_nobody_else_is_chosen_with_certainty(first, second):
+def test_probabilities_of_0_and_1_are_certain(first, second):
     assert_certainty(first, second)
 
 

@@ -83,7 +83,7 @@ def test_a_batch_that_is_too_small_has_the_shares_of_fewer_partners():
     oracle.assert_equal(shares_of(mix), shares_of(fewer))
 
 
-def test_the_first_partner_is_that_of_mixup_and_nobody_is_gathered():
+def test_the_first_partner_is_that_of_mixup_and_no_row_is_gathered():
     batch = oracle.images(8)
     mixer = mx.choose([mx.mixup, partial(mx.dirichlet, partners=3)], [0.5, 0.5])
     assert "gather" not in str(jax.make_jaxpr(mixer)(KEY, batch))

@@ -95,7 +95,7 @@ def test_a_fresh_process_takes_a_mix(there):
     assert (wanted != exported.IMAGES).any()
 
 
-def test_a_move_that_nobody_has_defined_is_missed_in_words(there):
+def test_an_undefined_move_is_missed_in_words(there):
     assert "got 'tests.exported_parts.Turned', which this process" in there["missed"]
     assert "Import the module that defines it, then deserialise" in there["missed"]
 

@@ -25,7 +25,7 @@ def test_the_formula_and_the_own_integer_label():
     np.testing.assert_array_equal(mix.lam, 1)
 
 
-def test_who_has_no_partner_keeps_even_an_infinity():
+def test_examples_without_a_partner_keep_even_an_infinity():
     bad = X.at[3].set(jnp.inf)  # the only example of its class
     (x, _), _ = mx.extrapolate(KEY, (bad, LABELS), by=0.5)
     np.testing.assert_array_equal(x[3], jnp.inf)
@@ -56,12 +56,12 @@ def test_chosen_for_some_it_leaves_the_others():
     x = jnp.asarray(np.random.default_rng(1).normal(size=(400, 2)), jnp.float32)
     (mixed, _), _ = mixer(KEY, (x, None))
     partner = np.arange(400) ^ 1
-    (everybody, _), _ = away(KEY, (x, None))
+    (all_mixed, _), _ = away(KEY, (x, None))
     same = (np.asarray(mixed) == np.asarray(x)).all(axis=1)
-    moved = np.isclose(mixed, everybody, rtol=1e-6).all(axis=1)
+    moved = np.isclose(mixed, all_mixed, rtol=1e-6).all(axis=1)
     assert (same ^ moved).all()
     assert abs(same.mean() - 0.5) < 4 * 0.5 / np.sqrt(400)
-    np.testing.assert_allclose(everybody, 2 * x - x[partner], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(all_mixed, 2 * x - x[partner], rtol=1e-5, atol=1e-5)
 
 
 NEIGHBOURS = partial(mx.extrapolate, pairing=mx.pairings.neighbour)

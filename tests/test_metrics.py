@@ -155,7 +155,7 @@ def test_reliability_of_parts_adds_up():
         np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_who_is_as_sure_as_right_has_no_error():
+def test_calibrated_predictions_have_no_error():
     logits = jnp.log(jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1)))
     found = mx.metrics.reliability(logits, jnp.array([0, 0, 0, 1]))
     np.testing.assert_allclose(mx.metrics.ece(found), 0, atol=1e-6)

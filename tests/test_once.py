@@ -537,13 +537,13 @@ def p_value(found: Any) -> float:
 
 @pytest.mark.parametrize("name", LAWS)
 def test_lam_is_distributed_as_that_of_an_example(name):
-    mixer, cdf, nobody = LAWS[name]
+    mixer, cdf, unpaired = LAWS[name]
     batch = (np.zeros((5, 1), np.float32), None)
     lam, partner = lams_of(mx.once_per_batch(mixer), batch)
     has = partner != np.arange(5)
     np.testing.assert_array_equal(lam[~has], 1)
     mixed = has.any(axis=1)
-    assert has_share(~mixed, nobody) if nobody else mixed.all()
+    assert has_share(~mixed, unpaired) if unpaired else mixed.all()
     lam, has = lam[mixed], has[mixed]
     first = has.argmax(axis=1)
     one = lam[np.arange(len(lam)), first]
@@ -589,7 +589,7 @@ LONELY = {
 
 
 @pytest.mark.parametrize("name", LONELY)
-def test_where_nobody_has_a_partner_nothing_changes(name):
+def test_without_partners_nothing_changes(name):
     targets = np.eye(SIZE, dtype=np.float32)
     run = jax.jit(mx.once_per_batch(LONELY[name]))
     mixed, mix = run(KEY, (IMAGES, targets))

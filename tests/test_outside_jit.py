@@ -71,7 +71,7 @@ def test_rows_that_are_empty_need_no_move(pairing):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_nobody_need_say_which_mesh_is_meant(name):
+def test_the_mesh_need_not_be_in_the_context(name):
     assert jax.sharding.get_abstract_mesh().empty
     key = jax.random.key(0)
     x, labels = jax.device_put((X, LABELS), divided())

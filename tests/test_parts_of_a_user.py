@@ -519,12 +519,12 @@ def test_an_example_is_mixed_as_its_own_mixer_would(names):
 
 
 @pytest.mark.parametrize("name", some(MIXERS, "masked"))
-def test_who_is_left_out_is_not_mixed(name):
+def test_examples_that_are_left_out_are_not_mixed(name):
     index = np.arange(SIZE) % 3 // 2
     some = mx.with_probability(0.5, MIXERS[name], by=by_index(index, 2))
     (x, y), mix, said = run(some, KEY, batch_for(name))
-    nobody = run(mx.erm, KEY, batch_for(name))
-    assert_chosen(((x, y), mix, said), index, [alone(name), nobody])
+    unmixed = run(mx.erm, KEY, batch_for(name))
+    assert_chosen(((x, y), mix, said), index, [alone(name), unmixed])
     for got, given in zip(jax.tree.leaves((x, y)), jax.tree.leaves(batch_for(name))):
         np.testing.assert_array_equal(
             np.asarray(got)[index == 1], np.asarray(given)[index == 1]

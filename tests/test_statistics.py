@@ -235,8 +235,8 @@ def test_boxes_equal_a_simulation(sizes, limits):
     lam = rng.uniform(size=n).astype(np.float32)
     inputs = jax.ShapeDtypeStruct((n, *sizes, 1), jnp.float32)
     draw = partial(mx.regions.box, min_size=limits[0], max_size=limits[1])
-    nobody: Any = None  # a box does not depend on the partners
-    box, share = jax.jit(lambda key, lam: draw(key, lam, inputs, nobody))(
+    no_partners: Any = None  # a box does not depend on the partners
+    box, share = jax.jit(lambda key, lam: draw(key, lam, inputs, no_partners))(
         jax.random.key(3), lam
     )
     assert isinstance(box, mx.regions.Box)

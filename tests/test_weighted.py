@@ -70,14 +70,14 @@ def test_neighbours_among_the_same_class_are_of_that_class():
 
 
 @pytest.mark.usefixtures("distances")
-def test_a_large_common_part_does_not_hide_who_is_near():
+def test_a_large_common_part_does_not_hide_neighbours():
     far = (X + 1000.0, None)
     got = np.asarray(nearest(1)(far)).argmax(axis=1)
     want = NearestNeighbors(n_neighbors=1).fit(X).kneighbors(return_distance=False)
     np.testing.assert_array_equal(got, want[:, 0])
 
 
-def test_clusters_far_apart_do_not_hide_who_is_near():
+def test_clusters_far_apart_do_not_hide_neighbours():
     far = X + np.where(LABELS > 0, 1000, -1000).astype(np.float32)[:, None]
     exact = far.astype(np.float64)  # the positions as rounded to float32
     got = np.asarray(nearest(1)((far, None))).argmax(axis=1)
@@ -99,7 +99,7 @@ def test_differences_are_not_kept():
 @pytest.mark.usefixtures("distances")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("affinity", ["label_kernel", "nearest", "among"])
-def test_who_is_not_finite_is_left_alone(affinity, bad):
+def test_examples_that_are_not_finite_are_left_alone(affinity, bad):
     x = jnp.asarray(X[:8]).at[2, 3].set(bad)
     near = label_kernel(bandwidth=2.0)
     affinity = {
@@ -165,7 +165,7 @@ def test_affinities_add_up():
     assert len(np.unique(index[:, 0])) > 2
 
 
-def test_who_has_no_candidate_keeps_itself():
+def test_examples_without_candidates_keep_themselves():
     labels = jnp.array([0, 1, 0, 2])
     pairing = weighted(of_same_class)
     x = jnp.asarray(X[:4])

@@ -122,6 +122,6 @@ def test_the_page_counts():
     tally.add(Case("mixup", "traced", 3, FLOATS, SOFT))
     tally.add(Case("mixup", "traced", 3, Leaf("uint8", (3,)), SOFT))
     text = page(tally, "a command")
-    assert "Of 2 cases 1 held the law" in text
+    assert "Of 2 cases, 1 satisfied the law" in text
     assert "| mixup | 1 + 1 |" in text
     assert "expected a floating or complex dtype" in text

@@ -16,7 +16,7 @@ from tests.fuzz.supported import supported
 
 @dataclasses.dataclass
 class Count:
-    """How many cases held the law, and how many were refused."""
+    """How many cases satisfied the law, and how many were refused."""
 
     held: int = 0
     refused: int = 0
@@ -58,7 +58,7 @@ class Tally:
         try:
             refused = tried(case)
             if refused and in_table:
-                raise AssertionError(f"of the table of what is supported: {refused}")
+                raise AssertionError(f"supported, but refused: {refused}")
         except Exception as error:
             *_, last = traceback.extract_tb(error.__traceback__)
             text = f"{type(error).__name__} at {last.name}: {error}"
@@ -84,18 +84,18 @@ def page(tally: Tally, command: str) -> str:
     rows = sorted({row for row, _ in tally.cells})
     drivers = sorted({driver for _, driver in tally.cells})
     lines = [
-        "# What the fuzzer found",
+        "# Fuzzing results",
         "",
         f"`{command}`, JAX {jax.__version__}, NumPy {np.__version__}, Python "
         f"{platform.python_version()}, on eight CPU devices.",
         "",
-        f"Of {total.all + len(tally.defects):,} cases "
-        f"{total.held:,} held the law of their method, {total.refused:,} were refused "
-        f"in the words of the library, and {len(tally.defects):,} did neither. "
-        f"{tally.supported:,} stood in the table of what is supported, "
-        "`tests/fuzz/supported.py`, of which none may be refused.",
+        f"Of {total.all + len(tally.defects):,} cases, "
+        f"{total.held:,} satisfied the law of their method, {total.refused:,} were "
+        f"refused with an error of the library, and {len(tally.defects):,} did "
+        f"neither. {tally.supported:,} were in the table of supported cases, "
+        "`tests/fuzz/supported.py`, none of which may be refused.",
         "",
-        "Of two numbers the second counts refusals.",
+        "Where a cell has two numbers, the second counts refusals.",
         "",
         "## Method and driver",
         "",
@@ -106,9 +106,9 @@ def page(tally: Tally, command: str) -> str:
             for r in rows
         ),
         "",
-        *_table("By dtype among the leaves", tally.dtypes),
-        *_table("By what is around the mixer", tally.arounds),
-        *_table("Refused, by what was expected", tally.reasons),
+        *_table("By dtype of the leaves", tally.dtypes),
+        *_table("By wrapper around the mixer", tally.arounds),
+        *_table("Refusals, by unmet expectation", tally.reasons),
     ]
     if tally.defects:
         lines += ["## Neither", ""]

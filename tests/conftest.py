@@ -230,8 +230,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         given = getattr(getattr(item, "callspec", None), "params", {})
         row = given.get("name", given.get("case"))
-        # Only for parameters that name rows of the table; some rows share a function's
-        # name.
+        # Only parameters that name rows of the table; some share a function's name.
         of_table = hasattr(getattr(item, "module", None), "METHODS")
         is_slow = of_table and row in METHODS and row not in KINDS
         if not is_slow:

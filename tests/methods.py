@@ -25,7 +25,7 @@ class Method:
       of: returns the mixer for an ``alpha``, which may be traced.
       expected: returns the expected mixture, given the mix that the mixer drew, the key
         and the batch; written from the paper.
-      default: the alpha of `mixer`; None where the method has none.
+      default: the alpha of ``mixer``; None where the method has none.
       pastes: moves whole positions, so that inputs may have any dtype.
       corrected: ``lam`` is the mean of the weight field.
       deranged: in a batch of two or more, no example is its own partner.

@@ -140,7 +140,7 @@ def outside_jit(mesh: jax.sharding.Mesh) -> None:
     alone = spread(mesh, np.asarray(0.5, np.float32), everywhere)
     low = mx.ratios.uniform(low=alone, high=alone)
     check("uniform", low(key, mx.Partners(partner, mix.move)), np.full(SIZE, 0.5))
-    # Fully addressable values are still validated.
+    # Fully replicated values are still validated.
     try:
         mx.ratios.constant(spread(mesh, np.asarray(1.5, np.float32), everywhere))
     except ValueError as error:

@@ -301,7 +301,7 @@ def box(mix: Any, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def bell(mix: Any, sizes: tuple[int, ...]) -> np.ndarray:
-    """Return ``1 - exp(-|(q - centre) / n|^2 / (2 width^2))``."""
+    """Return ``1 - exp(-|(q - center) / n|^2 / (2 width^2))``."""
     squares = np.zeros((SIZE, *sizes))
     for s, n in enumerate(sizes):
         apart = np.arange(n) - np.asarray(mix.region.centre)[:, s, None]

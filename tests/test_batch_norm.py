@@ -320,7 +320,7 @@ def test_eval_mode_is_as_good_as_training_mode(name, driver):
 
 
 def over_shares(x) -> dict[str, Any]:
-    """Return metrics of how much `x` differs between the shards."""
+    """Return metrics of how much ``x`` differs between the shards."""
     x = x.reshape(-1, SIZE // DEVICES, *x.shape[1:])
     return {"mean": jnp.mean(x, axis=0), "square": jnp.mean(x**2, axis=0)}
 

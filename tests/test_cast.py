@@ -24,7 +24,7 @@ def scaled(x):
 
 
 def standardised(x):
-    """Subtract a mean image, and scale each example by its maximum."""
+    """Subtract a mean image, and divide each example by a power of two."""
     mean = jnp.arange(oracle.HEIGHT * oracle.WIDTH, dtype=jnp.float32)
     x = x.astype(jnp.float32) - mean.reshape(1, oracle.HEIGHT, oracle.WIDTH, 1)
     return x / 2 ** jnp.floor(jnp.log2(1 + x.max((1, 2, 3), keepdims=True)))

@@ -183,8 +183,7 @@ def assert_places(first, second):
     each = [places_alone(name, kind) for name in names]
     covers, shows = (np.stack(found)[INDEX, rows] for found in zip(*each))
     got = places_of(mix)
-    # The mean over a cell rounds a scalar weight, but not one that is constant
-    # everywhere.
+    # A mean over a cell is rounded, but a single weight for all positions is not.
     np.testing.assert_allclose(got[0], covers, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(got[1], shows)
 
@@ -288,8 +287,7 @@ def test_the_law_holds_on_each_device(place, names):
     mixers, batch = [ROWS[name].mixer for name in names], oracle.images(SIZE)
     choice = mx.choose(mixers, [0.5, 0.5])
     got = on_shares(place(choice, "data"), KEY, batch)
-    # The mixers with the key that the choice passes to them, a different one per
-    # device.
+    # The mixers with the key that each device's choice passes to them.
     each = [on_shares(place(mixer, "data"), KEY, batch) for mixer in mixers]
     drawn = [np.asarray(mix.lam) for _, mix in each]
     index = (np.asarray(got[1].lam) != drawn[0]).astype(int)

@@ -164,8 +164,7 @@ def test_data_that_are_not_there(program, data, tmp_path, capsys, monkeypatch):
     ):
         (tmp_path / "cut" / f"{name}-ubyte.gz").write_bytes(b"\x1f\x8b\x08\0")
     (tmp_path / "cut" / "cifar-10-binary.tar.gz").write_bytes(b"\x1f\x8b\x08\0")
-    # Digits come with scikit-learn: they are not read from the folder, whatever it
-    # holds.
+    # Digits come with scikit-learn: they are never read from the folder.
     folders = {"nowhere": "nothing of that name", "a_file": "it is a file"}
     if data != "digits":
         folders |= {"empty": "empty: expected a folder with", "cut": "expected a whole"}
@@ -308,7 +307,7 @@ def test_workers_do_not_outlive_an_interrupted_parent(monkeypatch):
 
 
 def interrupted(program: str, *arguments: object, when: str) -> tuple[int, str, str]:
-    """Send a real SIGINT once stderr shows `when`; return code, stdout and stderr."""
+    """Send a real SIGINT once stderr shows ``when``; return code, stdout and stderr."""
     ours, theirs = pty.openpty()  # progress bars move only on a terminal
     words = [sys.executable, "-W", "error", "-m", program, *map(str, arguments)]
     process = subprocess.Popen(

@@ -117,7 +117,7 @@ def test_at_most_one_batch_of_temporary_memory(name, kind):
 
 def loops(function: Any, *given: Any) -> set[str]:
     jaxpr = jax.make_jaxpr(function)(*given).jaxpr
-    # Skip the hash: on CPUs it has a loop of one iteration, that of JAX one of five.
+    # Skip the hash. On CPUs it has a loop, of one iteration; that of JAX has five.
     apart = {equation for each in hashes(jaxpr) for equation in equations(each)}
     found = [each for each in equations(jaxpr) if each not in apart]
     names = {equation.primitive.name for equation in found}

@@ -485,8 +485,7 @@ def test_the_real_cifar10(tmp_path):
     assert images.test_images.shape == (10_000, 32, 32, 3)
     np.testing.assert_array_equal(np.bincount(images.train_labels), [5000] * 10)
     np.testing.assert_array_equal(np.bincount(images.test_labels), [1000] * 10)
-    # The first training image is a frog; the mean color is the one that papers
-    # subtract.
+    # The first image is a frog; the mean color is the one that papers subtract.
     assert images.classes[images.train_labels[0]] == "frog"
     np.testing.assert_allclose(
         images.train_images.mean(axis=(0, 1, 2)), [125.3, 123.0, 113.9], atol=0.1

@@ -124,8 +124,7 @@ def test_only_what_is_not_the_mix_applied_is_gathered(name, gathers):
     )
     spread = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
     text = run.lower(KEY, spread).compile().as_text() or ""
-    # ``gaussian`` keeps labels; its inputs equal those of the whole batch, noise
-    # included.
+    # ``gaussian`` keeps labels; its inputs, with noise, equal the whole batch's.
     assert ("all-gather" in text) == gathers
     mixed, _ = run(KEY, spread)
     want, _ = mixer(KEY, batch)

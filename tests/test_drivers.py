@@ -1,7 +1,7 @@
 """The same numbers under every driver and on every mesh.
 
-Plain jit is the reference; `test_laws.py` checks it against the equation.
-`oracle.assert_close` explains why the results are not equal bit for bit.
+Plain jit is the reference; ``test_laws.py`` checks it against the equation.
+``oracle.assert_close`` explains why the results are not equal bit for bit.
 """
 
 import functools

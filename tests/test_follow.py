@@ -296,8 +296,7 @@ def test_a_mixture_is_as_long_as_what_is_seen_last():
 
 
 def test_lengths_that_a_field_shows_in_part():
-    # The partner is visible from position 4 on; before it, only the example's own
-    # content.
+    # From position 4 on the partner is visible; before it, only own content.
     own = jnp.asarray(np.where(np.arange(TIME) < 4, 1, 0.5) * np.ones((SIZE, 1)))
     grid = mx.regions.grid(WAVES, spatial=(1,))
     field = mx.regions.Field(own.astype(jnp.float32), grid)
@@ -354,7 +353,7 @@ def test_lam_counts_valid_positions_alone(name):
         key = jax.random.key(seed)
         _, mix = mixer(key, (WAVES, None))
         w = oracle.double(mix.coverage((TIME,)))
-        # The source position of each pixel, through any window.
+        # The position that each value comes from, through any window.
         partner = mx.Mix(
             jnp.zeros(SIZE),
             (dataclasses.replace(mix.sources[0], lam=jnp.zeros(SIZE)),),
@@ -368,8 +367,7 @@ def test_lam_counts_valid_positions_alone(name):
         want = np.where(total > 0, kept / np.where(total > 0, total, 1), 1)
         alone = np.asarray(mix.lam) == 1
         np.testing.assert_allclose(mix.lam, want, rtol=1e-5, atol=1e-6)
-        # Examples without valid content to mix stay unmixed, and unmixed ones have lam
-        # 1.
+        # Without valid content nothing is mixed, and unmixed examples have lam 1.
         assert (w[alone] == 1).all()
 
 
@@ -550,7 +548,7 @@ def test_parts_of_a_batch_follow_one_after_another():
 
 
 def noisy(key, batch):
-    """Mix as one function, and add something that is not part of the mix."""
+    """Mix as a single function, without halves."""
     (x, y), mix = mx.mixup(key, batch)
     return (jax.tree.map(lambda x: x, x), y), mix
 

@@ -1,6 +1,6 @@
 """In every case the law of the method holds, or the library refuses with its own error.
 
-`python -m tests.fuzz` tries many cases; they are defined in `tests/fuzz/`.
+``python -m tests.fuzz`` tries many cases; they are defined in ``tests/fuzz/``.
 """
 
 from typing import Any

@@ -390,8 +390,7 @@ def assert_finite_where_unmixed(got, terms, x, poisoned):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=str)
 def test_nan_and_infinity_stop_at_a_weight_of_zero(bad):
-    # The smallest weights would underflow in half precision; they are never rounded to
-    # it.
+    # The smallest weights would underflow in half precision; they stay float32.
     lam = jnp.asarray([1, 0, 0.5, 1e-9, 1 - 6e-8, 0, 1, 2e-8], jnp.float32)
     for partner, move in [
         (np.arange(8) ^ 1, mx.pairings.neighbour(jax.random.key(0), (lam, None)).move),
@@ -660,8 +659,7 @@ def test_cutmix_of_any_geometry(sizes, limits, alpha, seed):
     for k, n in enumerate(sizes):
         side = (stop - start)[:, k]
         assert (side <= round(limits[1] * n + 1e-6)).all()
-        # Examples that drew lam = 1 have no box; Beta does so for alpha = 0.2
-        # occasionally.
+        # Examples that drew lam = 1, possible for alpha = 0.2, have no box.
         drew = np.asarray(drawn) < 1
         assert (side[drew] >= np.round(np.float32(limits[0]) * np.float32(n))).all()
         assert (side[~drew] == 0).all()

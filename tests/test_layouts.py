@@ -35,7 +35,7 @@ def box_from_content(key, batch):
 
 
 def near_or_none(key, batch):
-    """Pair neighbors where the content is above a threshold; keep the others alone."""
+    """Pair neighbors whose content is above a threshold; leave the others unpaired."""
     places = jnp.arange(SIZE, dtype=jnp.int32)
     index = places ^ (of_content(batch) > 0.5).astype(jnp.int32)
     return mx.pairings.given(index)(key, batch)

@@ -86,7 +86,7 @@ class Layout(NamedTuple):
 
 
 def doubled(key, batch):
-    """Keep the layout; ``x + x`` since jit returns untouched arguments unchanged."""
+    """Change only values, since jit passes untouched arguments through as they are."""
     del key
     return jax.tree.map(lambda x: x + x, batch)
 
@@ -153,8 +153,7 @@ def holds(layout, name):
         oracle.assert_close(got, want)
         for k, mixed in enumerate(got):
             as_kept = mixed.sharding.is_equivalent_to(kept[k].sharding, mixed.ndim)
-            # Labels that a method does not touch are returned as the identity returns
-            # them.
+            # Untouched labels are returned as the identity returns them.
             assert as_kept or mixed.sharding == layout.run(handed_on)[k].sharding
 
 

@@ -200,8 +200,7 @@ def test_there_are_bins():
         mx.metrics.reliability(LOGITS, LABELS, bins=0)
 
 
-# Labels that are not a class, and labels to ignore: against float64, one label at a
-# time.
+# Labels that are not a class or are ignored: against float64, one at a time.
 
 COUNT = 5
 DTYPES = ["int4", "int8", "uint8", "int16", "uint16"]

@@ -475,8 +475,8 @@ def test_an_infinite_loss_of_weight_0_leaves_no_trace():
         (SECOND, np.array([0.5, 1, 1, 1], np.float32), EVERYWHERE),
     )
     # Class 0, the label of example 2 alone, has probability 0. Example 2 itself has it
-    # with weight 0, example 3 from its first partner, example 0 from the second behind
-    # a 1.
+    # with weight 0, example 3 from its first partner, and example 0 from its second,
+    # behind a weight of 1.
     logits = jnp.asarray(LOGITS).at[:, 0].set(-jnp.inf)
     value, slope = jax.value_and_grad(
         lambda z: jnp.sum(mx.losses.termwise(entropy)(z, LABELS, mix)[jnp.arange(3)])

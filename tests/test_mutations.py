@@ -47,8 +47,7 @@ def with_first(mix: mx.Mix, **changes: Any) -> mx.Mix:
     )
 
 
-# One weight for all positions. (For a layer too: seed and laws are those of the
-# inputs.)
+# One weight for all positions. (A layer, too: seed and laws are for the inputs.)
 OF_NO_PLACE = ("blend", "untouched", "broken_stick", "moved_away", "layer")
 
 
@@ -179,7 +178,7 @@ def the_input_weight_for_the_labels(method: Method, mix: mx.Mix) -> mx.Mix | Non
 
 
 def labels_left_alone(method: Method, mix: mx.Mix) -> mx.Mix | None:
-    """Keep the own labels of examples whose inputs are mixed."""
+    """Keep each example's own label although its inputs are mixed."""
     if is_only(method, "untouched") or method.keeps_labels:
         return None
     return dataclasses.replace(mix, lam=jnp.ones_like(mix.lam), mixes_targets=False)

@@ -1,8 +1,8 @@
 """Parity: given their lam, box and partner, the results equal other libraries'.
 
-The formulas are those of timm (`timm/data/mixup.py`), torchvision
-(`transforms/v2/_augment.py`) and big_vision (`utils.get_mixup`), in NumPy; the expected
-numbers were computed by hand, for four examples 0, 4, 8, 16 of classes 0, 1, 2, 0.
+The formulas are those of timm (``timm/data/mixup.py``), torchvision
+(``transforms/v2/_augment.py``) and big_vision (``utils.get_mixup``), in NumPy. The
+expected numbers were computed by hand, for examples 0, 4, 8, 16 of classes 0, 1, 2, 0.
 """
 # pyright: reportArgumentType=false
 

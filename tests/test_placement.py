@@ -405,8 +405,7 @@ def test_what_is_no_device_is_refused(names, devices):
         mx.training.pmapped(STEP, axis_name=names, devices=devices)
 
 
-# Requirements on the names in both drivers, and on the mesh in `sharded`, when a driver
-# is made.
+# Checks of the names in both drivers, and of the mesh in ``sharded``, on creation.
 
 NAMES = {
     "pmapped": lambda names: mx.training.pmapped(STEP, axis_name=names),

@@ -45,7 +45,7 @@ def files(request, tmp_path_factory) -> list[Path]:
         for worker in workers:
             _, errors = worker.communicate(timeout=240)
             assert worker.returncode == 0, errors
-    finally:  # a process waits forever for the others
+    finally:  # each process would wait forever for the others
         for worker in workers:
             worker.kill()
             worker.communicate()

@@ -1,4 +1,4 @@
-"""Runs of `examples.resume`, killed with SIGKILL, resume as if never interrupted."""
+"""Runs of ``examples.resume``, killed with SIGKILL, resume as if never interrupted."""
 
 import csv
 import os
@@ -41,7 +41,7 @@ def finished(run: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def killed(out: Path, where: Callable[[Path], bool]) -> None:
-    """Start a run, and kill it without warning once `where` returns True."""
+    """Start a run, and kill it without warning once ``where`` returns True."""
     run = start(out)
     try:
         while run.poll() is None:

@@ -1,4 +1,4 @@
-"""Everything except `training` and `hidden` works without Flax and Optax."""
+"""Everything except ``training`` and ``hidden`` works without Flax and Optax."""
 
 import subprocess
 import sys

@@ -57,7 +57,7 @@ def supported(case: Case) -> bool:
 
 
 def _many(case: Case) -> bool:
-    """Return whether examples come in pairs, if the method draws once for each pair."""
+    """Return whether examples form pairs, for methods that draw once for each pair."""
     whole = any(word in case.driver for word in ("whole_batch", "mesh"))
     return not case.method.method.even or whole or case.size % 2 == 0
 

@@ -1,4 +1,4 @@
-"""The law of choice: each example is what its chosen mixer alone makes of it."""
+"""The law of choice: each example is mixed exactly as its chosen mixer would mix it."""
 
 import dataclasses
 import functools

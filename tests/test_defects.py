@@ -362,7 +362,7 @@ def test_14_three_of_anything_are_three():
     assert is_right(defective, 4)
     assert not is_right(defective, 3)
 
-    # A tree of three leaves is treated as three leaves, too.
+    # A tree of three leaves is also treated as three leaves.
     eye = np.eye(3, dtype=np.float32)
     (x, (a, b, c)), mix = compiled(mx.mixup, eye, [eye, eye, np.ones(3, np.float32)])
     assert says_what_was_mixed(x, *numpy_of((mix.lam, mix.partner)))

@@ -213,7 +213,7 @@ def test_an_example_is_mixed_as_its_own_mixer_would(names):
 
     want = rows(*(dense(one) for _, one in each))
     np.testing.assert_allclose(dense(mix), want, atol=1e-6)
-    # Examples with one source have nothing behind it.
+    # Examples with a single source have a share of 0 for all others.
     for k, name in enumerate(names):
         if name not in MIXERS:
             for source in mix.sources[1:]:

@@ -347,7 +347,7 @@ def test_keys_draw_independently():
 
 
 def test_devices_draw_independently():
-    # ``vmap`` binds an axis name, too: one program for any number of devices.
+    # ``vmap`` also binds an axis name, for any number of devices in one program.
     devices, share = 8, 4000
     mixer = mx.per_device(partial(mx.mixup, ratio=mx.ratios.uniform()), "data")
     run = jax.jit(jax.vmap(mixer, (None, 0), axis_name="data"))

@@ -306,7 +306,7 @@ def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, ca
         program.main(["uci", "report", "--out", str(tmp_path), "--quick"])
     assert exit_.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "error: uci: not run, its data are not there" in said
+    assert "error: uci: not run, its data are missing" in said
     assert "--data-dir DIR" in said
     assert not (tmp_path / "uci.json").exists()
     assert "not run: its data" in (tmp_path / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""One report of all claims, Markdown and HTML, from the files that the runs wrote."""
+"""The report of all claims, in Markdown and HTML, from their JSON files."""
 
 import base64
 import html
@@ -12,21 +12,23 @@ from typing import Any
 from benchmarks.claims._engine.statistics import REVERSED, Interval
 
 INTRODUCTION = """\
-Which of the claims made for Mixup hold, each redone by one command on real data, beside
-the published numbers. Intervals are 95% (Student's t over seeds); gains are paired
-over seeds, and positive where the claim holds. *Reproduced*: the interval lies above 0;
-*reversed*: below; *not reproduced*: it contains 0, maybe with the published gain. Of
-statements without any effect one in forty would come out reproduced and one in forty
-reversed; where the best of several alphas is taken, more and fewer.
-Where seeds divide one data set, intervals tell of divisions, starts and batches, not of
-other data. Every number comes from the JSON file beside its picture, which the command
-wrote. The same as one page: [report.html](report.html).
+Which of the claims made for Mixup hold? Each was tested by one command on real data,
+and is listed next to the published numbers. Intervals are 95% (Student's t over seeds);
+gains are paired over seeds, and positive where the claim holds. *Reproduced*: the
+interval is above 0; *reversed*: below 0; *not reproduced*: it contains 0, possibly along
+with the published gain. Of statements without any effect, one in forty would be
+reproduced and one in forty reversed; if the best of several alphas is selected, more
+and fewer. If seeds split a single data set, intervals reflect splits, initializations
+and batches, but not other data. Every number is from the JSON file next to its figure,
+which the command wrote. The same in a single file: [report.html](report.html).
 """
 
-HURTS = "Where the opposite of what is claimed was found, by how much:"
+HURTS = "Reversed claims, with the measured gain:"
 
-# Found by others, and not redone here.
-ELSEWHERE = "Where others found that Mixup hurts or does nothing, not redone here:"
+# Published results, not repeated here.
+ELSEWHERE = (
+    "Published results in which Mixup hurts or has no effect, not repeated here:"
+)
 PUBLISHED = [
     {
         "task": "ImageNet, ResNet-18, 100 epochs",
@@ -123,9 +125,9 @@ def write(
     """Write README.md and report.html into ``folder``, and return the two files.
 
     Args:
-      folder: of the claims' files.
-      names: of the claims, in order.
-      failed: why a claim could not be run just now; what it found before is left out.
+      folder: folder of the claims' files.
+      names: names of the claims, in order.
+      failed: reasons why claims could not be run; their earlier results are left out.
     """
     records = {
         name: json.loads((folder / f"{name}.json").read_text())
@@ -191,7 +193,7 @@ def _html(
     yield "<title>The claims made for Mixup, tested</title>"
     yield f"<style>{STYLE}</style>"
     yield "<h1>The claims made for Mixup, tested</h1>"
-    words = INTRODUCTION.partition("The same as one page")[0].replace("*", "")
+    words = INTRODUCTION.partition("The same in a single file")[0].replace("*", "")
     yield f"<p>{html.escape(words)}</p>"
     yield "<table><tr><th>claim<th>command<th>verdicts</tr>"
     for name, record in records.items():
@@ -255,7 +257,7 @@ def _together(records: Mapping[str, Any]) -> str:
 
 
 def _reversed(records: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and statement of what turned out the other way round."""
+    """Yield the claim's name and a description of each reversed statement."""
     for name, record in records.items():
         for row in record["verdicts"]:
             if row["verdict"] == REVERSED:
@@ -271,7 +273,7 @@ def _ran(record: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a number, an interval (mean, low, high, count) or words, to be read."""
+    """Format a number, an interval ``(mean, low, high, count)`` or a string."""
     if isinstance(value, list) and len(value) == 4:
         return str(Interval(*value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -116,7 +116,7 @@ def run(options: Options) -> Found:
     protocol = [
         f"2 x 128 ReLU, Adam 1e-3, {epochs} epochs, batches of {BATCH}, cross-entropy",
         f"{seeds} seeds; each draws a split of 70/30, the same for all methods",
-        "one lam for each example, partners by a random permutation of the batch",
+        "one lam per example, partners by a random permutation of the batch",
         "features raw, or standardized with the training set's statistics; missing "
         "values are replaced by the mean or the most frequent level over all rows",
         "published: neither alpha nor splits, scaling or seeds are stated",

@@ -15,7 +15,7 @@ INTRODUCTION = """\
 Which of the claims made for Mixup hold? Each was tested by one command on real data,
 and is listed next to the published numbers. Intervals are 95% (Student's t over seeds);
 gains are paired over seeds, and positive where the claim holds. *Reproduced*: the
-interval is above 0; *reversed*: below 0; *not reproduced*: it contains 0, possibly along
+interval is above 0; *reversed*: below 0; *not reproduced*: it contains 0, maybe along
 with the published gain. Of statements without any effect, one in forty would be
 reproduced and one in forty reversed; if the best of several alphas is selected, more
 and fewer. If seeds split a single data set, intervals reflect splits, initializations
@@ -32,74 +32,74 @@ ELSEWHERE = (
 PUBLISHED = [
     {
         "task": "ImageNet, ResNet-18, 100 epochs",
-        "without": "70.04% right",
+        "without": "70.04% accuracy",
         "with Mixup": "69.98",
         "source": "OpenMixup's benchmarks",
     },
     {
         "task": "FGVC-Aircraft, ResNet-18",
-        "without": "80.23% right",
+        "without": "80.23% accuracy",
         "with Mixup": "79.52",
         "source": "OpenMixup's benchmarks",
     },
     {
         "task": "CIFAR-10, PyramidNet",
-        "without": "98.31% right",
+        "without": "98.31% accuracy",
         "with Mixup": "97.92",
         "source": "FMix, README",
     },
     {
         "task": "ImageNet, ResNet-101",
-        "without": "76.51% right",
+        "without": "76.51% accuracy",
         "with Mixup": "76.27",
         "source": "FMix, README",
     },
     {
         "task": "Tiny-ImageNet, PreAct ResNet-18, alpha 1 (alpha 2)",
-        "without": "55.52% right",
+        "without": "55.52% accuracy",
         "with Mixup": "52.65 (44.18)",
         "source": "Verma et al. 2019, arXiv:1806.05236",
     },
     {
         "task": "SVHN, PreAct ResNet-18",
         "without": "NLL 0.136",
-        "with Mixup": "0.212, though the error falls from 2.89% to 2.76%",
+        "with Mixup": "NLL 0.212, although the error falls from 2.89% to 2.76%",
         "source": "Verma et al. 2019, arXiv:1806.05236",
     },
     {
         "task": "sentences (SST-1), CNN",
-        "without": "37.00% right",
+        "without": "37.00% accuracy",
         "with Mixup": "35.24 to 35.93",
         "source": "xashru/mixup-text",
     },
     {
         "task": "speech commands, WRN-52-10",
-        "without": "98.04% right",
+        "without": "98.04% accuracy",
         "with Mixup": "97.45",
         "source": "tugstugi/pytorch-speech-commands",
     },
     {
         "task": "mini-ImageNet, 80% of the labels wrong (20%, 40%)",
-        "without": "13.4% right (63.4, 55.9)",
+        "without": "13.4% accuracy (63.4, 55.9)",
         "with Mixup": "7.8 (66.5, 59.4: it helps)",
         "source": "google-research/scenic, README",
     },
     {
-        "task": "telling foreign inputs by confidence",
+        "task": "detecting out-of-distribution inputs by confidence",
         "without": "AUROC 87.3",
         "with Mixup": "49.3 (CutMix 94.4)",
         "source": "Yun et al. 2019, arXiv:1905.04899, Table 12",
     },
     {
-        "task": "detection on VOC, pretrained with it",
+        "task": "object detection on VOC, pretrained with Mixup",
         "without": "mAP",
-        "with Mixup": "1.7 points less",
+        "with Mixup": "1.7 points lower",
         "source": "Yun et al. 2019, arXiv:1905.04899",
     },
     {
-        "task": "CIFAR-10 to 94% in seconds: few epochs",
+        "task": "CIFAR-10 to 94% in seconds, with few epochs",
         "without": "2.59 s on an A100",
-        "with Mixup": "none of the fastest uses it",
+        "with Mixup": "not used by any of the fastest methods",
         "source": "KellerJordan/cifar10-airbench, README",
     },
 ]
@@ -253,7 +253,7 @@ def _summary(record: Mapping[str, Any]) -> str:
 
 def _together(records: Mapping[str, Any]) -> str:
     minutes = sum(record["seconds"] for record in records.values()) / 60
-    return f"In all: {minutes:.0f} minutes."
+    return f"In total: {minutes:.0f} minutes."
 
 
 def _reversed(records: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

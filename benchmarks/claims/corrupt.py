@@ -118,7 +118,7 @@ Results = dict[str, list[Any]]
 def _train_all(
     problem: problems.Problem, options: Options, epochs: int, seeds: int
 ) -> dict[tuple[str, float], Results]:
-    """Return by method and noise what each seed gave."""
+    """Return the results of each seed, by method and noise."""
     found: dict[tuple[str, float], Results] = {}
     for dropout in dict.fromkeys(dropout for _, dropout in METHODS.values()):
         settings = {

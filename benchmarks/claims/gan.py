@@ -152,7 +152,7 @@ def samples(
 
     def look(states: Any, key: Array) -> tuple[Any, tuple[Array, Array]]:
         states, _ = jax.lax.scan(step, states, jax.random.split(key, steps // LOOKS))
-        return states, lie(made(states[0].params, key_seen, SAMPLES), modes)
+        return states, coverage(made(states[0].params, key_seen, SAMPLES), modes)
 
     states = tuple(
         mx.training.TrainState.create(
@@ -164,7 +164,7 @@ def samples(
     return {"near": near, "hit": hit, "last": made(states[0].params, key_seen, SHOWN)}
 
 
-def lie(x: Array, modes: Array) -> tuple[Array, Array]:
+def coverage(x: Array, modes: Array) -> tuple[Array, Array]:
     """Return the percentage of ``x`` near a mode, and the number of modes hit.
 
     A mode is hit if it has a tenth of the samples due to it.

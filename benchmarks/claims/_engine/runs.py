@@ -60,9 +60,7 @@ class Runs:
             text = file.read_text()
             for line in text.splitlines():
                 self._remember(line)
-            if text and not text.endswith(
-                "\n"
-            ):  # so that the next row starts a new line
+            if text and not text.endswith("\n"):  # the last row was cut off
                 file.write_text(text + "\n")
 
     def _remember(self, line: str) -> None:

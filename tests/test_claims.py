@@ -293,7 +293,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
         text = (tmp_path / name).read_text()
         for words in ("It helps.", "1.000 ± 0.500", "reproduced", "note", "one fact"):
             assert words in text, (name, words)
-        hurts = text.partition("opposite")[2].partition("others found")[0]
+        hurts = text.partition("Reversed claims")[2].partition("Published results")[0]
         assert "faster: -2.000 ± 0.500 s" in hurts
         assert "less" not in hurts
         assert "not run" in text  # the other

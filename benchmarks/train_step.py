@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unknown = [name for name in args.only or () if name not in sizes]
     if unknown:
         parser.error(
-            f"--only: expected models from {', '.join(sizes)} with --quick; got "
+            f"--only: expected some of {', '.join(sizes)} with --quick; got "
             f"{', '.join(unknown)}."
         )
     sizes = {n: size for n, size in sizes.items() if n in (args.only or sizes)}

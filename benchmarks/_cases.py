@@ -1,8 +1,8 @@
-"""What is to be mixed, and by whom: a `Builder` for each of those who mix.
+"""The cases of the transform benchmark, and the builders of its contenders.
 
-A builder takes a `Case` and returns a `Contender`. It raises `NotMeasured`, with the
-reason, where the peer is not installed or has no such mode; nobody is left out in
-silence.
+A ``Builder`` takes a ``Case`` and returns a ``Contender``. It raises ``NotMeasured``,
+with the reason, if a library is not installed or has no such mode, so that no library
+is left out silently.
 """
 
 import importlib
@@ -20,15 +20,15 @@ KEYS = 16
 
 
 class Case(NamedTuple):
-    """What is to be done to which batch.
+    """A method and the batch that it is applied to.
 
     Attributes:
       method: ``"mixup"`` or ``"cutmix"``.
-      per: ``"batch"`` or ``"example"``: what has a lam, or a box, of its own.
+      per: ``"batch"`` for a single lam or box, ``"example"`` for one per example.
       dtype: ``"float32"`` or ``"bfloat16"``; ``"uint8"`` is cast to bfloat16 and scaled
         by 1/255 within the timed function, then mixed.
-      shape: of the images, ``[B, H, W, C]``; PyTorch gets the same as ``[B, C, H, W]``.
-      classes: of the labels, which are mixed too.
+      shape: shape of the images, ``[B, H, W, C]``; PyTorch takes ``[B, C, H, W]``.
+      classes: number of classes of the labels, which are mixed too.
     """
 
     method: str
@@ -39,19 +39,19 @@ class Case(NamedTuple):
 
 
 class NotMeasured(Exception):
-    """Says why a peer has no row."""
+    """Raised with the reason why a library has no row."""
 
 
 Builder = Callable[[Case], Contender]
 
 
 def on_jax(mix: Callable[..., Any], case: Case) -> Contender:
-    """Return ``mix(key, images, labels)``, compiled ahead, with changing keys."""
+    """Return ``mix(key, images, labels)``, compiled ahead, with varying keys."""
     return on_bytes(float_first(mix, case), case)
 
 
 def on_bytes(mix: Callable[..., Any], case: Case) -> Contender:
-    """Return what ``on_jax`` does of ``mix`` that takes images as they come."""
+    """Do as ``on_jax``, for a ``mix`` that casts uint8 images itself."""
     program = compiled(mix, *abstract(case))
     _, x, y = arrays(case)
     keys = itertools.cycle(jax.random.split(jax.random.key(0), KEYS))
@@ -59,19 +59,19 @@ def on_bytes(mix: Callable[..., Any], case: Case) -> Contender:
 
 
 def float_first(mix: Callable[..., Any], case: Case) -> Callable[..., Any]:
-    """Return ``mix`` of scaled bfloat16 images, if they come as bytes."""
+    """Return ``mix`` applied to scaled bfloat16 images if the case has uint8 images."""
     if case.dtype != "uint8":
         return mix
     return lambda key, x, y: mix(key, scaled(x), y)
 
 
 def scaled(x: jax.Array) -> jax.Array:
-    """Return bytes as bfloat16 in [0, 1], scaled in float32 as a CPU does it best."""
+    """Return uint8 as bfloat16 in [0, 1], scaled in float32, fastest on CPUs."""
     return widely_scaled(x).astype(jnp.bfloat16)
 
 
 def widely_scaled(x: jax.Array) -> jax.Array:
-    """Return bytes as float32 in [0, 1]."""
+    """Return uint8 as float32 in [0, 1]."""
     return x.astype(jnp.float32) * jnp.float32(1 / 255)
 
 
@@ -91,7 +91,7 @@ def abstract(case: Case) -> Any:
 
 
 def module(name: str, package: str) -> Any:
-    """Return a module of a peer's, or say that its ``package`` is not installed."""
+    """Import a module of another library; raise ``NotMeasured`` if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

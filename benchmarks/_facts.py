@@ -1,6 +1,7 @@
-"""What is counted of each program that is guarded: mixing alone, and in a step.
+"""Counts for each guarded program: mixing alone, and within a train step.
 
-For one device, of the compiler for CPUs, or of that for TPUs, which need not be there.
+Counts are per device, from the compiler for CPUs or the one for TPUs, which runs
+without a TPU.
 """
 
 import collections
@@ -28,7 +29,7 @@ DTYPES = {CPU: jnp.float32, TPU: jnp.bfloat16}
 DEVICES = 4
 CLASSES = 10
 SHAPES = {"32x32": (256, 32, 32, 3), "224x224": (128, 224, 224, 3)}
-MODEL = Model(CNN, (32, 32, 3), CLASSES, 8)  # the compiler for TPUs takes long
+MODEL = Model(CNN, (32, 32, 3), CLASSES, 8)  # small: compiling for TPUs is slow
 
 _mixup = partial(mx.mixup, alpha=0.2)
 STEPS: dict[str, mx.Mixer] = {
@@ -46,12 +47,12 @@ ALONE = STEPS | {
     "fmix": mx.fmix,
 }
 LONG = {(TPU, "fmix", "224x224")}  # takes half a minute to compile
-# Primitives that hash a key; the library's own hash is a call of a function.
+# Primitives that hash a key; the library's own hash is a function call.
 _HASHES = {"random_bits", "random_split", "random_fold_in", "random_gamma"}
 
 
 def versions(target: str) -> str:
-    """Return what compiles for a target, by its versions; nothing if it is not here."""
+    """Return the compiler's versions for a target, or "" if it is not installed."""
     parts = ("jax", "jaxlib") if target == CPU else ("jax", "jaxlib", "libtpu")
     if any(importlib.util.find_spec(part) is None for part in parts):
         return ""
@@ -67,7 +68,7 @@ def devices(target: str) -> list[Any]:
 
 
 def alone(target: str) -> Iterator[tuple[str, Counts]]:
-    """Yield each mixer by itself, on one device: its name, and what is counted."""
+    """Yield the name and the counts of each mixer alone, on one device."""
     dtype, mesh = DTYPES[target], _mesh(devices(target)[:1])
     for name, mixer, size in cases(target):
         given = _batch(SHAPES[size], jnp.uint8 if name == CAST else dtype, mesh)
@@ -76,7 +77,7 @@ def alone(target: str) -> Iterator[tuple[str, Counts]]:
 
 
 def cases(target: str) -> list[tuple[str, mx.Mixer, str]]:
-    """Return what is compiled alone for a target: names, mixers, sizes."""
+    """Return the names, mixers and sizes compiled alone for a target."""
     return [
         (name, mixer, size)
         for size in SHAPES
@@ -86,7 +87,7 @@ def cases(target: str) -> list[tuple[str, mx.Mixer, str]]:
 
 
 def steps(target: str) -> Iterator[tuple[str, Counts]]:
-    """Yield what mixing adds to the sharded step of the small CNN: name and counts."""
+    """Yield each mixer's name, and the counts that it adds to a small CNN's step."""
     dtype, mesh, base = DTYPES[target], _mesh(devices(target)), Counts()
     for name, mixer in {"none": mx.erm, **STEPS}.items():
         step, given = step_of(MODEL, mixer, mesh, dtype=dtype)
@@ -122,7 +123,7 @@ def _batch(shape: tuple[int, ...], dtype: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def counts(jitted: Any, given: Any, mesh: jax.sharding.Mesh) -> Counts:
-    """Count what a function is, as traced and as compiled for the devices of a mesh."""
+    """Count the operations of a function, traced and compiled for a mesh's devices."""
     with jax.set_mesh(mesh):
         traced = jitted.trace(*given)
         program = traced.lower().compile()

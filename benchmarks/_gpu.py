@@ -1,4 +1,4 @@
-"""GPUs to compile for: those described in `targets`, without a device, and any here."""
+"""GPUs to compile for: those described in ``targets``, and any that is present."""
 
 import importlib.metadata
 import re
@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import topologies
 
 import mixup_jax as mx
-from benchmarks._sharded import AXIS, big_vision, pasted, step_of, told
+from benchmarks._sharded import AXIS, big_vision, pasted, step_of, with_mesh
 from benchmarks.models import CNN, KEY, Model
 
 TARGETS = tuple(
@@ -23,7 +23,7 @@ Mixing = Callable[..., Any]
 
 
 def copied(key: jax.Array, batch: Any) -> Any:
-    """Write the batch anew: the least that any mixing costs."""
+    """Write a new copy of the batch: the least that any mixing costs."""
     return jax.tree.map(lambda x: x + 1, batch), None
 
 
@@ -47,7 +47,7 @@ MIXERS: dict[str, Mixing] = {
 
 
 class Alone(NamedTuple):
-    """A batch that is mixed and nothing else, ``[B, H, W, C]`` and dense labels."""
+    """The transform alone, on images ``[B, H, W, C]`` and one-hot labels."""
 
     shape: tuple[int, int, int, int]
     dtype: Any
@@ -65,20 +65,20 @@ WORK: dict[str, Work] = {**BATCHES, **STEPS, **OF_ONE_CHANNEL}
 
 
 def why_not() -> str:
-    """Return why nothing can be compiled for a GPU here, or nothing if it can."""
+    """Return why compiling for a GPU is impossible here, or "" if it is possible."""
     jaxlib = importlib.metadata.version("jaxlib")
     parts = [f"jax-cuda{n}-{part}" for n in (13, 12) for part in ("plugin", "pjrt")]
     found = {part: _version(part) for part in parts if _version(part)}
     if not found:
         return (
-            "JAX's plugin for CUDA is not installed. It is for Linux, and needs no "
-            "GPU: pip install '.[gpu]'."
+            "JAX's plugin for CUDA is not installed. It requires Linux, but no GPU: "
+            "pip install '.[gpu]'."
         )
     for part, version in found.items():
         if _release(version) != _release(jaxlib):
             return (
-                f"expected {part} of the version of jaxlib, {jaxlib}; got {version}. "
-                "Install both together: pip install -U '.[gpu]'."
+                f"expected {part} to match the version of jaxlib, {jaxlib}; got "
+                f"{version}. Install both together: pip install -U '.[gpu]'."
             )
     return ""
 
@@ -91,12 +91,12 @@ def _version(package: str) -> str:
 
 
 def _release(version: str) -> list[str]:
-    """Return the three numbers that packages of one release have in common."""
+    """Return the three numbers that the packages of a release share."""
     return re.findall(r"\d+", version)[:3]
 
 
 def absent(target: str) -> jax.sharding.Mesh:
-    """Return a mesh of one GPU of ``TARGETS`` that need not be there."""
+    """Return a mesh of one GPU of ``TARGETS``, which need not be present."""
     text = (Path(__file__).parent / "targets" / f"{target}.txtpb").read_text()
     described = topologies.get_topology_desc(
         platform="cuda", target_config=text, topology="1x1x1"
@@ -111,10 +111,10 @@ def mesh_of(device: Any) -> jax.sharding.Mesh:
 
 
 def compiled(work: Work, mixer: Mixing, mesh: jax.sharding.Mesh) -> Any:
-    """Return the program that mixes a batch, or trains on it, for the mesh's device."""
+    """Compile the transform or train step for the device of a mesh."""
     if isinstance(work, Model):
         step, given = step_of(work, mixer, mesh)
-        return told(step, mesh, given).compile()
+        return with_mesh(step, mesh, given).compile()
     here = jax.NamedSharding(mesh, jax.P())
 
     def like(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -138,7 +138,7 @@ def compiled(work: Work, mixer: Mixing, mesh: jax.sharding.Mesh) -> Any:
 
 
 def numbers(work: Work) -> tuple[int, int]:
-    """Return how many numbers the images of a batch are, and how many bytes."""
+    """Return the number of elements and of bytes in a batch's images."""
     shape, dtype = (
         ((work.batch, *work.image), jnp.bfloat16)
         if isinstance(work, Model)

@@ -1,4 +1,4 @@
-"""What mixing takes on a GPU, beside a copy on the device and the peers on PyTorch."""
+"""Times on a GPU, compared with a copy on the device and PyTorch libraries."""
 
 import functools
 import itertools
@@ -13,9 +13,9 @@ from benchmarks._cases import Case, NotMeasured
 from benchmarks._measure import Contender
 
 NO_GPU = (
-    "--run: no CUDA device is here. On a machine with one: pip install "
-    "'.[gpu,benchmarks]', then python -m benchmarks.gpu --run. Without --run "
-    "everything is compiled for GPUs that are not there."
+    "--run: no CUDA device found. On a machine with one: pip install "
+    "'.[gpu,benchmarks]', then python -m benchmarks.gpu --run. Without --run, "
+    "everything is compiled for GPUs that need not be present."
 )
 PER = {"timm": "example", "torchvision": "batch", "kornia": "example"}
 
@@ -24,7 +24,7 @@ def gpu_here() -> Any:
     """Return the first CUDA device, or None."""
     try:
         return jax.devices("cuda")[0]
-    except RuntimeError:  # what JAX raises where it knows no such platform
+    except RuntimeError:  # JAX knows no such platform
         return None
 
 
@@ -33,10 +33,10 @@ def timed(
     mixers: Mapping[str, _gpu.Mixing] = _gpu.MIXERS,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the time of each mixer and peer on this machine's first device.
+    """Yield the time of each mixer and other library on this machine's first device.
 
-    Each takes turns with a copy of the same images on the device, and the ratio is
-    within each turn. ``options`` are those of ``interleaved``.
+    Each is interleaved with a copy of the same images on the device, and ratios are
+    taken within each round. ``options`` are those of ``interleaved``.
     """
     device = jax.devices()[0]
     for one in work:
@@ -71,14 +71,14 @@ def timed(
 
 
 def _copy(work: _gpu.Alone, device: Any) -> Contender:
-    """Return a copy of the images from the device to itself."""
+    """Return a copy of the images on the device, as a contender."""
     x = jax.device_put(_batch(work)[1], device)
     program = jax.jit(jnp.copy).lower(x).compile()
     return Contender(lambda: program(x), program=program)
 
 
 def _ours(work: _gpu.Alone, mixer: _gpu.Mixing, device: Any) -> Contender:
-    """Return what was compiled for the device, to be run on it."""
+    """Return a mixer compiled for the device, as a contender."""
     mesh = _gpu.mesh_of(device)
     program = _gpu.compiled(work, mixer, mesh)
     key, x, y, saliency = jax.device_put(_batch(work), jax.NamedSharding(mesh, jax.P()))

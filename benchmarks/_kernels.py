@@ -1,4 +1,4 @@
-"""What a GPU would launch to run a compiled program, read off the program itself."""
+"""The kernels that a GPU launches for a compiled program, read from its HLO."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from benchmarks._programs import Buffer, buffers
 
-# What names a value or a part of one, and runs nothing.
+# Instructions that name a value or a part of one, and launch nothing.
 _NAMES = {
     "add-dependency",
     "after-all",
@@ -20,7 +20,7 @@ _NAMES = {
     "replica-id",
     "tuple",
 }
-# What runs the instructions of other computations, which are counted there.
+# Instructions that run other computations, which are counted there.
 _RUNS = {"call", "conditional", "while", "async-start"}
 
 
@@ -28,7 +28,7 @@ class Kernel(NamedTuple):
     """An instruction that launches something.
 
     Attributes:
-      kind: what it is called in HLO: ``"fusion"``, ``"copy"``, ``"custom-call"``, ...
+      kind: the HLO opcode: ``"fusion"``, ``"copy"``, ``"custom-call"``, ...
       reads: its operands, each once.
       writes: its results.
     """
@@ -44,17 +44,17 @@ class Kernel(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """What a program launches, and the memory that it goes through.
+    """The kernels of a program, and the memory that they access.
 
     Attributes:
-      kernels: how many there are, those of a loop's body once.
-      touching: how many read or write an array of the size of the batch.
-      writing: how many write one.
-      loops: while loops.
-      nbytes: of operands and results of all kernels together. It is the least that a
-        kernel moves if it takes all of its operands and the cache holds nothing from
-        one kernel to the next: a gather of a few rows counts as all rows, a kernel that
-        reads a value again as one that reads it once, a loop as if it turned once.
+      kernels: number of kernels; those in the body of a loop count once.
+      touching: number of kernels that read or write an array of the batch's size.
+      writing: number of kernels that write one.
+      loops: number of while loops.
+      nbytes: bytes of the operands and results of all kernels. This is the least that
+        is moved if each kernel reads its operands in full and the cache keeps nothing
+        between kernels: a gather of a few rows counts as all rows, a value that a
+        kernel reads twice counts once, and a loop counts as one iteration.
       temporary: bytes of temporary memory.
     """
 
@@ -67,7 +67,7 @@ class Launched(NamedTuple):
 
 
 def launched(program: Any, batch: int) -> Launched:
-    """Return what a compiled program launches on a batch of so many numbers."""
+    """Return the kernels of a compiled program; ``batch`` is the batch's size."""
     text = program.as_text()
     found = kernels(text)
     writing = [any(_is_batch(b, batch) for b in kernel.writes) for kernel in found]
@@ -90,7 +90,7 @@ def _is_batch(buffer: Buffer, size: int) -> bool:
 
 
 def kernels(text: str) -> list[Kernel]:
-    """Return what optimised HLO launches: in its entry, and in what that runs."""
+    """Return the kernels of optimized HLO: of its entry, and of what that calls."""
     computations, entry = _computations(text)
     return list(_launched_by(entry, computations))
 
@@ -130,8 +130,8 @@ def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:
             found[name].append(_instruction(is_one[1], is_one[2]))
     if not entry:
         raise ValueError(
-            "expected the text of an optimised HLO module, which has an ENTRY; got "
-            f"{text[:60]!r}. Give compiled.as_text()."
+            "expected the text of an optimized HLO module, which has an ENTRY; got "
+            f"{text[:60]!r}. Pass compiled.as_text()."
         )
     return found, entry
 
@@ -147,7 +147,7 @@ def _instruction(name: str, rest: str) -> _Instruction:
 
 
 def _end(text: str) -> int:
-    """Return where the bracket that ``text`` begins with has been closed."""
+    """Return the end of the parenthesis that ``text`` begins with."""
     depth = 0
     for at, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")

@@ -1,8 +1,8 @@
-"""How every benchmark measures time, and says how sure it is.
+"""Interleaved timing, shared by all benchmarks, with confidence intervals.
 
-Contenders take turns within a round (A B A B ...), so that whatever else the machine is
-doing meets all of them, and a comparison is the median over the rounds of the ratio
-within each round, with a rank-based 95% interval that assumes nothing about noise.
+Contenders take turns within a round (A B A B ...), so that other load on the machine
+affects all of them. A comparison is the median over rounds of the ratio within each
+round, with a rank-based 95% interval that assumes nothing about the noise.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-# PyTorch may have to fit beside JAX on a GPU.
+# Leave room for PyTorch on the same GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-FEWEST_ROUNDS = 6  # below, no pair of ranks spans 95%
-LONG = 0.2  # seconds, beside which threads that come to rest do not matter
+FEWEST_ROUNDS = 6  # with fewer, no pair of ranks spans 95%
+LONG = 0.2  # seconds; calls this long are not affected by threads still spinning
 
 Seconds = NDArray[np.float64]
 
 
 class Contender(NamedTuple):
-    """Something to be timed.
+    """A function to be timed.
 
     Attributes:
       run: starts the work once and returns a handle.
       wait: blocks until the work behind a handle is done.
-      program: what XLA compiled, if it did.
+      program: the compiled XLA program, or None.
     """
 
     run: Callable[[], Any]
@@ -57,18 +57,18 @@ def interleaved(
     sample: float = 0.01,
     on_round: Callable[[], Any] = lambda: None,
 ) -> dict[str, Seconds]:
-    """Return the seconds that a call of each contender takes, one value a round.
+    """Return the seconds that a call of each contender takes, one value per round.
 
-    A round gives every contender its turn: a call that is not timed (unless calls are
-    long), which lets the threads of the one before come to rest, then calls for about
-    ``sample`` seconds, of which the median counts. On an accelerator calls are queued,
-    and their mean counts, since the host would otherwise be measured.
+    In a round, every contender gets a turn: an untimed call (unless calls are long),
+    during which the threads of the previous contender go idle, then calls for about
+    ``sample`` seconds, whose median is taken. On an accelerator, calls are queued and
+    their mean is taken; otherwise the host would be measured.
 
     Args:
-      contenders: what to time; everything compiled and on the device.
-      rounds: how many rounds, at most.
-      seconds: no round begins after so many, once there are ``FEWEST_ROUNDS``.
-      sample: how long a turn lasts, at least one call.
+      contenders: the functions to time, compiled, with their inputs on the device.
+      rounds: maximum number of rounds.
+      seconds: no round starts after this time, once there are ``FEWEST_ROUNDS``.
+      sample: seconds that a turn lasts, at least one call.
       on_round: called after each round, to show progress.
     """
     queued = jax.default_backend() != "cpu"
@@ -120,12 +120,12 @@ def median(values: Seconds) -> Ratio:
 
 
 def ratio(times: Seconds, reference: Seconds) -> Ratio:
-    """Return how many times as long as ``reference``, round by round."""
+    """Return the ratio of ``times`` to ``reference``, taken round by round."""
     return median(times / reference)
 
 
 def compiled(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Return ``function`` compiled ahead for ``args``; ``options`` are jit's."""
+    """Compile ``function`` ahead of time for ``args``; ``options`` are those of jit."""
     return jax.jit(function, **options).lower(*args).compile()
 
 
@@ -136,10 +136,10 @@ def compile_seconds(
     seconds: float = 120.0,
     on_round: Callable[[], Any] = lambda: None,
 ) -> dict[str, Seconds]:
-    """Return the seconds that each of ``programs`` takes, one value a round.
+    """Return the seconds that each of ``programs`` takes, one value per round.
 
     ``programs`` are functions that trace and compile. They take turns, each from
-    nothing: JAX's caches are emptied before, and its persistent cache is off.
+    scratch: JAX's caches are cleared before, and its persistent cache is off.
     """
     kept = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)

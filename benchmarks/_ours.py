@@ -1,4 +1,4 @@
-"""What ours takes: the whole call, the draw alone, the pass alone; and the copy."""
+"""Our contenders: the whole call, the draw alone, the pass alone; and the copy."""
 
 import functools
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks._measure import Contender
 
 
 def ours(case: Case) -> Contender:
-    """mixup_jax with its default pairing."""
+    """Return ``mixup_jax`` with its default pairing."""
     mixer = _mixer(case)
     if case.dtype != "uint8":
         return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[0], case)
@@ -26,13 +26,13 @@ def ours(case: Case) -> Contender:
 
 
 def drawing(case: Case) -> Contender:
-    """What ours takes to draw, with nothing to mix."""
+    """Return our draw alone, without applying it."""
     mixer = _mixer(case)
     return _cases.on_jax(lambda key, x, y: mixer(key, (x, y))[1], case)
 
 
 def passing(case: Case) -> Contender:
-    """What ours takes to mix by what was drawn before: the pass over the batch."""
+    """Return our pass over the batch alone, which applies an existing mix."""
     _, x, y = _cases.arrays(case)
     mix = drawing(case).run()
 
@@ -56,7 +56,7 @@ def _mixer(case: Case) -> mx.Mixer:
 
 
 def copy(case: Case) -> Contender:
-    """The limit: every byte read once and written once."""
+    """Return the limit: every byte is read once and written once."""
     if case.dtype == "uint8":
         return _cases.on_jax(lambda key, x, y: x, case)
     return _cases.on_jax(lambda key, x, y: x + 1, case)

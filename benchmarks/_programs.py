@@ -1,4 +1,4 @@
-"""What a program does, as traced and as compiled, read off the program itself."""
+"""Facts about a program, read from its jaxpr and from the compiled HLO."""
 
 import collections
 import math
@@ -26,13 +26,13 @@ class Buffer(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes it has."""
+        """The size in bytes."""
         bits = re.search(r"\d+", self.dtype)
         return (int(bits[0]) // 8 if bits else 1) * math.prod(self.shape)
 
 
 def buffers(text: str) -> list[Buffer]:
-    """Return the arrays of a type as XLA writes it, which may be a tuple."""
+    """Return the arrays of an HLO type, which may be a tuple."""
     return [
         Buffer(dtype, tuple(int(n) for n in sizes.split(",") if n))
         for dtype, sizes in re.findall(r"\b([a-z]\w*)\[([\d,]*)\]", text)
@@ -40,7 +40,7 @@ def buffers(text: str) -> list[Buffer]:
 
 
 class Sent(NamedTuple):
-    """One array of those that a collective of a compiled program leaves on a device."""
+    """An array that a collective of a compiled program leaves on a device."""
 
     kind: str
     dtype: str
@@ -48,14 +48,14 @@ class Sent(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes it has."""
+        """The size in bytes."""
         return Buffer(self.dtype, self.shape).nbytes
 
 
 def sent(program: Any) -> list[Sent]:
-    """Return what the collectives of a compiled program leave on one device."""
+    """Return the arrays that a program's collectives leave on one device."""
     found, kinds = [], "|".join(COLLECTIVES)
-    # An asynchronous collective is two instructions; the one that ends has the result.
+    # An asynchronous collective is two instructions; the second has the result.
     for results, kind in re.findall(
         rf"= (.+?) ({kinds})(?:-done)?\(", program.as_text()
     ):
@@ -64,14 +64,14 @@ def sent(program: Any) -> list[Sent]:
 
 
 class Facts(NamedTuple):
-    """What XLA says of a compiled program, for one device.
+    """What XLA reports about a compiled program, for one device.
 
     Attributes:
-      bytes_accessed: bytes read and written, as the cost model counts them.
+      bytes_accessed: bytes read and written, according to the cost model.
       temporary: bytes of temporary memory.
-      collectives: how many of each kind.
-      loops: while loops.
-      conditionals: branches left for run time.
+      collectives: number of collectives of each kind.
+      loops: number of while loops.
+      conditionals: number of branches at run time.
     """
 
     bytes_accessed: float
@@ -84,7 +84,7 @@ class Facts(NamedTuple):
 def facts(program: Any) -> Facts:
     """Return the facts about a compiled program."""
     text = program.as_text()
-    # Asynchronous collectives are two instructions, of which one starts.
+    # An asynchronous collective is two instructions; only its start is counted.
     found = {
         kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in COLLECTIVES
     }
@@ -99,14 +99,14 @@ def facts(program: Any) -> Facts:
 
 
 def more(facts: Facts, base: Facts) -> dict[str, int]:
-    """Return the collectives that one program has more of than another."""
+    """Return the collectives that a program has in excess of another, by kind."""
     extra = collections.Counter(facts.collectives)
     extra.subtract(base.collectives)
     return {kind: count for kind, count in extra.items() if count}
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """Yield the equations of a jaxpr, and of those within it."""
+    """Yield the equations of a jaxpr, including those of nested jaxprs."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "cut_into_shares":  # traced when it is lowered
             run = partial(equation.params["run"], equation.params["block"])
@@ -123,6 +123,6 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def hashes(jaxpr: Any) -> list[Any]:
-    """Return the calls of the library's hash, that random words come from."""
+    """Return the calls of the library's hash, which generates random words."""
     found = [each for each in equations(jaxpr) if each.params.get("name") == "_bits"]
     return [each.params["jaxpr"].jaxpr for each in found]

@@ -1,4 +1,4 @@
-"""What the scripts share: arguments, progress, tables, and files of results."""
+"""Shared by the scripts: arguments, progress, tables, and result files."""
 
 import argparse
 import datetime
@@ -26,7 +26,7 @@ Found = TypeVar("Found")
 
 
 def device() -> dict[str, Any]:
-    """Return the machine in words."""
+    """Return a description of the machine."""
     first = jax.devices()[0]
     return {
         "platform": first.platform,
@@ -48,28 +48,30 @@ def _processor() -> str:
 
 
 def folder() -> Path:
-    """Return where results of this device belong, if nothing else is said."""
+    """Return the default folder for results of this device."""
     first = jax.devices()[0]
     words = first.platform if first.platform == "cpu" else first.device_kind
     return RESULTS / re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def arguments(name: str, question: str | None) -> argparse.ArgumentParser:
-    """Return a parser of the arguments that every script takes."""
+    """Return a parser for the arguments that every script takes."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=question,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="small, within a minute")
     parser.add_argument(
-        "--out", type=Path, help="folder for results (default: that of the device)"
+        "--quick", action="store_true", help="small sizes, under a minute"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for results (default: by device)"
     )
     return parser
 
 
 def check_out(parser: argparse.ArgumentParser, name: str, args: Any) -> None:
-    """Exit with code 2 where the results could not be written in the end."""
+    """Exit with code 2 if the results could not be written at the end."""
     out = _out(args)
     command_line.check_writable(parser, out / f"{name}.json", out / f"{name}.png")
 
@@ -80,7 +82,7 @@ def measured(
     cases: Mapping[str, Case],
     measure: Callable[[Case], Found],
 ) -> dict[str, Found]:
-    """Return what ``measure`` finds of each of ``cases``, up to SIGINT."""
+    """Return ``measure(case)`` for each of ``cases``, until SIGINT."""
 
     def found() -> Iterator[tuple[str, Found]]:
         with progress(what) as bar:
@@ -94,7 +96,7 @@ def measured(
 
 
 def progress(what: str) -> rich.progress.Progress:
-    """Return a progress bar on stderr, gone when done."""
+    """Return a progress bar on stderr that disappears when done."""
     return rich.progress.Progress(
         rich.progress.TextColumn(what + " {task.description}"),
         rich.progress.BarColumn(),
@@ -126,9 +128,10 @@ def _out(args: Any) -> Path:
 
 
 def known(name: str, args: Any) -> dict[str, Any]:
-    """Return what a run before this one wrote into the same folder, or nothing.
+    """Return the record that a previous run wrote to the same folder, or ``{}``.
 
-    Raises ValueError where that cannot be read.
+    Raises:
+      ValueError: If the file cannot be read.
     """
     file = _out(args) / f"{name}.json"
     if not file.exists():
@@ -142,8 +145,8 @@ def known(name: str, args: Any) -> dict[str, Any]:
                     row.update({k: Ratio(*v) for k, v in lists.items()})
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{file}: expected what this benchmark wrote before, got something else "
-            f"({error}). Delete the file, or give another folder (--out)."
+            f"{file}: expected what this benchmark wrote before; got something else "
+            f"({error}). Delete the file, or pass another folder (--out)."
         ) from error
     return found
 
@@ -156,10 +159,12 @@ def write(
     figure: Any,
     missing: Collection[str] = (),
 ) -> Path:
-    """Write what was found as JSON and as a picture, and return the folder.
+    """Write the results as JSON and as a figure, and return the folder.
 
-    ``missing`` names what an interrupted run did not come to. Raises SystemExit, with
-    advice, where the folder cannot be written.
+    ``missing`` names the cases that an interrupted run did not reach.
+
+    Raises:
+      SystemExit: If the folder cannot be written to.
     """
     out = _out(args)
     record = {
@@ -178,15 +183,14 @@ def write(
         figure.savefig(out / f"{name}.png", dpi=110)
     except OSError as error:
         raise SystemExit(
-            f"--out: could not write into {out} ({error}). Give a folder that can be "
-            "written."
+            f"--out: could not write into {out} ({error}). Pass a writable folder."
         ) from error
     print(f"wrote {out / name}.json and .png")
     return out
 
 
 def plain(value: Any) -> Any:
-    """Return an array as a list, and anything else in words, for JSON."""
+    """Return an array as a list, and anything else as a string, for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return str(value)

@@ -1,4 +1,4 @@
-"""The sharded train step with each kind of mixing: ours, what people paste, none."""
+"""The sharded train step with each kind of mixing: ours, naive, none."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +19,13 @@ of_three = partial(mx.dirichlet, partners=3)
 
 
 def cast_before(mixer: Callable, key: jax.Array, batch: Any) -> Any:
-    """Mix images that were cast before."""
+    """Cast uint8 images first, then mix them."""
     images, labels = batch
     return mixer(key, (from_bytes(images), labels))
 
 
 def pasted(key: jax.Array, batch: Any) -> Any:
-    """Mix as the code that people paste: a random permutation, lam from random.beta."""
+    """Mix naively, with a random permutation and ``jax.random.beta``."""
     images, labels = batch
     key_lam, key_partner = jax.random.split(key)
     lam = jax.random.beta(key_lam, 0.2, 0.2, (images.shape[0],))
@@ -37,7 +37,7 @@ def pasted(key: jax.Array, batch: Any) -> Any:
 
 
 def big_vision(key: jax.Array, batch: Any) -> Any:
-    """Mix by big_vision's formula: one lam a batch, the partner is one place before."""
+    """Mix by big_vision's formula: one lam per batch, each with the example before."""
     lam = jax.random.beta(key, 0.2, 0.2)
     lam = jnp.maximum(lam, 1 - lam)
 
@@ -49,14 +49,14 @@ def big_vision(key: jax.Array, batch: Any) -> Any:
 
 
 def scaled(key: jax.Array, batch: Any) -> Any:
-    """Multiply every image by a number of its own: the least that any mixing costs."""
+    """Scale each image by a random number: the least that any mixing costs."""
     images, labels = batch
     w = jax.random.uniform(key, (images.shape[0], 1, 1, 1)).astype(images.dtype)
     return (w * images, labels), None
 
 
 def on_shares(mixer: Callable) -> Callable:
-    """Return ``mixer`` on each device's share by itself."""
+    """Return ``mixer`` applied to each device's shard separately."""
 
     def mixed(key: jax.Array, batch: Any) -> Any:
         def on_share(key: jax.Array, batch: Any) -> Any:
@@ -102,33 +102,33 @@ OF_BYTES: dict[str, Callable] = {
 MIXERS |= OF_BYTES
 
 
-def told(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
-    """Lower a step that is traced with its mesh known."""
+def with_mesh(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
+    """Lower a step traced with its mesh in the context."""
     with jax.set_mesh(mesh):
         return jax.jit(step, donate_argnums=0).lower(*given)
 
 
-def untold(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
-    """Lower a step that is traced with the devices of this host alone known."""
+def without_mesh(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
+    """Lower a step traced without a mesh, knowing only the devices of this host."""
     del mesh
     return jax.jit(step, donate_argnums=0).lower(*given)
 
 
 def exported(step: Callable, mesh: jax.sharding.Mesh, given: Any) -> Any:
-    """Lower a call of what was exported, with the devices of this host alone known."""
+    """Lower a call of the exported step, which was traced without a mesh."""
     del mesh
     export = jax.export.export(jax.jit(step, donate_argnums=0), platforms=("tpu",))
     return jax.jit(export(*given).call, donate_argnums=0).lower(*given)
 
 
-WAYS = {"mixup, in_shardings alone": untold, "mixup, exported": exported}
+WAYS = {"mixup, in_shardings alone": without_mesh, "mixup, exported": exported}
 
 
 def lowered(name: str, model: Model, mesh: jax.sharding.Mesh) -> Any:
-    """Return the train step with one of ``MIXERS``, lowered for a mesh."""
+    """Lower the train step with one of ``MIXERS`` for a mesh."""
     images = jnp.uint8 if name in OF_BYTES else DTYPE
     step, given = step_of(model, MIXERS[name], mesh, images=images)
-    return WAYS.get(name, told)(step, mesh, given)
+    return WAYS.get(name, with_mesh)(step, mesh, given)
 
 
 def step_of(
@@ -139,14 +139,14 @@ def step_of(
     dtype: Any = DTYPE,
     images: Any = None,
 ) -> tuple[Callable, Any]:
-    """Return the train step with a mixer, and what it takes, the batch divided.
+    """Return the train step with a mixer, and its arguments with a sharded batch.
 
     Args:
-      model: what is trained.
-      mixer: what mixes; what it returns beside the batch is not used.
-      mesh: one axis, ``AXIS``.
-      dtype: what the model computes in.
-      images: dtype of the images, if it is another.
+      model: the model to train.
+      mixer: mixes the batch; anything else that it returns is ignored.
+      mesh: a mesh with the single axis ``AXIS``.
+      dtype: dtype that the model computes in.
+      images: dtype of the images; default ``dtype``.
     """
 
     def mixed(key: jax.Array, batch: Any) -> Any:
@@ -154,7 +154,7 @@ def step_of(
         if mixer is mx.saliencymix:
             own = partial(mixer, saliency=batch["saliency"])
         (image, label), _ = own(key, pair)
-        # Not all of them return a mix, and the loss does not use it.
+        # Some mixers return no mix, and the loss does not use it.
         return {"image": image, "label": label}, mx.draw_of(mx.erm)(key, pair)
 
     step = mx.training.train_step(loss_of(model, dtype, dense), mixed)
@@ -172,7 +172,7 @@ def step_of(
         "label": jax.ShapeDtypeStruct(
             (size, model.classes), jnp.float32, sharding=shared
         ),
-        # Of a step that does not use it the compiler sees nothing.
+        # The compiler drops it from steps that do not use it.
         "saliency": jax.ShapeDtypeStruct(
             (size, *model.image[:-1]), jnp.float32, sharding=shared
         ),

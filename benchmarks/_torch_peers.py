@@ -1,4 +1,4 @@
-"""The peers on PyTorch: on the GPU if JAX is, else with a thread for each core."""
+"""Libraries on PyTorch, on the GPU if JAX uses one, otherwise one thread per core."""
 
 import functools
 import logging
@@ -15,19 +15,19 @@ from benchmarks._measure import Contender
 
 
 def timm(case: Case) -> Contender:
-    """timm's `Mixup`, in its modes `batch` and `elem`."""
+    """Return timm's ``Mixup``, in its modes ``batch`` and ``elem``."""
     return _on_torch(_timm(case), case)
 
 
 def timm_compiled(case: Case) -> Contender:
-    """The same under `torch.compile`."""
+    """Return timm's ``Mixup`` under ``torch.compile``."""
     if case.per == "example":
-        raise NotMeasured("unrolls its Python loop over the examples")
+        raise NotMeasured("the compiler unrolls its Python loop over the examples")
     return _on_torch(_timm(case), case, compile_it=True)
 
 
 def _timm(case: Case) -> Callable[..., Any]:
-    _load_torchvision()  # timm does so itself, but not around what stands in the way
+    _load_torchvision()  # timm imports it too, but without the workaround
     data = module("timm.data.mixup", "timm")
     return data.Mixup(
         mixup_alpha=ALPHA if case.method == "mixup" else 0.0,
@@ -39,12 +39,12 @@ def _timm(case: Case) -> Callable[..., Any]:
 
 
 def torchvision(case: Case) -> Contender:
-    """torchvision's `v2.MixUp` and `v2.CutMix`."""
+    """Return torchvision's ``v2.MixUp`` or ``v2.CutMix``."""
     return _on_torch(_torchvision(case), case)
 
 
 def torchvision_compiled(case: Case) -> Contender:
-    """The same under `torch.compile`."""
+    """Return torchvision's transforms under ``torch.compile``."""
     return _on_torch(_torchvision(case), case, compile_it=True)
 
 
@@ -52,16 +52,16 @@ def _torchvision(case: Case) -> Callable[..., Any]:
     _load_torchvision()
     v2 = module("torchvision.transforms.v2", "torchvision")
     if case.per != "batch":
-        raise NotMeasured("has one lam for all")
+        raise NotMeasured("only has one lam per batch")
     transform = {"mixup": v2.MixUp, "cutmix": v2.CutMix}[case.method]
     return transform(alpha=ALPHA, num_classes=case.classes)
 
 
 def _load_torchvision() -> None:
-    """Import torchvision, also where its wheel was built for another PyTorch.
+    """Import torchvision, even if its wheel was built for another PyTorch.
 
-    Its compiled operators then stay away, which its transforms do not need; what
-    stands in the way is that shapes are registered for operators that nobody declared.
+    Its compiled operators are then missing, but its transforms do not need them. The
+    import only fails since it registers shape functions for undeclared operators.
     """
     torch = module("torch", "torch")
     try:
@@ -72,17 +72,17 @@ def _load_torchvision() -> None:
             if not hasattr(torch.ops.torchvision, name):
                 schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
                 library.define(name + schema)
-        globals()["_kept"] = library  # its declarations end with the object
+        globals()["_kept"] = library  # its declarations live as long as the object
         module("torchvision", "torchvision")
 
 
 def kornia(case: Case) -> Contender:
-    """kornia's `RandomMixUpV2` and `RandomCutMixV2`."""
+    """Return kornia's ``RandomMixUpV2`` or ``RandomCutMixV2``."""
     return _on_torch(_kornia(case), case)
 
 
 def kornia_compiled(case: Case) -> Contender:
-    """The same under `torch.compile`."""
+    """Return kornia's transforms under ``torch.compile``."""
     return _on_torch(_kornia(case), case, compile_it=True)
 
 
@@ -102,7 +102,7 @@ def _on_torch(mix: Callable[..., Any], case: Case, compile_it: bool = False):
     place, wait = "cpu", lambda handle: handle
     if jax.default_backend() == "gpu":
         if not torch.cuda.is_available():
-            raise NotMeasured("this PyTorch has no CUDA; pip install a build that has")
+            raise NotMeasured("this PyTorch has no CUDA; pip install a build with CUDA")
         place, wait = "cuda", lambda handle: torch.cuda.synchronize()
     else:
         torch.set_num_threads(os.cpu_count() or 1)
@@ -124,9 +124,9 @@ def _on_torch(mix: Callable[..., Any], case: Case, compile_it: bool = False):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for _ in range(5):  # it settles on what changes from call to call
+                for _ in range(5):  # until it stops recompiling for changed values
                     function(x, labels)
-        except Exception as error:  # whatever a compiler of another project raises
+        except Exception as error:  # anything that a third-party compiler raises
             reason = str(error).strip().splitlines() or [""]
             raise NotMeasured(
                 f"torch.compile fails: {type(error).__name__}: {reason[0][:120]}"
@@ -136,7 +136,7 @@ def _on_torch(mix: Callable[..., Any], case: Case, compile_it: bool = False):
 
 @functools.lru_cache(maxsize=1)
 def _fresh_compiler(case: Case) -> None:
-    """Forget, once a case, what was compiled: it counts and searches all variants."""
+    """Reset the compiler once per case: it counts and searches all variants."""
     torch = module("torch", "torch")
     torch.compiler.reset()
     torch._logging.set_logs(dynamo=logging.ERROR)

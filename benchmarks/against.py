@@ -1,13 +1,13 @@
-"""What do drawing and compiling cost, beside another version of this library?
+"""What do drawing and compiling cost, compared with another version of this library?
 
     python -m benchmarks.against CHECKOUT [--models mlp cnn] [--quick] [--out DIR]
 
-CHECKOUT is a folder with the other version: `git worktree add CHECKOUT COMMIT`. A
-process for each version compiles, in turns, the train steps of `benchmarks.train_step`:
-how many seconds mixing adds, to trace, lower and compile from nothing, and how much it
-is of what it adds there. Then both draw for 2048 examples. The floor is Mixup of a
-constant `lam`, and CutMix of a constant box: nothing is drawn. Pasted is what people
-paste, `jax.random.beta` and a permutation.
+CHECKOUT is a folder with the other version: `git worktree add CHECKOUT COMMIT`. One
+process per version compiles the train steps of `benchmarks.train_step`, in turns. The
+script reports the seconds that mixing adds to tracing, lowering and compiling from
+scratch, and their ratio to those of the other version. Then both draw for 2048
+examples. The floor is Mixup with a constant `lam` and CutMix with a constant box:
+nothing is drawn. Pasted is the naive version, `jax.random.beta` and a permutation.
 """
 
 import functools
@@ -40,7 +40,7 @@ EXAMPLES = 2048
 
 
 def middle(key: Any, lam: Any, inputs: Any, partners: Any, *, spatial: Any) -> Any:
-    """Return the same box for all, in the middle."""
+    """Return the same centered box for all examples."""
     del key, partners
     grid = mx.regions.grid(inputs, spatial=spatial)
     start, stop = (
@@ -51,7 +51,7 @@ def middle(key: Any, lam: Any, inputs: Any, partners: Any, *, spatial: Any) -> A
 
 
 def mixers() -> dict[str, Any]:
-    """Return what is compared."""
+    """Return the mixers to compare, by name."""
     mixup = functools.partial(mx.mixup, alpha=0.2)
     constant = mx.ratios.constant(0.3)
     return {
@@ -66,7 +66,7 @@ def mixers() -> dict[str, Any]:
 
 
 def compile_seconds(model: str, mixing: str) -> float:
-    """Return the seconds to trace, lower and compile a step from nothing."""
+    """Return the seconds to trace, lower and compile a step from scratch."""
     steps = train_step.steps_of(model, train_step.ON_CPU[model])
     train_step.MIXERS[mixing] = (mixers()[mixing], "dense", dense)
     jax.clear_caches()
@@ -77,14 +77,14 @@ def compile_seconds(model: str, mixing: str) -> float:
 
 @functools.cache
 def drawer(mixing: str) -> Callable[[], Any]:
-    """Return a compiled draw for many examples."""
+    """Return a compiled draw for ``EXAMPLES`` examples."""
     key, batch = jax.random.key(0), (jnp.ones((EXAMPLES, 8, 8, 3)), None)
     program = jax.jit(mx.draw_of(mixers()[mixing])).lower(key, batch).compile()
     return lambda: jax.block_until_ready(program(key, batch))
 
 
 def draw_microseconds(model: str, mixing: str) -> float:
-    """Return the least that a draw took, of many."""
+    """Return the minimum time of many draws."""
     del model
     run, taken = drawer(mixing), []
     for _ in range(300):
@@ -98,7 +98,7 @@ ASKED = {"compile": compile_seconds, "draw": draw_microseconds}
 
 
 def serve() -> None:
-    """Answer what is asked on lines of JSON, until there are no more."""
+    """Answer requests on stdin, one line of JSON each, until it is closed."""
     jax.config.update("jax_enable_compilation_cache", False)
     for line in sys.stdin:
         what, model, mixing = json.loads(line)
@@ -109,7 +109,7 @@ class Version:
     """A process that has imported one version of the library."""
 
     def __init__(self, checkout: Path):
-        # This file from here, and all that it imports from the checkout.
+        # This file from here, and everything that it imports from the checkout.
         environment = os.environ | {"PYTHONPATH": str(checkout)}
         code = (
             "import importlib.util as u, sys; sys.path.remove('');"
@@ -128,25 +128,25 @@ class Version:
         return self
 
     def __exit__(self, *error: object) -> None:
-        cast(TextIO, self.process.stdin).close()  # it ends when nothing more is asked
+        cast(TextIO, self.process.stdin).close()  # the process then exits
         self.process.wait()
         cast(TextIO, self.process.stdout).close()
 
     def ask(self, *question: str) -> float:
-        """Return the answer to a question."""
+        """Return the answer to a request."""
         out, answers = cast(TextIO, self.process.stdin), self.process.stdout
         out.write(json.dumps(question) + "\n")
         out.flush()
         line = cast(TextIO, answers).readline()
         if not line:
-            raise SystemExit("against: the process of a version ended. See above.")
+            raise SystemExit("against: the process of one version exited; see above.")
         return json.loads(line)
 
 
 def compared(
     case: tuple[str, str], *, versions: dict[str, Version], rounds: int
 ) -> list[dict[str, Any]]:
-    """Return a row for each mixing: what it takes or adds here and there."""
+    """Return a row per kind of mixing, with what it takes or adds in both versions."""
     what, model = case
     names, base = (DRAWN, ()) if what == "draw" else (COMPILED, ("none",))
     found = {(version, name): [] for version in versions for name in (*base, *names)}
@@ -171,7 +171,7 @@ def compared(
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw how much is left of what the other version takes."""
+    """Plot the ratios to the other version."""
     figure, axis = plt.subplots(figsize=(8, 0.3 * len(rows) + 1.2))
     for at, row in enumerate(rows[::-1]):
         middle, low, high = row["of there"]
@@ -192,7 +192,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "checkout", type=Path, nargs="?", help="a folder with the other version"
     )
     parser.add_argument(
-        "--models", nargs="+", choices=MODELS, default=list(MODELS), help="anew"
+        "--models",
+        nargs="+",
+        choices=MODELS,
+        default=list(MODELS),
+        help="models to measure again",
     )
     args = parser.parse_args(argv)
     package = (args.checkout or Path("")) / "mixup_jax" / "__init__.py"
@@ -219,11 +223,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure = functools.partial(compared, versions=versions, rounds=9)
         found = _scripts.measured(interruption, "against", cases, measure)
         rows = [row for each in found.values() for row in each]
-        # What was measured of other models before stays.
+        # Results of other models from previous runs are kept.
         measured = {row["what"] for row in rows}
         rows = [row for row in known if row["what"] not in measured] + rows
         if found:
-            _scripts.show("Beside the other version", rows)
+            _scripts.show("Compared with the other version", rows)
             missing = [case for case in cases if case not in found]
             record = {"rows": rows}
             _scripts.write("against", __doc__, args, record, picture(rows), missing)

@@ -1,12 +1,13 @@
-"""What got worse of what compilers make of mixing?
+"""Did a compiled program get worse?
 
     python -m benchmarks.facts [--write] [--quick] [--out DIR]
 
-Mixers by themselves and what they add to the step of a small CNN, compiled for CPUs
-and, where libtpu is installed, for TPUs that are not there: equations, hashes, fusions,
-loops, collectives, bytes, temporary memory. They are compared with what `facts.json`
-has for these versions of JAX and libtpu: what got worse by more than 3% is named, and
-the exit code is 1. `--write` writes them there, beside those of other versions.
+Compiles mixers alone, and what they add to the step of a small CNN, for CPUs and, if
+libtpu is installed, for TPUs, which need not be present. Counts equations, hashes,
+fusions, loops, collectives, bytes and temporary memory, and compares them with the
+counts in `facts.json` for the same versions of JAX and libtpu. Every count that got
+worse by more than 3% is listed, and the exit code is 1. `--write` records the counts,
+next to those of other versions.
 """
 
 import argparse
@@ -25,16 +26,16 @@ from benchmarks import _scripts
 from benchmarks._facts import CPU, DEVICES, PARTS, TPU, Counts, versions
 from benchmarks.tpu import ABSENT, TOPOLOGIES
 
-Facts = dict[str, Counts]  # of each program
+Facts = dict[str, Counts]  # by program
 
 LIMIT = 0.03
 _WRITE = "python -m benchmarks.facts --write"
-# Each in a process of its own, all at once.
+# One process each, all at once.
 WORKERS = {CPU: [("alone", "steps")], TPU: [("steps",), ("alone",)]}
 
 
 def compared(known: Facts, now: Facts) -> tuple[list[dict], list[dict]]:
-    """Return what is more than it was, and what is less, by more than the limit."""
+    """Return the counts that rose, and those that fell, by more than the limit."""
     worse, better = [], []
     for program in known.keys() & now.keys():
         for fact, before in known[program].items():
@@ -46,16 +47,16 @@ def compared(known: Facts, now: Facts) -> tuple[list[dict], list[dict]]:
 
 
 def judge(known: Mapping[str, Facts], now: Mapping[str, Facts]) -> bool:
-    """Print what is new, what got worse and what got better; return if any is worse.
+    """Print what is new, worse or better; return whether anything is worse.
 
     Args:
-      known: what was written, by versions.
-      now: what was found.
+      known: the recorded counts, by versions.
+      now: the current counts, by versions.
     """
     any_worse = False
     for key, found in now.items():
         if key not in known:
-            print(f"facts: nothing is written for {key}. To write it: {_WRITE}")
+            print(f"facts: nothing is recorded for {key}. To record it: {_WRITE}")
             continue
         worse, better = compared(known[key], found)
         any_worse |= bool(worse)
@@ -65,14 +66,14 @@ def judge(known: Mapping[str, Facts], now: Mapping[str, Facts]) -> bool:
             _scripts.show(f"Better than before: {key}. To keep it: {_WRITE}", better)
         if other := known[key].keys() ^ found.keys():
             names = ", ".join(sorted(other))
-            print(f"facts: not compared of {key}: {names}. To write them: {_WRITE}")
+            print(f"facts: not compared for {key}: {names}. To record them: {_WRITE}")
         if not worse:
             print(f"facts: nothing is worse than before, {key}.")
     return any_worse
 
 
 def measured(targets: Sequence[str]) -> dict[str, Facts]:
-    """Return what is counted for each target, by versions."""
+    """Return the counts for each target, by versions."""
     found: dict[str, Facts] = {versions(target): {} for target in targets}
     jobs = [(target, parts) for target in targets for parts in WORKERS[target]]
     with tempfile.TemporaryDirectory() as folder, _scripts.progress("compiling") as bar:
@@ -85,8 +86,8 @@ def measured(targets: Sequence[str]) -> dict[str, Facts]:
                 if code := worker.wait():
                     said = file.with_suffix(".log").read_text().strip().splitlines()
                     raise SystemExit(
-                        f"facts: {target}: the compiler stopped ({code}), and said: "
-                        f"{said[-1] if said else 'nothing'}"
+                        f"facts: {target}: the compiler exited ({code}) with: "
+                        f"{said[-1] if said else 'no output'}"
                     )
                 found[versions(target)] |= json.loads(file.read_text())
                 bar.advance(task)
@@ -97,10 +98,10 @@ def measured(targets: Sequence[str]) -> dict[str, Facts]:
 
 
 def _started(target: str, parts: Sequence[str], file: Path) -> subprocess.Popen[bytes]:
-    """Start a process that counts, in which nothing is set but what is set here."""
+    """Start a counting process, whose JAX and XLA settings are those made here."""
     ours = ("JAX_", "XLA_", "TPU_", "LIBTPU_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    # What LLVM does is most of the work, and comes after what is counted.
+    # Most of the time is spent in LLVM, which runs after the counted passes.
     environment |= {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     environment |= ABSENT | {"TPU_ACCELERATOR_TYPE": TOPOLOGIES[TPU]}
     command = [sys.executable, "-m", "benchmarks.facts", "--worker"]
@@ -110,12 +111,12 @@ def _started(target: str, parts: Sequence[str], file: Path) -> subprocess.Popen[
             stdout=log,
             stderr=log,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for this process alone
+            start_new_session=True,  # so that Ctrl-C only reaches this process
         )
 
 
 def count(file: Path, target: str, parts: Sequence[str]) -> None:
-    """Write what is counted of the parts of a target into a file."""
+    """Write the counts of a target's parts to a file."""
     jax.config.update("jax_num_cpu_devices", DEVICES)
     found = {name: each for part in parts for name, each in PARTS[part](target)}
     file.write_text(json.dumps(found))
@@ -124,7 +125,7 @@ def count(file: Path, target: str, parts: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count, and compare or write."""
     parser = _scripts.arguments("facts", __doc__)
-    parser.add_argument("--write", action="store_true", help="write what is found")
+    parser.add_argument("--write", action="store_true", help="record the counts")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
@@ -138,18 +139,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         known = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
         parser.error(
-            f"{file}: expected what --write wrote, got something else ({error}). "
-            "Delete the file, or give another folder (--out)."
+            f"{file}: expected what --write wrote; got something else ({error}). "
+            "Delete the file, or pass another folder (--out)."
         )
     targets = [CPU] if args.quick else [CPU, TPU]
     absent = [target for target in targets if not versions(target)]
     if absent:
-        print("facts: libtpu is not installed, so none for TPUs: pip install '.[tpu]'.")
+        print(
+            "facts: libtpu is not installed, so TPUs are skipped: pip install '.[tpu]'."
+        )
     now = measured([target for target in targets if target not in absent])
     if args.write:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known | now, indent=1, sort_keys=True) + "\n")
-        print(f"wrote {', '.join(now)} into {file}")
+        print(f"wrote {', '.join(now)} to {file}")
     elif judge(known, now):
         raise SystemExit(1)
 

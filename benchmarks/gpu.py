@@ -1,13 +1,13 @@
-"""What does a GPU's compiler make of each mixer, and how fast is it on a GPU?
+"""What does each mixer compile to for GPUs, and how fast is it on one?
 
     python -m benchmarks.gpu [--quick] [--out DIR] [--only WORD ...] [--run]
 
-Compiles the transform alone and within a train step for an H100 and an A100 that are
-not there: kernels, which of them go over the batch, bytes, temporary memory; ours, what
-people paste, big_vision's. Bytes are what all kernels have for operands and results.
-Autotuning needs a device and is left out. On a machine with a CUDA device, `--run`
-compiles for that, and times everything beside a copy on the device, timm, torchvision
-and kornia.
+Compiles the transform alone and within a train step for an H100 and an A100, which need
+not be present: ours, the naive version and big_vision's. Reports kernels, how many of
+them access the batch, bytes and temporary memory. Bytes are those of all kernels'
+operands and results. There is no autotuning, which needs a device. On a machine with a
+CUDA device, `--run` compiles for it, and times everything next to a copy on the device,
+timm, torchvision and kornia.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 Asked = tuple[str, str, str]  # target, work, mixing
 
 SMALL, (STEP,) = next(iter(BATCHES)), STEPS
-BASE = "no mixing"  # of a step; alone it is nothing
+BASE = "no mixing"  # the baseline of a step; alone it is an empty program
 ALONE = tuple(name for name in MIXERS if name != BASE)
 IN_STEPS = (BASE, "mixup", "cutmix", "mixup or cutmix", "fmix", "big_vision", "pasted")
 
@@ -39,10 +39,10 @@ IN_STEPS = (BASE, "mixup", "cutmix", "mixup or cutmix", "fmix", "big_vision", "p
 def asked(
     targets: Sequence[str], words: Collection[str], *, quick: bool
 ) -> list[Asked]:
-    """Return what is to be compiled; of a step, first that without mixing.
+    """Return what to compile; for a step, the one without mixing comes first.
 
-    Each target, work and mixing that is among ``words``, and all of those of which none
-    is, but for inputs of one channel.
+    ``words`` select targets, workloads and mixers; a kind that none of them names is
+    not restricted. Single-channel inputs are compiled only if named.
     """
     if quick:
         return [(targets[-1], SMALL, mixing) for mixing in ("copy", "mixup", "cutmix")]
@@ -61,7 +61,7 @@ def asked(
 
 
 def row_of(asked: Asked, mesh: jax.sharding.Mesh) -> Row:
-    """Compile a mixer for a GPU, and return what was found."""
+    """Compile a mixer for a GPU, and return its row."""
     target, work, mixing = asked
     size, _ = _gpu.numbers(WORK[work])
     start = time.perf_counter()
@@ -72,7 +72,7 @@ def row_of(asked: Asked, mesh: jax.sharding.Mesh) -> Row:
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """Return what each row has; of a step, what it has more than without mixing."""
+    """Return the counts of each row; for a step, in excess of no mixing."""
     found = []
     for row in rows:
         base = dict.fromkeys(Launched._fields, 0)
@@ -100,7 +100,7 @@ def _row(rows: list[Row], wanted: Asked) -> Row:
 
 
 def picture(rows: list[Row]) -> Any:
-    """Draw the kernels and the bytes of each mixing."""
+    """Plot the kernels and the bytes of each mixer."""
     found = summary(rows)
     groups = list(dict.fromkeys((row["target"], row["work"]) for row in found))
     columns = ("kernels", "bytes, batches")
@@ -127,11 +127,11 @@ def picture(rows: list[Row]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile everything that was asked for, and write down what came out."""
+    """Compile everything requested, and write the results."""
     parser = _scripts.arguments("gpu", __doc__)
-    parser.add_argument("--run", action="store_true", help="on a GPU: time it too")
+    parser.add_argument("--run", action="store_true", help="on a GPU: time it as well")
     parser.add_argument(
-        "--only", nargs="+", default=[], help="targets, works and mixers to compile"
+        "--only", nargs="+", default=[], help="targets, workloads and mixers to compile"
     )
     args = parser.parse_args(argv)
     if args.run:
@@ -148,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.out = _scripts.RESULTS / ("gpu-compiler" + "/quick" * args.quick)
     known_words = {*targets, *WORK, *MIXERS}
     if unknown := set(args.only) - known_words:
-        parser.error(f"--only: expected of {sorted(known_words)}; got {unknown}.")
+        parser.error(
+            f"--only: expected words from {sorted(known_words)}; got {unknown}."
+        )
     _scripts.check_out(parser, "gpu", args)
     try:
         known = _scripts.known("gpu", args)
@@ -173,12 +175,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with command_line.Interruption() as interruption:
         if args.run:
-            times.clear()  # of one session, or they compare machines that changed
+            times.clear()  # times of several sessions are not comparable
         for _ in interruption.until(found()):
             _write(args, rows, times, work)
         if rows:
             _scripts.show(
-                "Kernels and bytes; of a step, what mixing adds", summary(rows)
+                "Kernels and bytes; for a step, what mixing adds", summary(rows)
             )
         if times:
             _scripts.show("Times on this GPU", times)

@@ -1,11 +1,11 @@
-"""Does a byte cost the same however much there is to mix?
+"""Is the cost per byte constant as the batch grows?
 
     python -m benchmarks.growth [--quick] [--out DIR]
 
-Time for each byte of images and targets, as the batch, the image, the number of classes
-and the number of mixers in a `choose` grow, each alone. Beside it what XLA's own copy
-of the same arrays out of place takes: where that line leaves the flat, so does ours,
-since memory is slower than caches.
+Time per byte of images and targets, as the batch, the image, the number of classes and
+the number of mixers in a `choose` grow, one at a time. XLA's own out-of-place copy of
+the same arrays is the reference: where its line rises, so does ours, since memory is
+slower than caches.
 """
 
 import functools
@@ -34,7 +34,7 @@ QUICK = {what: sizes[:2] for what, sizes in GROWTH.items()}
 
 
 def mixers(count: int) -> mx.Mixer:
-    """Return a choice among so many mixers, mixup and cutmix by turns, no two alike."""
+    """Return a ``choose`` over distinct mixers, alternating mixup and cutmix."""
     some = [
         functools.partial((mx.mixup, mx.cutmix)[k % 2], alpha=(k + 1) / count)
         for k in range(count)
@@ -43,7 +43,7 @@ def mixers(count: int) -> mx.Mixer:
 
 
 def contenders(what: str, size: int) -> tuple[dict[str, _measure.Contender], int]:
-    """Return who is to be timed where ``what`` has grown to ``size``, and the bytes."""
+    """Return the contenders if ``what`` has grown to ``size``, and the bytes."""
     batch, side, classes = (
         size if what == name else usual
         for name, usual in (("batch", BATCH), ("side", SIDE), ("classes", CLASSES))
@@ -69,7 +69,7 @@ def contenders(what: str, size: int) -> tuple[dict[str, _measure.Contender], int
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw picoseconds a byte over what grows: flat is what is hoped for."""
+    """Plot picoseconds per byte against each growing size; flat is ideal."""
     grown = dict.fromkeys(row["grows"] for row in rows)
     figure, axes = plt.subplots(
         1, len(grown), figsize=(3.5 * len(grown), 3.4), sharey=True, squeeze=False
@@ -91,13 +91,13 @@ def picture(rows: list[dict[str, Any]]) -> Any:
             )
         axis.set(xscale="log", xlabel=what, ylim=(0, None))
         axis.legend(fontsize=8)
-    axes[0, 0].set_ylabel("picoseconds a byte")
+    axes[0, 0].set_ylabel("picoseconds per byte")
     figure.tight_layout()
     return figure
 
 
 def grown(case: tuple[str, int], **options: Any) -> list[dict[str, Any]]:
-    """Return a row for each contender where one thing has grown to a size."""
+    """Return a row per contender for one grown size."""
     what, size = case
     who, count = contenders(what, size)
     times = _measure.interleaved(who, **options)
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = _scripts.measured(interruption, "growth", cases, measure)
         rows = [row for each in found.values() for row in each]
         if rows:
-            _scripts.show("Time for each byte", rows)
+            _scripts.show("Time per byte", rows)
             missing = [case for case in cases if case not in found]
             record = {"rows": rows}
             _scripts.write("growth", __doc__, args, record, picture(rows), missing)

@@ -1,4 +1,4 @@
-"""The models that the benchmarks train, true to their originals, in Flax Linen."""
+"""The models that the benchmarks train, as published, in Flax Linen."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ EntropyOf = Callable[[Array, Any, mx.Mix], Array]
 
 
 class MLP(nn.Module):
-    """Two hidden layers of 256."""
+    """An MLP with two hidden layers of 256 units."""
 
     classes: int
     dtype: DTypeLike
@@ -32,7 +32,7 @@ class MLP(nn.Module):
 
 
 class CNN(nn.Module):
-    """Six convolutions in three stages, of 64, 128 and 256 channels."""
+    """A CNN of six convolutions in three stages of 64, 128 and 256 channels."""
 
     classes: int
     dtype: DTypeLike
@@ -50,7 +50,9 @@ class CNN(nn.Module):
 class ResNet50(nn.Module):
     """ResNet-50 with the stride in the 3x3 convolution; 25.6 million parameters.
 
-    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    References:
+      He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
+      https://arxiv.org/abs/1512.03385.
     """
 
     classes: int
@@ -86,9 +88,11 @@ class ResNet50(nn.Module):
 class PreActResNet(nn.Module):
     """PreAct ResNet-18 for small images; 11.2 million parameters.
 
-    Three stages of three blocks, of width 96 and with a stem of 16, are WRN-22-6.
+    With three stages of three blocks, width 96 and a stem of 16, it is WRN-22-6.
 
-    Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+    References:
+      He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016,
+      https://arxiv.org/abs/1603.05027.
     """
 
     classes: int
@@ -128,8 +132,11 @@ class PreActResNet(nn.Module):
 class ViT(nn.Module):
     """ViT-S/16 with a class token; 22.1 million parameters.
 
-    Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; size S is
-    that of Touvron et al. (DeiT), ICML 2021.
+    References:
+      Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image
+      Recognition at Scale", ICLR 2021, https://arxiv.org/abs/2010.11929.
+      Touvron et al., "Training data-efficient image transformers & distillation through
+      attention", ICML 2021, https://arxiv.org/abs/2012.12877 (size S).
     """
 
     classes: int
@@ -155,13 +162,13 @@ class ViT(nn.Module):
 
 
 class Model(NamedTuple):
-    """A model and what it is trained on.
+    """A model and the sizes of its training data.
 
     Attributes:
-      module: builds it, ``(classes, dtype) -> nn.Module``.
-      image: the shape of one image, ``(H, W, C)``.
-      classes: how many.
-      batch: images in a batch for one accelerator.
+      module: builds the model, ``(classes, dtype) -> nn.Module``.
+      image: shape of one image, ``(H, W, C)``.
+      classes: number of classes.
+      batch: batch size on one accelerator.
     """
 
     module: Callable[..., nn.Module]
@@ -191,9 +198,9 @@ def loss_of(model: Model, dtype: DTypeLike, entropy: EntropyOf) -> mx.training.S
     """Return the loss for ``train_step``, on batches with ``image`` and ``label``.
 
     Args:
-      model: from ``MODELS``.
-      dtype: what it computes in.
-      entropy: ``(logits, labels, mix) -> [B]``: ``dense`` or ``termwise``.
+      model: one of ``MODELS``.
+      dtype: dtype that the model computes in.
+      entropy: ``(logits, labels, mix) -> [B]``, ``dense`` or ``termwise``.
     """
     module = model.module(model.classes, dtype)
 
@@ -210,7 +217,7 @@ def loss_of(model: Model, dtype: DTypeLike, entropy: EntropyOf) -> mx.training.S
 
 
 def dense(logits: Array, labels: Array, mix: mx.Mix) -> Array:
-    """Return the cross-entropy against soft labels ``[B, K]``, mixed already."""
+    """Return the cross-entropy against already mixed soft labels ``[B, K]``."""
     del mix
     return optax.losses.softmax_cross_entropy(logits, labels)
 
@@ -221,7 +228,7 @@ termwise: EntropyOf = mx.losses.termwise(
 
 
 def parameters(model: Model) -> int:
-    """Return how many parameters ``model`` has."""
+    """Return the number of parameters of ``model``."""
     state = jax.eval_shape(lambda key: initial_state(model, jnp.float32, key), KEY)
     return sum(leaf.size for leaf in jax.tree.leaves(state.params))
 

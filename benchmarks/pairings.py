@@ -1,11 +1,11 @@
-"""What does each pairing send, on each layout of a batch?
+"""What does each pairing communicate, on each layout of a batch?
 
     python -m benchmarks.pairings [--quick] [--out DIR]
 
-Mixup of 32 images (24: 3 a device) and their dense labels with each pairing, compiled
-for eight devices and not run: which collectives, how many, and how much of the images,
-of the dense labels and of class ids (a number for each example) they leave on one
-device, in times of those of the whole batch.
+Mixup of 32 images (24 for 3 per device) and their dense labels with each pairing,
+compiled for eight devices and not run. Reports the collectives, and how much of the
+images, the dense labels and the class ids (one number per example) they leave on one
+device, as a fraction of those of the whole batch.
 """
 
 import collections
@@ -32,7 +32,7 @@ KINDS = {"Auto": AxisType.Auto, "Explicit": AxisType.Explicit}
 
 
 class Layout(NamedTuple):
-    """How a batch lies on a mesh, and what a mixer becomes there."""
+    """The layout of a batch on a mesh, and the wrapper of the mixer, if any."""
 
     mesh: dict[str, int]
     images: jax.P
@@ -68,7 +68,7 @@ NEAR = mx.pairings.label_kernel(bandwidth=1.0)
 
 
 def backwards(key: jax.Array, batch: Any) -> mx.Partners:
-    """Pair the first with the last, by an index that is given."""
+    """Pair the first example with the last, and so on, by a given index."""
     return mx.pairings.given(range(len(batch[0]))[::-1])(key, batch)
 
 
@@ -93,7 +93,7 @@ PAIRINGS: dict[str, mx.Pairing] = {
 
 
 def compiled(pairing: mx.Pairing, layout: Layout) -> Any:
-    """Return the program that mixes a batch of this layout."""
+    """Compile Mixup for a batch of this layout."""
     kinds = (KINDS[layout.kind],) * len(layout.mesh)
     devices = jax.devices()[:DEVICES]
     mesh = jax.make_mesh(
@@ -125,7 +125,7 @@ def compiled(pairing: mx.Pairing, layout: Layout) -> Any:
 
 
 def cost(pairing: str, layout: str) -> dict[str, Any]:
-    """Return a row: the collectives of a pairing on a layout, and what they leave."""
+    """Return a row: the collectives of a pairing on a layout, and their results."""
     found = sent(compiled(PAIRINGS[pairing], LAYOUTS[layout]))
     kinds = collections.Counter(each.kind for each in found)
     size = LAYOUTS[layout].size
@@ -142,16 +142,16 @@ def cost(pairing: str, layout: str) -> dict[str, Any]:
 
 
 def _what(each: Sent) -> str:
-    """Return what an array was made of: numbers for each example, or more of them."""
+    """Return what an array holds: class ids, labels or images."""
     if len(each.shape) < 2 or each.dtype[0] != "f":
         return "ids"
-    # Images also as rows of all their numbers.
+    # Images may be flattened to rows.
     flat = each.shape[-1] > CLASSES
     return "images" if len(each.shape) > 3 or flat else "labels"
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw how much of the images each pairing leaves on a device, on each layout."""
+    """Plot how much of the images each pairing leaves on a device, by layout."""
     names = {what: list(dict.fromkeys(r[what] for r in rows)) for what in rows[0]}
     pairings, layouts = names["pairing"], names["layout"]
     shown = np.zeros((len(pairings), len(layouts)))
@@ -175,11 +175,13 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _scripts.arguments("pairings", __doc__)
     args = parser.parse_args(argv)
-    jax.config.update("jax_num_cpu_devices", DEVICES)  # before the first is used
+    jax.config.update(
+        "jax_num_cpu_devices", DEVICES
+    )  # before the backend is initialized
     if len(jax.devices()) < DEVICES:
         parser.error(
             f"expected {DEVICES} devices; got {len(jax.devices())}. Run it on the "
-            "host: JAX_PLATFORMS=cpu."
+            "CPU: JAX_PLATFORMS=cpu."
         )
     _scripts.check_out(parser, "pairings", args)
     layouts = list(LAYOUTS)[:2] if args.quick else list(LAYOUTS)
@@ -188,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = _scripts.measured(interruption, "pairings", cases, lambda c: cost(*c))
         rows = list(found.values())
         if rows:
-            _scripts.show("What each pairing sends", rows)
+            _scripts.show("Communication of each pairing", rows)
             missing = [case for case in cases if case not in found]
             record = {"rows": rows}
             _scripts.write("pairings", __doc__, args, record, picture(rows), missing)

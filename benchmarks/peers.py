@@ -1,6 +1,6 @@
-"""Who else mixes: each peer by its public calls, as it ships, in one table.
+"""Other implementations of Mixup and CutMix, called through their public APIs.
 
-Here are those on JAX, and the tables; those on PyTorch are in `_torch_peers`.
+This module has those on JAX, and the tables; those on PyTorch are in ``_torch_peers``.
 """
 
 import importlib.metadata
@@ -34,18 +34,18 @@ from benchmarks._torch_peers import (
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-# The version that people paste.
+# The version that is usually pasted.
 
 
 def naive(case: Case) -> Contender:
-    """A random permutation and `jax.random.beta`."""
+    """Return the naive version: a random permutation and ``jax.random.beta``."""
     shape = {"batch": (), "example": case.shape[:1]}[case.per]
     mix = {"mixup": naive_mixup, "cutmix": naive_cutmix}[case.method]
     return on_jax(lambda key, x, y: mix(key, x, y, shape), case)
 
 
 def naive_mixup(key, x, y, shape=()):
-    """Mix as in most code on the web: ``shape`` is that of lam, () or (B,)."""
+    """Mix as in most code on the web; ``shape`` is that of lam, ``()`` or ``(B,)``."""
     key_lam, key_perm = jax.random.split(key)
     lam = jax.random.beta(key_lam, ALPHA, ALPHA, shape)
     perm = jax.random.permutation(key_perm, x.shape[0])
@@ -74,16 +74,16 @@ def naive_cutmix(key, x, y, shape=()):
 
 
 def big_vision(case: Case) -> Contender:
-    """The formula of big_vision's `get_mixup`: everything rolled by one, one lam."""
+    """Return big_vision's ``get_mixup``: the batch rolled by one, one lam."""
     if case.method != "mixup":
         raise NotMeasured("has no CutMix")
     if case.per != "batch":
-        raise NotMeasured("has one lam for all")
+        raise NotMeasured("only has one lam per batch")
     return on_jax(rolled_mixup, case)
 
 
 def rolled_mixup(key, x, y):
-    """Mix with the one before, one lam of at least a half."""
+    """Mix each example with the one before, with a single lam of at least 0.5."""
     a = jax.random.beta(key, ALPHA, ALPHA)
     a = jnp.maximum(a, 1 - a)
     return jax.tree.map(
@@ -96,20 +96,20 @@ def rolled_mixup(key, x, y):
 
 
 def keras(case: Case) -> Contender:
-    """The layers, called as they are."""
+    """Return Keras's layers, called eagerly."""
     layer, x, y = _keras(case)
     prepare = jax.jit(scaled) if case.dtype == "uint8" else lambda x: x
 
     def run():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it asks JAX for 64-bit integers
+            warnings.simplefilter("ignore")  # Keras requests 64-bit integers from JAX
             return layer({"images": prepare(x), "labels": y})
 
     return Contender(run)
 
 
 def keras_jit(case: Case) -> Contender:
-    """The layers within `jax.jit`, their random state handed in and out."""
+    """Return Keras's layers within ``jax.jit``, with their random state threaded."""
     layer, x, y = _keras(case)
     k = module("keras", "keras")
     seed = layer.generator.state
@@ -135,9 +135,9 @@ def keras_jit(case: Case) -> Contender:
 def _keras(case: Case) -> Any:
     k = module("keras", "keras")
     if k.backend.backend() != "jax":
-        raise NotMeasured("runs on another backend; set KERAS_BACKEND=jax")
+        raise NotMeasured("uses another backend; set KERAS_BACKEND=jax")
     if case.per != "example":
-        raise NotMeasured("has one lam for each example")
+        raise NotMeasured("only has one lam per example")
     dtype = "float32" if case.dtype == "float32" else "bfloat16"
     layer = {
         "mixup": lambda: k.layers.MixUp(alpha=ALPHA, dtype=dtype, seed=0),
@@ -148,7 +148,7 @@ def _keras(case: Case) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of every peer that is installed, and how PyTorch runs."""
+    """Return the version of each library, or "not installed"."""
     found = {}
     for name in ("keras", "torch", "timm", "torchvision", "kornia"):
         try:
@@ -167,14 +167,14 @@ SHIPPED: Mapping[str, Builder] = {
     "torchvision": torchvision,
     "kornia": kornia,
 }
-"""Peers as shipped: what ours is to be faster than."""
+"""Implementations as shipped, which ours should outperform."""
 
 LIBRARIES = ("Keras 3", "timm", "torchvision", "kornia")
-"""Those of them that are packages, and called as their documentation says."""
+"""Those that are packages, called as documented."""
 
 COMPILED: Mapping[str, Builder] = {
     "timm, compile": timm_compiled,
     "torchvision, compile": torchvision_compiled,
     "kornia, compile": kornia_compiled,
 }
-"""The same under `torch.compile`, reported beside."""
+"""The same under ``torch.compile``, reported separately."""

@@ -1,11 +1,11 @@
-"""What does mixing add to a sharded train step, as the TPU's compiler sees it?
+"""What does mixing add to a sharded train step compiled for TPUs?
 
     python -m benchmarks.tpu [--quick] [--out DIR] [--run]
 
 Compiles the step of ResNet-50 and ViT-S/16 (1000 classes, bfloat16, 128 images of
-224x224 a chip) for TPUs that are not there, with libtpu: no mixing, ours, what people
-paste, big_vision's. On a machine with TPUs, `--run` compiles for them and times the
-steps as well.
+224x224 per chip) with libtpu, for TPUs that need not be present: without mixing, with
+ours, the naive version and big_vision's. On a machine with TPUs, `--run` compiles for
+them and times the steps as well.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from benchmarks._programs import facts, more
 from benchmarks._sharded import AXIS, DTYPE, MIXERS, OF_BYTES, lowered
 from benchmarks.models import CNN, MLP, MODELS, Model, initial_state
 
-# libtpu then compiles without asking for a TPU or for its neighbours.
+# With these, libtpu compiles without looking for a TPU or other hosts.
 ABSENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -71,12 +71,12 @@ FULL: Work = [
 
 
 def compile_for(topology: str, name: str, names: list[str], *, run: bool) -> None:
-    """Print a line of JSON for each mixer in ``names``, on the step of one model."""
+    """Print a line of JSON per mixer in ``names``, for one model's step."""
     if run:
         devices = jax.devices("tpu")
     else:
         devices = topologies.get_topology_desc(topology, "tpu").devices
-    # Auto axes, since Explicit ones would have to be named in the convolutions.
+    # Auto axes, since the convolutions do not specify shardings for Explicit ones.
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=auto)
     model = {**MODELS, **SMALL}[name]
@@ -111,7 +111,7 @@ def compile_for(topology: str, name: str, names: list[str], *, run: bool) -> Non
 def _timed(
     programs: dict[str, Any], model: Model, mesh: jax.sharding.Mesh
 ) -> dict[str, _measure.Ratio]:
-    """Return how many times as long each step takes as that without mixing."""
+    """Return the time of each step relative to the one without mixing."""
     whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXIS)))
     size, key = model.batch * mesh.size, jax.device_put(jax.random.key(0), whole)
     images = jax.random.normal(key, (size, *model.image), DTYPE)
@@ -121,7 +121,7 @@ def _timed(
     for name, program in programs.items():
         held = [jax.device_put(initial_state(model, DTYPE, key), whole)]
 
-        def run(program=program, held=held):  # the state is donated, so it is handed on
+        def run(program=program, held=held):  # the donated state is replaced
             held[0], metrics = program(held[0], key, batch)
             return metrics
 
@@ -132,7 +132,7 @@ def _timed(
 
 
 def _fusions(program: Any, model: Model) -> int:
-    """Count the fusions that make something of the size of the batch of images."""
+    """Count the fusions whose result has the size of the batch of images."""
     dims = sorted((model.batch, *model.image))
     text, count = program.as_text(), 0
     for line in text.splitlines():
@@ -143,7 +143,7 @@ def _fusions(program: Any, model: Model) -> int:
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw the bytes that each kind of mixing adds, in percent of the step."""
+    """Plot the bytes that each kind of mixing adds, in percent of the step."""
     groups = list(dict.fromkeys((row["topology"], row["model"]) for row in rows))
     figure, axes = plt.subplots(
         1, len(groups), figsize=(5.2 * len(groups), 4), squeeze=False, sharex=True
@@ -155,7 +155,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
         for i, value in enumerate(values):
             axis.text(max(value, 0), i, f" {value:+.2f}%", va="center", fontsize=8)
         axis.set_title(f"{group[1]}, {group[0]}", fontsize=10)
-        axis.set_xlabel("bytes accessed a step, more than without mixing, %")
+        axis.set_xlabel("bytes accessed per step, more than without mixing, %")
         axis.invert_yaxis()
         axis.margins(x=0.2)
     figure.tight_layout()
@@ -163,9 +163,11 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compile every step in a process of its own, and write down what came out."""
+    """Compile the steps, one process per model, and write the results."""
     parser = _scripts.arguments("tpu", __doc__)
-    parser.add_argument("--run", action="store_true", help="on TPUs: time it too")
+    parser.add_argument(
+        "--run", action="store_true", help="on TPUs: time the steps as well"
+    )
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
@@ -176,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         jax.config.update("jax_platforms", "cpu")
         if importlib.util.find_spec("libtpu") is None:
             parser.error(
-                "libtpu is not installed. It is for x86-64 Linux: pip install '.[tpu]'."
+                "libtpu is not installed. It needs x86-64 Linux: pip install '.[tpu]'."
             )
     if args.out is None and not args.run:
         args.out = _scripts.RESULTS / ("tpu-compiler" + "/quick" * args.quick)
@@ -190,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for _ in interruption.until(_compiled(rows, work, run=args.run)):
             _write(args, rows, work)
         if rows:
-            title = "The train step for TPUs, and what mixing adds to it"
+            title = "The train step compiled for TPUs, and what mixing adds"
             _scripts.show(title, rows)
             _write(args, rows, work)
 
@@ -198,14 +200,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _compiled(
     rows: list[dict[str, Any]], work: Work, *, run: bool
 ) -> Iterator[dict[str, Any]]:
-    """Add to ``rows`` what they lack of ``work``, and yield each row that is new."""
+    """Add the rows of ``work`` that ``rows`` lacks, and yield each new one."""
     with _scripts.progress("compiling") as bar:
         task = bar.add_task("", total=sum(len(names) for *_, names in work))
         for topology, model, names in work:
             missing = [n for n in names if not _of(rows, (topology, model, n))]
             bar.advance(task, len(names) - len(missing))
             bar.update(task, description=f"{model} for {topology}")
-            # The first is what the others are compared with, so it is compiled again.
+            # The others are compared with the first, so it is compiled again.
             asked = list(dict.fromkeys([names[0], *missing])) if missing else []
             for row in _worker(topology, model, asked, run=run) if missing else ():
                 found = _of(rows, (topology, model, row["mixing"]))
@@ -218,7 +220,7 @@ def _compiled(
 
 
 def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> None:
-    """Write the rows so far, and which are missing."""
+    """Write the rows so far, and the names of the missing ones."""
     missing = [
         f"{model} for {topology}: {name}"
         for topology, model, names in work
@@ -229,7 +231,7 @@ def _write(args: argparse.Namespace, rows: list[dict[str, Any]], work: Work) -> 
 
 
 def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, Any]:
-    """Return the row of a topology, a model and a mixer, or an empty one."""
+    """Return the row of a topology, model and mixer, or an empty dict."""
     keys = ("topology", "model", "mixing")
     return next((row for row in rows if tuple(map(row.get, keys)) == wanted), {})
 
@@ -237,7 +239,7 @@ def _of(rows: list[dict[str, Any]], wanted: tuple[str, str, str]) -> dict[str, A
 def _worker(
     topology: str, model: str, names: list[str], *, run: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one model and topology, from a process that knows no other."""
+    """Yield the rows of one model and topology from a separate process."""
     command = [sys.executable, "-m", "benchmarks.tpu", "--worker", topology, model]
     environment, flags = dict(os.environ), ["--run"]
     if not run:
@@ -251,7 +253,7 @@ def _worker(
             stderr=said,
             text=True,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for this process alone
+            start_new_session=True,  # so that Ctrl-C only reaches this process
         ) as worker,
     ):
         assert worker.stdout is not None
@@ -264,9 +266,9 @@ def _worker(
             worker.kill()
         if code:
             said.seek(0)
-            last = (said.read().strip().splitlines() or ["nothing"])[-1]
+            last = (said.read().strip().splitlines() or ["no output"])[-1]
             raise SystemExit(
-                f"{model} for {topology}: the compiler stopped ({code}), and said: "
+                f"{model} for {topology}: the compiler exited ({code}) with: "
                 f"{last}. It needs libtpu (pip install '.[tpu]', x86-64 Linux), or a "
                 "TPU with --run."
             )

@@ -3,9 +3,9 @@
     python -m benchmarks.train_step [--quick] [--out DIR] [--only mlp]
 
 The step of `mixup_jax.training`, with SGD and momentum, on one device: without mixing,
-with ours, with the naive version that people paste (`jax.random.beta`,
-`x[permutation]`). Soft labels (dense) or integers and the two-term loss. bfloat16 on
-accelerators; on a CPU float32 and small batches. Seconds to compile are from nothing.
+with ours, and with the naive version that is usually pasted (`jax.random.beta`,
+`x[permutation]`). Labels are dense, or integers with the two-term loss. bfloat16 on
+accelerators; float32 and small batches on CPUs. Compile times are from scratch.
 """
 
 import functools
@@ -35,19 +35,19 @@ NAIVE_BAR = 0.2  # of what the naive version adds
 
 
 def naive(key: jax.Array, batch: tuple[Any, Any]) -> Any:
-    """Mix as people do, one lam for each example."""
+    """Mix with the naive version, with one lam per example."""
     images, labels = batch
     mixed = naive_mixup(key, images, labels, images.shape[:1])
-    return mixed, mx.draw_of(mx.erm)(key, batch)  # a mix, which the loss does not use
+    return mixed, mx.draw_of(mx.erm)(key, batch)  # the loss does not use the mix
 
 
 def plain(logits: jax.Array, labels: jax.Array, mix: Any) -> jax.Array:
-    """Return the cross-entropy against integer labels that nothing has mixed."""
+    """Return the cross-entropy against unmixed integer labels."""
     del mix
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
-# What is mixed, by what, and the loss on it; a baseline for each kind of labels.
+# Mixer, kind of labels, and loss; each kind of labels has a baseline.
 MIXERS: dict[str, tuple[Callable, str, Callable]] = {
     "none": (mx.erm, "dense", dense),
     "mixup": (functools.partial(mx.mixup, alpha=0.2), "dense", dense),
@@ -56,12 +56,12 @@ MIXERS: dict[str, tuple[Callable, str, Callable]] = {
     "none, integers": (mx.erm, "integers", plain),
     "mixup, two_term": (functools.partial(mx.mixup, alpha=0.2), "integers", termwise),
 }
-COMPILED = ("none", "mixup", "cutmix", "naive mixup")  # what compilation is timed of
+COMPILED = ("none", "mixup", "cutmix", "naive mixup")  # whose compilation is timed
 BASES = {"dense": "none", "integers": "none, integers"}
 
 
 class Steps:
-    """The steps of one model, lowered from nothing each time they are asked for."""
+    """The steps of one model, traced and compiled on each request."""
 
     def __init__(self, model: Model, size: int):
         self.dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
@@ -74,7 +74,7 @@ class Steps:
         self.state = initial_state(model, self.dtype, self.key)
 
     def batch_for(self, name: str) -> dict[str, jax.Array]:
-        """Return the batch that the step of ``name`` takes."""
+        """Return the batch for the step of ``name``."""
         return {"image": self.images, "label": self.labels[MIXERS[name][1]]}
 
     def compiled(self, name: str) -> Any:
@@ -89,7 +89,7 @@ class Steps:
         return step.lower(self.state, self.key, self.batch_for(name)).compile()
 
     def contender(self, name: str) -> _measure.Contender:
-        """Return the compiled step of ``name``, with a state of its own to train."""
+        """Return the compiled step of ``name``, with its own train state."""
         program, batch = self.compiled(name), self.batch_for(name)
         held = [jax.tree.map(jnp.copy, self.state)]
 
@@ -101,7 +101,7 @@ class Steps:
 
 
 def overheads(times: dict[str, Any], name: str, size: int) -> list[dict[str, Any]]:
-    """Return a row for each mixer, with what it adds to its baseline in percent."""
+    """Return a row per mixer, with what it adds to its baseline in percent."""
     rows = []
     for mixer, taken in times.items():
         base = BASES[MIXERS[mixer][1]]
@@ -116,7 +116,7 @@ def overheads(times: dict[str, Any], name: str, size: int) -> list[dict[str, Any
 
 
 def compile_rows(times: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a row for each mixer, with the seconds that it adds to compilation."""
+    """Return a row per mixer, with the seconds that it adds to compilation."""
     added = times["naive mixup"] - times["none"]
     rows = []
     for mixer, taken in times.items():
@@ -134,7 +134,7 @@ def compile_rows(times: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def picture(rows: list[dict[str, Any]], compiles: list[dict[str, Any]]) -> Any:
-    """Draw what mixing adds to each step, and to its compilation."""
+    """Plot what mixing adds to each step, and to its compilation."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 0.32 * len(rows) + 1.6))
     for axis, shown, column, words in (
         (axes[0], rows, "adds %", "time that mixing adds to a step, %"),
@@ -156,7 +156,7 @@ def picture(rows: list[dict[str, Any]], compiles: list[dict[str, Any]]) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def steps_of(name: str, size: int) -> Steps:
-    """Return the steps of a model, the same ones to time and to compile."""
+    """Return the steps of a model, cached between timing and compiling."""
     return Steps(MODELS[name], size)
 
 
@@ -176,7 +176,7 @@ def added(
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _scripts.arguments("train_step", __doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=MODELS, help="models to measure, anew"
+        "--only", nargs="+", choices=MODELS, help="models to measure again"
     )
     args = parser.parse_args(argv)
     sizes = {name: model.batch for name, model in MODELS.items()}

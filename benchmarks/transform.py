@@ -1,13 +1,13 @@
-"""Is mixing as fast as copying the batch, and faster than every peer?
+"""Is mixing as fast as copying the batch, and faster than every other library?
 
     python -m benchmarks.transform [--quick] [--out DIR] [--only mixup float32 timm]
 
-Mixup and CutMix of images and labels, with one lam for all or one for each example, in
-float32, in bfloat16, and on bytes that are cast and scaled to bfloat16 within the same
-jitted function. The limit is XLA's own copy of the same images out of place (`x + 1`;
-for bytes, the cast alone). What it takes to draw alone, and to mix by what was drawn
-before, stand beside. Bytes are what XLA counts for the whole program, a byte of the
-images as they come.
+Mixup and CutMix of images and labels, with one lam per batch or per example, in
+float32, in bfloat16, and on uint8 images that are cast and scaled to bfloat16 within
+the same jitted function. The limit is XLA's own out-of-place copy of the same images
+(`x + 1`; for uint8, the cast alone). Drawing alone, and applying an existing mix alone,
+are timed too. Bytes are those that XLA counts for the whole program, per byte of the
+input images.
 """
 
 import math
@@ -45,10 +45,10 @@ EXAMPLE_BARS = {"3 MB": 3.0, "25 MB": 3.0, "150 MB": 1.1}
 def measure(
     case: Case, size: str, contenders: Mapping[str, _cases.Builder], **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each contender, also for one that is not measured.
+    """Yield a row for each contender, including those that are not measured.
 
-    Each takes turns with ours alone: among many, a round would last so long that the
-    machine is another one when the second comes to be timed.
+    Each is interleaved with ours only: with many contenders, a round would last so long
+    that the load on the machine changes within it.
     """
     item = np.dtype("uint8" if case.dtype == "uint8" else jax.numpy.dtype(case.dtype))
     size_in_bytes = math.prod(case.shape) * item.itemsize
@@ -89,7 +89,7 @@ def _moved(contender: Contender, size_in_bytes: int) -> float | None:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield for each case whether the bars are met, and by how much they are not."""
+    """Yield for each case whether the goals are met, and the ratios."""
     cases = dict.fromkeys(tuple(r[k] for k in _HEAD) for r in rows)
     for head in cases:
         timed = {
@@ -97,7 +97,7 @@ def verdicts(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             for r in rows
             if tuple(r[k] for k in _HEAD) == head and "ms" in r
         }
-        if not timed.keys() >= {"ours", "our pass"}:  # --only left out the copy
+        if not timed.keys() >= {"ours", "our pass"}:  # --only excluded the copy
             continue
         shipped = {w: r["x ours"] for w, r in timed.items() if w in peers.SHIPPED}
         fastest = min(shipped, key=lambda who: shipped[who].median, default=None)
@@ -122,7 +122,7 @@ _HEAD = ("method", "per", "dtype", "size")
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw how many times as long as ours everyone takes, over the size."""
+    """Plot the time of each contender relative to ours, against the size."""
     dtypes = [d for d in DTYPES if any(r["dtype"] == d for r in rows)]
     ways = [w for w in WAYS if any((r["method"], r["per"]) == w for r in rows)]
     figure, axes = plt.subplots(
@@ -163,7 +163,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
                         axis.plot([at, at], [low, high], color=styles[name]["color"])
             axis.axhline(1 / COPY_BAR, color="gray", lw=1, ls=":")
             axis.set(xscale="log", yscale="log", ylim=(0.4, 100))
-            axis.set_title(f"{way[0]}, a lam a {way[1]}, {dtype}", fontsize=9)
+            axis.set_title(f"{way[0]}, one lam per {way[1]}, {dtype}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("bytes of images")
     for line in axes:
@@ -179,7 +179,7 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _scripts.arguments("transform", __doc__)
     parser.add_argument(
-        "--only", nargs="+", default=[], help="words of the cases to run"
+        "--only", nargs="+", default=[], help="words that select cases and contenders"
     )
     args = parser.parse_args(argv)
     contenders = {"copy": copy, "our draw": drawing, **peers.SHIPPED}
@@ -198,8 +198,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if not cases:
         parser.error(
-            f"--only: no case is {args.only}; words are {WAYS}, {DTYPES}, and of those "
-            f"to be measured {sorted(known_words)}."
+            f"--only: no case matches {args.only}. Cases are {WAYS} and {DTYPES}, "
+            f"contenders {sorted(known_words)}."
         )
     options: dict[str, Any] = {"rounds": 101, "seconds": 2.5, "sample": 0.005}
     if args.quick:
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def merged(
     known: list[dict[str, Any]], found: Mapping[str, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return the rows that are known but for those found anew, and these."""
+    """Return the known rows, with those that were measured again replaced."""
     new = [row for rows in found.values() for row in rows]
     anew = {tuple(row[k] for k in (*_HEAD, "who")) for row in new}
     kept = [r for r in known if tuple(r[k] for k in (*_HEAD, "who")) not in anew]
@@ -241,14 +241,14 @@ def merged(
 
 
 def report(rows: list[dict[str, Any]], args: Any, missing: list[str]) -> None:
-    """Print the tables, and write the JSON and the picture."""
+    """Print the tables, and write the JSON and the figure."""
     measured = [row for row in rows if "ms" in row]
     _scripts.show("transform: times", measured)
     absent = {(r["who"], r["not measured"]) for r in rows if "ms" not in r}
     columns = ("who", "not measured")
     _scripts.show("not measured", [dict(zip(columns, m)) for m in sorted(absent)])
     bars = list(verdicts(rows))
-    _scripts.show("transform: bars", bars)
+    _scripts.show("transform: goals", bars)
     found = {"peers": peers.versions(), "bars": bars, "rows": rows}
     _scripts.write("transform", __doc__, args, found, picture(rows), missing)
 

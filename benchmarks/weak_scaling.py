@@ -1,13 +1,12 @@
-"""What does mixing add when devices are added, each with the same share of the batch?
+"""What does mixing add as devices are added, with a fixed batch size per device?
 
     python -m benchmarks.weak_scaling [--quick] [--out DIR]
 
-The train step of the CNN, 16 images of 32x32 a device, on 1, 2, 4 and 8 devices, under
-`pmap` and under jit over a mesh. Collectives and the bytes that they carry are read off
-the compiled program; what mixing adds to them is meant to be nothing. Efficiency is how
-many times as fast a device's share is done on one device as among many; devices of a
-CPU share its cores, so that only its ratio to the efficiency without mixing tells
-something: 1 is what is hoped for.
+The train step of the CNN, 16 images of 32x32 per device, on 1, 2, 4 and 8 devices, with
+`pmap` and with jit on a mesh. Collectives and the bytes that they carry are read from
+the compiled program; mixing should add none. Efficiency is the time of a step on one
+device divided by its time on many. Devices of a CPU share its cores, so only the ratio
+to the efficiency without mixing is meaningful; ideally, it is 1.
 """
 
 import functools
@@ -41,7 +40,7 @@ MIXERS: dict[str, mx.Mixer] = {
 def contender(
     driver: str, mixer: mx.Mixer, count: int, share: int
 ) -> _measure.Contender:
-    """Return a train step on ``count`` devices, compiled, with a state to train."""
+    """Return a compiled train step on ``count`` devices, with its own state."""
     model, key = MODELS["cnn"], jax.random.key(0)
     step = mx.training.train_step(
         loss_of(model, jnp.float32, dense),
@@ -75,12 +74,12 @@ def contender(
 
 
 def communicated(program: Any) -> int:
-    """Return the bytes that come out of a program's collectives, on one device."""
+    """Return the bytes that a program's collectives leave on one device."""
     return sum(each.nbytes for each in sent(program))
 
 
 def scaled(driver: str, counts: tuple[int, ...], share: int, **options: Any) -> Any:
-    """Return a row for each count of devices and each mixer under ``driver``."""
+    """Return a row per number of devices and mixer, with ``driver``."""
     who = {
         (count, name): contender(driver, mixer, count, share)
         for count in counts
@@ -117,7 +116,7 @@ def scaled(driver: str, counts: tuple[int, ...], share: int, **options: Any) -> 
 
 
 def picture(rows: list[dict[str, Any]]) -> Any:
-    """Draw the efficiency with mixing relative to that without."""
+    """Plot the efficiency with mixing relative to that without."""
     drivers = list(dict.fromkeys(row["driver"] for row in rows))
     figure, (axes,) = plt.subplots(
         1, len(drivers), figsize=(5 * len(drivers), 3.6), sharey=True, squeeze=False
@@ -145,12 +144,14 @@ def picture(rows: list[dict[str, Any]]) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _scripts.arguments("weak_scaling", __doc__)
     args = parser.parse_args(argv)
-    jax.config.update("jax_num_cpu_devices", COUNTS[-1])  # before the first is used
+    jax.config.update(
+        "jax_num_cpu_devices", COUNTS[-1]
+    )  # before the backend is initialized
     available = len(jax.devices())
     counts = tuple(n for n in ((1, 2) if args.quick else COUNTS) if n <= available)
     if len(counts) < 2:
         parser.error(
-            f"expected two devices or more; got {available}. Run it on the host: "
+            f"expected two devices or more; got {available}. Run it on the CPU: "
             "JAX_PLATFORMS=cpu."
         )
     _scripts.check_out(parser, "weak_scaling", args)

@@ -268,8 +268,8 @@ def test_what_was_written_before_has_to_be_readable(tmp_path, capsys):
     ("script", "arguments", "message"),
     [
         (train_step, ["--quick", "--only", "vit_s16"], "some of mlp, cnn with --quick"),
-        (transform, ["--only", "mixup", "cutmix"], "--only: no case is"),
-        (transform, ["--only", "nobody"], "--only: no case is"),
+        (transform, ["--only", "mixup", "cutmix"], "--only: no case matches"),
+        (transform, ["--only", "nobody"], "--only: no case matches"),
     ],
 )
 def test_cases_that_are_not_there(script, arguments, message, tmp_path, capsys):

@@ -293,7 +293,7 @@ def test_a_claim_is_written_and_reported(tmp_path, monkeypatch, capsys):
         text = (tmp_path / name).read_text()
         for words in ("It helps.", "1.000 ± 0.500", "reproduced", "note", "one fact"):
             assert words in text, (name, words)
-        hurts = text.partition("opposite")[2].partition("others found")[0]
+        hurts = text.partition("Reversed claims")[2].partition("Published results")[0]
         assert "faster: -2.000 ± 0.500 s" in hurts
         assert "less" not in hurts
         assert "not run" in text  # the other claim
@@ -306,7 +306,7 @@ def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, ca
         program.main(["uci", "report", "--out", str(tmp_path), "--quick"])
     assert exit_.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "error: uci: not run, its data are not there" in said
+    assert "error: uci: not run, its data are missing" in said
     assert "--data-dir DIR" in said
     assert not (tmp_path / "uci.json").exists()
     assert "not run: its data" in (tmp_path / "README.md").read_text()

@@ -371,5 +371,5 @@ def test_an_interrupted_benchmark_keeps_the_cases_that_are_done(tmp_path):
     assert record["interrupted"]
     assert record["missing"][0] == "batch 512"
     assert len(record["missing"]) == 7
-    assert "Time for each byte" in printed
+    assert "Time per byte" in printed
     assert (tmp_path / "growth.png").stat().st_size > 1000

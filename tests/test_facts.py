@@ -63,14 +63,14 @@ def test_of_versions_that_are_not_written_it_says_how_to(monkeypatch, tmp_path, 
     now = {"cpu, jax 9": {"mixup": COUNTS}}
     assert counted(monkeypatch, tmp_path, now) == (0, KNOWN)
     (said,) = [s for s in capsys.readouterr().out.splitlines() if "cpu, jax 9" in s]
-    assert "nothing is written for cpu, jax 9" in said
+    assert "nothing is recorded for cpu, jax 9" in said
     assert "--write" in said
 
 
 def test_programs_that_have_no_other_are_named(monkeypatch, tmp_path, capsys):
     now = {KEY: {"mixup": COUNTS, "cutmix": COUNTS}}
     assert counted(monkeypatch, tmp_path, now)[0] == 0
-    assert f"not compared of {KEY}: cutmix" in capsys.readouterr().out
+    assert f"not compared for {KEY}: cutmix" in capsys.readouterr().out
 
 
 def test_what_is_written_stands_beside_other_versions(monkeypatch, tmp_path):
@@ -101,7 +101,7 @@ def test_a_compiler_that_stops_is_named_with_what_it_said(monkeypatch, tmp_path)
     broken.write_text("#!/bin/sh\necho begins\necho out of memory >&2\nexit 3\n")
     broken.chmod(0o700)
     monkeypatch.setattr(facts.sys, "executable", str(broken))
-    said = r"cpu: the compiler stopped \(3\), and said: out of memory"
+    said = r"cpu: the compiler exited \(3\) with: out of memory"
     with pytest.raises(SystemExit, match=said):
         facts.measured([facts.CPU])
 

@@ -55,7 +55,7 @@ def test_kernels_are_those_of_the_entry_and_of_what_a_loop_turns():
 
 
 def test_what_is_no_program_is_refused():
-    with pytest.raises(ValueError, match="expected the text of an optimised HLO"):
+    with pytest.raises(ValueError, match="expected the text of an optimized HLO"):
         kernels("module @jit_f {}")
 
 
@@ -63,7 +63,7 @@ def test_what_is_no_program_is_refused():
     ("plugin", "said"),
     [
         (None, "plugin for CUDA is not installed"),
-        ("0.1.2", "expected jax-cuda13-plugin of the version of jaxlib"),
+        ("0.1.2", "expected jax-cuda13-plugin to match the version of jaxlib"),
         ("as jaxlib", None),
         ("as jaxlib, built anew", None),
     ],
@@ -88,8 +88,8 @@ def test_plugin_and_jaxlib_are_of_one_version(monkeypatch, plugin, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--run"], "no CUDA device is here. On a machine with one: pip install"),
-        (["--only", "h200"], "--only: expected of"),
+        (["--run"], "no CUDA device found. On a machine with one: pip install"),
+        (["--only", "h200"], "--only: expected words from"),
     ],
 )
 def test_what_cannot_be_done_is_said(monkeypatch, capsys, tmp_path, arguments, said):

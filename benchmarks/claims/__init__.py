@@ -1,10 +1,10 @@
 """The claims made for Mixup: one file each, and one command to run them.
 
-Imports point down this list, never up; a test holds them to it:
+Modules import from those below them in this list only; a test checks it:
 
     __main__     the command
-    NAME         one claim, named by no other: what it trains, counts and draws
-    _networks    the networks of several claims, and how they learn
-    _data        what several claims learn from
-    _engine      what runs a claim, keeps its runs, judges and reports
+    NAME         one claim, imported by no other: what it trains, measures and plots
+    _networks    networks shared by several claims, and their training
+    _data        data sets shared by several claims
+    _engine      runs claims, stores their runs, computes verdicts and reports
 """

@@ -5,10 +5,11 @@
     python -m benchmarks.claims uci --table my.csv --label species
     python -m benchmarks.claims report
 
-Each prints ours beside the published numbers and states the verdict, and writes a JSON
-file and a picture. A run that was interrupted goes on where it stopped when it is asked
-for again. `all` runs every claim, says which could not be run and why, and writes the
-report, interrupted or not; `report` writes it anew from the files.
+Each prints our numbers next to the published ones, states the verdict, and writes a
+JSON file and a figure. An interrupted run resumes where it stopped when it is started
+again. `all` runs every claim, reports those that could not be run, with the reason, and
+writes the report, interrupted or not; `report` only writes the report, from the JSON
+files.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         failed = {**missing, **broken}
         left = [name for name in names if name not in {*done, *failed}]
-        # What was found before is still there.
+        # Results of an earlier run are still there.
         left = [name for name in left if not (out / f"{name}.json").exists()]
         failed |= dict.fromkeys(left, "interrupted")
         if is_reporting:
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     print(f"wrote {file}")
             except (OSError, ValueError, KeyError, TypeError) as error:
                 parser.error(
-                    f"the report needs the files that the claims wrote into {out}; got "
+                    f"the report needs the files that the claims wrote to {out}; got "
                     f"{type(error).__name__}: {error}. Run the claim again."
                 )
     if not is_all and failed:
@@ -97,14 +98,14 @@ def _each(
     missing: dict[str, str],
     broken: dict[str, str],
 ) -> Iterator[runner.Ran]:
-    """Yield what each claim found; say why in ``missing`` or ``broken`` where not."""
+    """Yield each claim's result, or put the reason into ``missing`` or ``broken``."""
     for name in names:
         try:
             yield _run(name, args, out)
             continue
         except NotRun as error:
             missing[name] = str(error)
-        except (OSError, ValueError) as error:  # one broken file does not stop all
+        except (OSError, ValueError) as error:  # the other claims still run
             broken[name] = str(error)
         if "all" in args.claims:
             why = {**missing, **broken}[name]
@@ -128,17 +129,17 @@ def _arguments() -> argparse.ArgumentParser:
     )
     add("--data-dir", type=command_line.folder, help="folder of the data")
     add("--full", action="store_true", help="full size, for a GPU")
-    add("--quick", action="store_true", help="only show that it runs")
-    # One has no interval.
-    add("--seeds", type=command_line.whole(2), help="how many, 2 or more")
-    add("--table", type=command_line.file, help="uci: a CSV or ARFF file instead")
-    add("--label", help="uci: its label column, a name or an index (default: the last)")
+    add("--quick", action="store_true", help="only check that it runs")
+    # A single seed has no interval.
+    add("--seeds", type=command_line.whole(2), help="number of seeds, 2 or more")
+    add("--table", type=command_line.file, help="uci: use this CSV or ARFF file")
+    add("--label", help="uci: label column, a name or an index (default: last)")
     add("--out", type=Path, help="folder for results")
     return parser
 
 
 def _place(args: Any) -> str:
-    """Return the folder of the results; tables of one's own are not of the report."""
+    """Return the subfolder for results; a user's tables are not in the report."""
     table = f"tables/{args.table.stem}" if args.table else ""
     return table or ("quick" if args.quick else "full" if args.full else "")
 
@@ -158,7 +159,7 @@ def _run(name: str, args: Any, out: Path) -> runner.Ran:
 
 
 def _label(args: argparse.Namespace) -> str | int:
-    """Return the label column, an index where it reads as one."""
+    """Return the label column, as an index if it is an integer."""
     if args.label is None:
         return -1
     return int(args.label) if re.fullmatch(r"-?[0-9]+", args.label) else args.label

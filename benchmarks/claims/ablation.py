@@ -1,9 +1,9 @@
-"""Of Mixup's relatives, pairs of any class with mixed labels do best (Table 5).
+"""Among variants of Mixup, pairs of any class with mixed labels do best (Table 5).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.8: all classes (AC) or the
-same class (SC), random pairs (RP) or nearest neighbours (KNN); labels mixed or not;
-inputs or hidden layers; label smoothing and Gaussian noise. Layers drawn at random are
-Manifold Mixup (Verma et al., arXiv:1806.05236), which the table does not have.
+same class (SC), random pairs (RP) or nearest neighbors (KNN); labels mixed or not;
+inputs or hidden layers; label smoothing and Gaussian noise. Mixing a layer drawn at
+random is Manifold Mixup (Verma et al., arXiv:1806.05236), which is not in the table.
 """
 
 import functools
@@ -23,10 +23,10 @@ from benchmarks.claims._engine.statistics import interval, paired
 from benchmarks.claims._networks import classifiers, training
 
 BATCH, RATE = 64, 0.05
-TRAIN = 1 / 3  # with more digits all methods make too few errors to tell them apart
+TRAIN = 1 / 3  # with more digits, all methods make too few errors to compare them
 DECAYS = (1e-4, 5e-4)
 DEPTH, WIDTH = 5, 128
-LAST = 10  # epochs whose median counts, as in the paper
+LAST = 10  # the median of so many epochs is reported, as in the paper
 HIDDEN = tuple(f"Dropout_{k}" for k in range(DEPTH))  # ends of the hidden layers
 RANDOM, MIXUP, MANIFOLD = "AC + RP", "Mixup, AC + RP", "any layer (Manifold)"
 SMOTE = "inputs only, SC + KNN (SMOTE)"
@@ -39,14 +39,14 @@ nearest_of_class = mx.pairings.weighted(
 
 
 def layers(*numbers: int) -> Any:
-    """Return the mixer, made of an alpha, that mixes one of these layers."""
+    """Return a function from alpha to the mixer of one of these layers."""
     return lambda alpha: functools.partial(
         mx.manifold, layers=numbers, alpha=alpha, pairing=random_pairs
     )
 
 
 def pairs(pairing: mx.Pairing) -> Any:
-    """Return the mixer, made of an alpha, that mixes inputs of such pairs."""
+    """Return a function from alpha to the mixer of inputs with this pairing."""
     return lambda alpha: functools.partial(mx.mixup, alpha=alpha, pairing=pairing)
 
 
@@ -65,11 +65,11 @@ class Method(NamedTuple):
     """One row of the table.
 
     Attributes:
-      program: which of ``PROGRAMS``.
+      program: a key of ``PROGRAMS``.
       strength: alpha, or sigma of the noise.
-      inputs_only: whether targets are those of the heavier example.
-      smoothing: of the labels.
-      published: errors at both weight decays.
+      inputs_only: whether targets are those of the example with the larger weight.
+      smoothing: label smoothing.
+      published: published errors at both weight decays.
     """
 
     program: str = RANDOM
@@ -165,19 +165,20 @@ def run(options: Options) -> Found:
         classifiers.words(problem, (WIDTH,) * DEPTH),
         f"SGD {RATE:g} divided by 10 after 1/2 and 3/4 of {epochs} epochs, momentum "
         f"0.9, batches of {BATCH}, alpha 1; the median test error of the last {LAST} "
-        "epochs counts, as in the paper",
-        f"{seeds} seeds; each draws a split, initial parameters and order of batches, "
-        "the same for all methods",
-        "KNN: the nearest one of the batch; the paper: one of the 200 nearest of all",
-        "layer k: what leaves hidden layer k, after its ReLU; paper: residual blocks",
+        "epochs is reported, as in the paper",
+        f"{seeds} seeds; each draws a split, initial parameters and an order of "
+        "batches, the same for all methods",
+        "KNN: the nearest in the batch; in the paper, one of the 200 nearest of all",
+        "layer k: the output of hidden layer k, after its ReLU; in the paper, of a "
+        "residual block",
         "published: CIFAR-10, PreAct ResNet-18, 200 epochs",
     ]
     notes = [
-        "Gains are of the mean of both weight decays.",
-        "The best of three smoothings and of three noises is picked on the test sets, "
-        "which favours them over Mixup.",
-        "So few steps leave weight decay little time: the two columns differ less here "
-        "than in the paper.",
+        "Gains are those of the mean over both weight decays.",
+        "The best of three smoothings and of three noises is selected on the test "
+        "sets, which favors them over Mixup.",
+        "With so few steps, weight decay has little effect: the two columns differ "
+        "less than in the paper.",
         "With --full: CIFAR-10 with a small CNN, not the paper's network.",
     ]
     tables = {"test error, %": rows}
@@ -190,7 +191,7 @@ Results = Mapping[str, list[list[float]]]
 def _train_all(
     problem: problems.Problem, options: Options, epochs: int, seeds: int
 ) -> Results:
-    """Return by method and weight decay the error of each seed."""
+    """Return the error of each seed, by method and weight decay."""
     left_out = ("layer 2", "layer 3", "layer 4") if options.quick else ()
     methods = {name: METHODS[name] for name in METHODS if name not in left_out}
     found: dict[str, list[list[float]]] = {name: [[], []] for name in methods}
@@ -220,7 +221,7 @@ def _train_all(
 
 
 def _mean(errors: list[list[float]]) -> list[float]:
-    """Return for each seed the mean over weight decays."""
+    """Return each seed's mean over the weight decays."""
     return np.mean(errors, axis=0).tolist()
 
 

@@ -1,8 +1,8 @@
-"""Mixup makes networks err less on adversarial examples (Table 3).
+"""Mixup lowers the error on adversarial examples (Table 3).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.5: ImageNet, ResNet-101, 4
-of 255 grey levels. White box: made with the network under test. Black box: made with
-one ERM network, tested on another and on Mixup's.
+of 255 gray levels. White box: examples are made with the network under test. Black box:
+they are made with one ERM network, and tested on another and on Mixup's.
 """
 
 import functools
@@ -23,10 +23,10 @@ from benchmarks.models import PreActResNet
 from examples import datasets
 
 ALPHA, STEPS = 1.0, 10
-GUESSING = 90  # percent of error: more is worse than knowing nothing
+GUESSING = 90  # percent: the error of random guesses
 ATTACKS = ("FGSM", "iterated FGSM")
-SOURCE, ERM, MIXUP = range(3)  # two ERM networks, and Mixup's that pairs the second
-EPSILONS = {  # of 255 grey levels
+SOURCE, ERM, MIXUP = range(3)  # two ERM networks; Mixup's is paired with the second
+EPSILONS = {  # of 255 gray levels
     "fashion_mnist": (4, 8, 16, 32),
     "cifar10": (1, 2, 4, 8),
 }
@@ -39,14 +39,14 @@ PUBLISHED = {  # top-1 error on ImageNet at 4 of 255: ERM, Mixup
 
 
 class Size(NamedTuple):
-    """How much is trained and attacked.
+    """Sizes of training and attacks.
 
     Attributes:
-      train: images to train on.
-      test: images to attack.
-      epochs: how many.
-      batch: images a step.
-      at_once: images that are attacked together.
+      train: number of training images.
+      test: number of images to attack.
+      epochs: number of epochs.
+      batch: batch size.
+      at_once: number of images attacked together.
     """
 
     train: int
@@ -91,7 +91,7 @@ def errors(
             augmented=full,
         )[0]
 
-    # The source has parameters and batches of its own; the others share theirs.
+    # The source has its own initial parameters and batches; the others share theirs.
     networks = jax.lax.map(
         trained, (keys[jnp.array([2, 3, 3])], jnp.array([0, 0, setting["alpha"]]))
     )
@@ -123,30 +123,31 @@ def run(options: Options) -> Found:
     rows = [row for name, each in found.items() for row in _rows(name, each)]
     parts = [part for name, each in found.items() for part in _parts(name, each)]
     network = (
-        "PreAct ResNet-18, trained as the claim cifar does"
+        "PreAct ResNet-18, trained as in the claim cifar"
         if options.full
-        else "CNN of 32-64-64 ReLU without batch normalisation, Adam 3e-3 down to 0"
+        else "CNN of 32-64-64 ReLU without batch normalization, Adam 3e-3 down to 0"
     )
     protocol = [
-        f"{size.train} images to train on, {size.test} to attack, drawn for each seed; "
+        f"{size.train} training images, {size.test} to attack, drawn for each seed; "
         f"{network}, {size.epochs} epochs, batches of {size.batch}",
-        f"alpha {ALPHA:g}, one lam for each example, partners by a random permutation",
-        f"{seeds} seeds; three networks each: ERM to make black-box examples with; "
-        "another ERM and Mixup, of the same initial parameters and batches",
-        f"iterated: {STEPS} steps of epsilon / 4; images stay in [0, 1]; the loss is "
-        "that of the true label",
+        f"alpha {ALPHA:g}, one lam per example, partners by a random permutation",
+        f"{seeds} seeds with three networks each: an ERM network that makes the "
+        "black-box examples; another one and Mixup, with the same initial parameters "
+        "and batches",
+        f"iterated: {STEPS} steps of epsilon / 4; images stay in [0, 1]; the loss uses "
+        "the true label",
         "published: ImageNet, ResNet-101, one run, epsilon 4 of 255, top-1",
     ]
     notes = [_robust(name, each) for name, each in found.items()]
     notes.append(
         "The paper's factors: 2.7 is a ratio of accuracies, not of errors (white FGSM, "
-        "24.8 / 9.3); 1.25 is of errors (black FGSM), as is the 40% (black iterated)."
+        "24.8 / 9.3); 1.25 is one of errors (black FGSM), as is 40% (black iterated)."
     )
     if not options.full:
         notes.append(
-            "Scaled down: small CNNs, few images and few epochs, which leave much "
-            "error without any attack; far from the published networks. Mixup gains "
-            "most from long training."
+            "Scaled down: small CNNs, few images and few epochs, with a large error "
+            "even without an attack; far from the published networks. Mixup gains most "
+            "from long training."
         )
     tables = {"error in percent": rows}
     return Found(protocol, tables, parts, _picture(found), notes)
@@ -158,7 +159,7 @@ class Errors(NamedTuple):
     Attributes:
       clean: ``[seed, network]``.
       attacked: ``[seed, epsilon, attack, made with, tested on]``.
-      epsilons: of 255 grey levels.
+      epsilons: in units of 255 gray levels.
     """
 
     clean: np.ndarray
@@ -168,7 +169,7 @@ class Errors(NamedTuple):
     def both(
         self, box: str, attack: str = "", epsilon: int = 0
     ) -> tuple[list[float], list[float]]:
-        """Return for each seed the errors of ERM and of Mixup."""
+        """Return the errors of ERM and of Mixup for each seed."""
         if box == "none":
             return self.clean[:, ERM].tolist(), self.clean[:, MIXUP].tolist()
         at, how = self.epsilons.index(epsilon), ATTACKS.index(attack)
@@ -242,7 +243,7 @@ def _parts(name: str, found: Errors) -> list[Part]:
 
 
 def _robust(name: str, found: Errors) -> str:
-    """Say what the iterated white attack leaves of Mixup's robustness."""
+    """Describe Mixup's robustness under the iterated white-box attack."""
     attack = "white", ATTACKS[1]
     erm, mixed = found.both(*attack, found.epsilons[-1])
     some = paired(erm, mixed).low > 0 and np.mean(mixed) < GUESSING
@@ -253,8 +254,9 @@ def _robust(name: str, found: Errors) -> str:
         for epsilon in found.epsilons
     )
     return (
-        f"{name}, iterated white attack, errors of ERM / Mixup in percent: {shown} of "
-        f"255. At the largest Mixup gives {'some' if some else 'no real'} robustness."
+        f"{name}, iterated white-box attack, errors of ERM / Mixup in percent: {shown} "
+        f"of 255. At the largest, Mixup gives {'some' if some else 'no real'} "
+        "robustness."
     )
 
 

@@ -1,8 +1,8 @@
-"""Mixup makes predictions go smoothly from class to class (Figures 1b and 2).
+"""Mixup makes predictions change smoothly between classes (Figures 1b and 2).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. Figure 1b: a toy problem, alpha 1,
 whose data, network and steps are not stated. Figure 2: between two training points of
-CIFAR-10, a miss is a prediction of neither's class; numbers are read off its curves.
+CIFAR-10, a miss is a prediction of neither class; numbers are read from its curves.
 """
 
 import functools
@@ -38,7 +38,7 @@ PUBLISHED = {  # half way, at the points: ERM, Mixup
 
 
 def ring_around_blob(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return points, and for each 1 if it is of the blob, else 0."""
+    """Return points, and labels that are 1 in the blob and 0 in the ring."""
     key_angle, key_radius, key_label, key_noise = jax.random.split(key, 4)
     labels = jax.random.bernoulli(key_label, shape=(POINTS,)).astype(jnp.float32)
     angle = jax.random.uniform(key_angle, (POINTS,), maxval=2 * jnp.pi)
@@ -49,7 +49,7 @@ def ring_around_blob(key: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
-    """Train on a ring around a blob; return how p(y = 1 | x) lies in the plane."""
+    """Train on a ring around a blob; return measures of p(y = 1 | x) in the plane."""
     key = jax.random.key(setting["seed"])
     points, labels = ring_around_blob(key)
     model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(64), nn.relu, nn.Dense(1)])
@@ -97,7 +97,7 @@ def toy(setting: Mapping[str, Any], *, steps: int) -> dict[str, jax.Array]:
 def between(
     setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
-    """Train on images; return misses and gradients between pairs of training points."""
+    """Train on images; return misses and gradients between training points."""
     learned = classifiers.learn(problem, setting, epochs=epochs)
     key = jax.random.fold_in(jax.random.key(setting["seed"]), 1)
     some = jax.random.permutation(key, learned.train)
@@ -136,22 +136,23 @@ def run(options: Options) -> Found:
     )  # fmt: skip
     protocol = [
         f"toy: a ring around a blob, {POINTS} points, 2 x 64 ReLU, Adam 3e-3, {steps} "
-        "steps of all points (examples/decision_boundary.py); plane: "
+        "full-batch steps (examples/decision_boundary.py); plane: "
         f"[-{SIDE:g}, {SIDE:g}] x [-{SIDE:g}, {SIDE:g}]",
         classifiers.words(problem, (256, 256)),
         f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; {PAIRS} random "
-        f"pairs of training points, {len(LAMS)} places on the way from one to the "
+        f"pairs of training points, {len(LAMS)} points on the line from one to the "
         "other",
         f"{seeds} seeds; each draws data or a split, initial parameters and batches, "
         "the same for all methods",
-        "gradient: the mean norm of that of the cross-entropy with the interpolated "
-        "target by the input; published: CIFAR-10, in other units",
+        "gradient: the mean norm of the gradient of the cross-entropy with the "
+        "interpolated target, with respect to the input; published: CIFAR-10, in other "
+        "units",
     ]
     notes = [
-        "The paper gives no numbers for either figure: those of Figure 2 are read off "
+        "The paper gives no numbers for either figure: those of Figure 2 are read from "
         "its curves.",
-        "At the training points themselves the gradient is larger with Mixup in the "
-        "paper's figure too.",
+        "At the training points themselves, the gradient is larger with Mixup, as in "
+        "the paper's figure.",
     ]
     tables = {"toy problem": _toy_rows(plane), "between two points": _rows(digits)}
     parts = [*_toy_parts(plane), *_parts(digits, problem.name)]
@@ -170,7 +171,7 @@ def _by_alpha(
     *,
     chunk: int,
 ) -> Results:
-    """Return by alpha and measure an array with the seeds on axis 0."""
+    """Return arrays with the seeds on axis 0, by alpha and measure."""
     settings = [{"seed": s, "alpha": alpha} for alpha in alphas for s in range(seeds)]
     results = options.runs.many(group, train, settings, chunk=chunk)
     return {

@@ -1,9 +1,9 @@
-"""Mixup makes networks better calibrated, and less sure where they know nothing.
+"""Mixup improves calibration and lowers the confidence on unfamiliar inputs.
 
 Thulasidasan et al., "On Mixup Training: Improved Calibration and Predictive Uncertainty
-for Deep Neural Networks", NeurIPS 2019, arXiv:1905.11001: better calibration, less
-confidence on foreign inputs, and both from the mixed labels, not from the mixed inputs.
-Others found the opposite (arXiv:2010.09875; Maronas et al. 2020; "On the Pitfall of
+for Deep Neural Networks", NeurIPS 2019, arXiv:1905.11001: better calibration and less
+confidence on unfamiliar inputs, both due to mixing labels rather than inputs. Others
+found the opposite (arXiv:2010.09875; Maronas et al. 2020; "On the Pitfall of
 Mixup for Uncertainty Calibration", CVPR 2023).
 """
 
@@ -23,8 +23,8 @@ from benchmarks.claims._networks import classifiers, training
 
 NOISES = (0.0, 0.2, 0.5)
 BINS = 15
-FEWEST = 10  # predictions in a bin that is drawn
-METHODS = {  # what is mixed or smoothed, and how much
+FEWEST = 10  # predictions in a bin for it to be plotted
+METHODS = {
     "ERM": {"alpha": 0.0, "inputs_only": 0, "smoothing": 0.0},
     "Mixup 0.2": {"alpha": 0.2, "inputs_only": 0, "smoothing": 0.0},
     "Mixup 1": {"alpha": 1.0, "inputs_only": 0, "smoothing": 0.0},
@@ -65,7 +65,7 @@ PUBLISHED = [
 def scores(
     setting: Mapping[str, Any], problem: problems.Problem, *, epochs: int
 ) -> dict[str, jax.Array]:
-    """Train one network; return how far its probabilities can be relied on."""
+    """Train one network; return measures of its calibration."""
     learned = classifiers.learn(problem, setting, epochs=epochs)
     x, labels = problem.x[learned.test], problem.labels[learned.test]
     logits = learned.predict(x)
@@ -128,16 +128,18 @@ def run(options: Options) -> Found:
         "random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and random labels, the "
         "same for all methods",
-        "noise: the share of the labels to train on that are replaced by random ones; "
-        "the labels to test with are true",
-        f"ECE of {BINS} bins of equal width; shuffled: test images, each with its "
-        "pixels in an order of its own",
+        "noise: the fraction of training labels that are replaced by random ones; test "
+        "labels are correct",
+        f"ECE with {BINS} bins of equal width; shuffled: test images, with the pixels "
+        "of each in a random order",
     ]
     notes = [
-        "Confidence - accuracy: above 0 the network is too sure, below too unsure.",
-        "The paper's ECE values could not be read; the published ones are another's.",
-        "Nothing is rescaled after training: a temperature would be fitted on data "
-        "that were held out.",
+        "Confidence - accuracy: above 0 the network is overconfident, below 0 it is "
+        "underconfident.",
+        "The paper's ECE values were not readable; the published ones are from "
+        "another source.",
+        "Logits are not rescaled after training: a temperature would be fitted on "
+        "held-out data.",
         *(_both_ways(noise, found) for noise in NOISES),
     ]
     tables = {"on the test set": rows, "published": PUBLISHED}
@@ -148,11 +150,11 @@ Results = dict[str, list[Any]]
 
 
 def _both_ways(noise: float, found: Mapping[tuple[str, float], Results]) -> str:
-    """Say of which kind each method's miscalibration is, at one level of noise."""
+    """Describe each method's miscalibration at one noise level."""
     words = []
     for name in ("ERM", "Mixup 0.2", "Mixup 1"):
         too_sure = np.mean(found[name, noise]["too sure"])
-        kind = "over-confident" if too_sure > 0 else "under-confident"
+        kind = "overconfident" if too_sure > 0 else "underconfident"
         words.append(f"{name} is {kind} by {abs(too_sure):.1f} points")
     return f"{noise:.0%} noise: {', '.join(words)}."
 

@@ -1,8 +1,8 @@
 """Mixup lowers the error of PreAct ResNet-18 on CIFAR-10 (Figure 3a).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.2; the errors are those
-that the authors publish with their code: 5.53 without, 4.24 with it. A second statement
-is fastai's: one cycle reaches 94% in 24 epochs with Mixup and 30 without.
+published with the authors' code: 5.53 without Mixup, 4.24 with it. A second claim is
+fastai's: one cycle reaches 94% in 24 epochs with Mixup and in 30 without.
 """
 
 import functools
@@ -22,7 +22,7 @@ from benchmarks.claims._networks import resnet, small
 from benchmarks.models import PreActResNet
 from examples import datasets
 
-LAST = 20  # the median over one in so many epochs, the last ones, is the error
+LAST = 20  # the error is the median over the last 1/20 of the epochs
 GOAL = 94.0  # percent right
 LONG, CYCLE = "steps", "one cycle"
 
@@ -32,10 +32,10 @@ class Method(NamedTuple):
 
     Attributes:
       recipe: ``LONG`` or ``CYCLE``.
-      alpha: of Mixup; 0 is ERM.
-      epochs: at full size.
-      published: the error in percent, and its minutes where stated.
-      decay: of the weights.
+      alpha: alpha of Mixup; 0 is ERM.
+      epochs: number of epochs at full size.
+      published: the published error in percent, and the minutes if stated.
+      decay: weight decay.
     """
 
     recipe: str
@@ -54,14 +54,14 @@ METHODS = {
 
 
 class Size(NamedTuple):
-    """How much is trained.
+    """Sizes of a run.
 
     Attributes:
-      train: images to train on.
-      test: images to test with.
-      pooled: pixels a side that are averaged into one.
-      shrink: by how much the epochs are divided, for each recipe.
-      batch: images a step, for each recipe.
+      train: number of training images.
+      test: number of test images.
+      pooled: side of the squares of pixels that are averaged into one.
+      shrink: divisor of the number of epochs, by recipe.
+      batch: batch size, by recipe.
     """
 
     train: int
@@ -71,7 +71,7 @@ class Size(NamedTuple):
     batch: Mapping[str, int]
 
     def epochs(self, method: Method) -> int:
-        """Return for how many epochs ``method`` trains."""
+        """Return the number of epochs of ``method``."""
         return method.epochs // self.shrink[method.recipe]
 
 
@@ -81,7 +81,7 @@ QUICK = Size(300, 100, 2, {LONG: 100, CYCLE: 12}, {LONG: 50, CYCLE: 50})
 
 
 def network(recipe: str, full: bool) -> nn.Module:
-    """Return PreAct ResNet-18 or WRN-22, or for a CPU a small one of their kind."""
+    """Return PreAct ResNet-18 or WRN-22, or a small network like them for CPUs."""
     if not full:
         return small.residual(10)
     if recipe == LONG:
@@ -136,33 +136,33 @@ def run(options: Options) -> Found:
         else "PreAct ResNet of 16-32-64 channels, one block each"
     )
     protocol = [
-        f"CIFAR-10 at {side} x {side}, {size.train} images to train on and {size.test} "
-        "to test with, drawn for each seed",
+        f"CIFAR-10 at {side} x {side}, {size.train} training and {size.test} test "
+        "images, drawn for each seed",
         networks,
         f"steps: SGD {resnet.RATE:g} divided by 10 after 1/2 and 3/4 of the epochs, "
         f"momentum 0.9, decay {resnet.DECAY:g}, batches of {size.batch[LONG]}",
         f"one cycle: AdamW, 3e-4 to 3e-3 and back to 0, decay 0.4 (Mixup 0.2), batches "
         f"of {size.batch[CYCLE]}",
         f"crops shifted by up to {int(resnet.MARGIN * side)} pixels, mirrored, then "
-        "mixed; one lam for each example, partners by a random permutation",
-        f"{seeds} seeds; each draws images, initial parameters, order and crops of the "
-        "batches, the same with and without Mixup; error: the median of the last "
-        f"1/{LAST} of the epochs",
+        "mixed; one lam per example, partners by a random permutation",
+        f"{seeds} seeds; each draws images, initial parameters, and the order and "
+        "crops of the batches, the same with and without Mixup; error: the median over "
+        f"the last 1/{LAST} of the epochs",
         "published: steps by Mixup's authors, PreAct ResNet-18, 200 epochs, one lam "
-        "for a batch; one cycle by fastai, one run, WRN-22, float16, 30 and 24 epochs",
+        "per batch; one cycle by fastai, one run, WRN-22, float16, 30 and 24 epochs",
     ]
     notes = [
         _per_epoch(found, "ERM, one cycle", "Mixup, one cycle"),
-        "The time saved in one cycle is that of fewer epochs: 94% of fastai's Mixup is "
-        "93.92% rounded, its ERM has 94.30%.",
-        "Seconds are of training with a test after each epoch, without compilation.",
+        "The time saved in one cycle is due to fewer epochs: the 94% of fastai's Mixup "
+        "is 93.92%, rounded; its ERM has 94.30%.",
+        "Seconds include a test after each epoch, but not compilation.",
     ]
     if not options.full:
         notes.insert(
             0,
-            "This is not the published experiment but its script scaled down to a CPU: "
-            f"a network and images so small, {size.train} of them and so few epochs "
-            "tell nothing of 5.53 or 4.24, nor of 94%. Use --full on a GPU.",
+            "Not the published experiment but its script, scaled down to a CPU. With "
+            f"{size.train} small images, a small network and few epochs, it says "
+            "nothing about 5.53 or 4.24, nor about 94%. Use --full on a GPU.",
         )
     tables = {"test error, %": _rows(found, size)}
     parts = _parts(found, options.full)
@@ -175,7 +175,7 @@ Results = dict[str, list[Any]]
 def _train_all(
     images: datasets.Images, options: Options, size: Size, seeds: int
 ) -> dict[str, Results]:
-    """Return by method what each seed gave."""
+    """Return the results of each seed, by method."""
     found: dict[str, Results] = {}
     programs = {name: (m.recipe, size.epochs(m)) for name, m in METHODS.items()}
     for program in dict.fromkeys(programs.values()):
@@ -196,7 +196,7 @@ def _train_all(
                 full=options.full,
             ),
             list(settings.values()),
-            # One fills a CPU, and each that ended is kept.
+            # One run fills a CPU, and each finished one is kept.
             chunk=options.size(1, quick=1, full=seeds),
         )
         for (name, _), result in zip(settings, results):
@@ -231,7 +231,7 @@ def _rows(found: Mapping[str, Results], size: Size) -> list[dict[str, Any]]:
 
 
 def _reached(curves: list[list[float]]) -> str:
-    """Return after how many epochs each seed first reached the goal."""
+    """Return the epoch in which each seed first reached the goal."""
     there = [np.flatnonzero(np.array(each) <= 100 - GOAL) for each in curves]
     if not any(map(len, there)):
         return "never"
@@ -239,7 +239,7 @@ def _reached(curves: list[list[float]]) -> str:
 
 
 def _per_epoch(found: Mapping[str, Results], erm: str, mixed: str) -> str:
-    """Say what an epoch takes with and without Mixup."""
+    """Describe the time of an epoch with and without Mixup."""
     once, other = (
         np.median(found[name]["seconds"]) / len(found[name]["epochs"][0])
         for name in (erm, mixed)

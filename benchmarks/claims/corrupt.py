@@ -1,8 +1,8 @@
-"""Mixup keeps networks from memorising corrupt labels (Table 2).
+"""Mixup keeps networks from memorizing corrupt labels (Table 2).
 
-Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.4. Labels are replaced by
-random ones with probability 20, 50 or 80%; the labels to test with are kept. The
-paper's dropout of 0.1 in its best combination at 20% is not on the grid that it states.
+Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.4. Training labels are
+replaced by random ones with probability 20, 50 or 80%. The dropout of 0.1 in the
+paper's best combination at 20% is not on the grid that the paper states.
 """
 
 import functools
@@ -33,7 +33,7 @@ METHODS = {  # name: alpha, dropout
 ALONE = ("Mixup 8", "Mixup 32")
 DROPOUTS = ("dropout 0.5", "dropout 0.7")
 BOTH = ("Mixup 8, dropout 0.3", "Mixup 8, dropout 0.7")
-PUBLISHED = {  # best, last; training error on real, on corrupted labels
+PUBLISHED = {  # best, last; training error on real and on corrupted labels
     ("ERM", 0.2): (12.7, 16.6, 0.05, 0.28),
     ("ERM", 0.5): (18.8, 44.6, 0.26, 0.64),
     ("ERM", 0.8): (36.5, 73.9, 0.62, 0.83),
@@ -62,7 +62,7 @@ def errors(
     epochs: int,
     dropout: float,
 ) -> dict[str, jax.Array]:
-    """Train one network; return its errors in percent, as Table 2 has them."""
+    """Train one network; return its errors in percent, as in Table 2."""
     learned = classifiers.learn(problem, setting, epochs=epochs, dropout=dropout)
     rows = learned.train
     wrong = (
@@ -91,21 +91,21 @@ def run(options: Options) -> Found:
     protocol = [
         classifiers.words(problem, (256, 256)),
         f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; "
-        "one lam for each example, partners by a random permutation of the batch",
+        "one lam per example, partners by a random permutation of the batch",
         f"{seeds} seeds; each draws a split, initial parameters and corrupt labels, "
         "the same for all methods",
-        "a label is replaced by one of all classes, so one in ten of them is true",
+        "labels are replaced by one of all classes, so one in ten remains correct",
         "published: CIFAR-10, PreAct ResNet-18, SGD, 200 epochs",
     ]
     notes = [
-        "Best is the least test error of any epoch, last that of the last one.",
-        "Training errors are against the labels trained on: the more error on the "
-        "corrupted ones, the fewer of them were memorised.",
+        "Best is the lowest test error of any epoch, last that of the last one.",
+        "Training errors are measured against the labels used in training: the larger "
+        "the error on corrupted labels, the fewer of them were memorized.",
         "The paper shows the best of alpha 1, 2, 8, 32 and dropout 0.5, 0.7, 0.8, 0.9 "
-        "(combined: alpha 1, 2, 4, 8 and dropout 0.3, 0.5, 0.7); where its choice is "
-        "not among ours it has a row of its own.",
+        "(combined: alpha 1, 2, 4, 8 and dropout 0.3, 0.5, 0.7); if its choice is not "
+        "among ours, it has a separate row.",
         "Statements about Mixup alone (alpha 8 or 32), dropout (0.5 or 0.7) and both "
-        "together take the better of two each, picked on the test sets.",
+        "together use the better of two each, selected on the test sets.",
         "With --full: CIFAR-10 with a small CNN, not the paper's network.",
     ]
     tables = {"errors in percent": rows}
@@ -118,7 +118,7 @@ Results = dict[str, list[Any]]
 def _train_all(
     problem: problems.Problem, options: Options, epochs: int, seeds: int
 ) -> dict[tuple[str, float], Results]:
-    """Return by method and noise what each seed gave."""
+    """Return the results of each seed, by method and noise."""
     found: dict[tuple[str, float], Results] = {}
     for dropout in dict.fromkeys(dropout for _, dropout in METHODS.values()):
         settings = {

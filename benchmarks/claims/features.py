@@ -1,8 +1,9 @@
-"""Extrapolating learned features within a class helps where examples are few.
+"""Extrapolating learned features within a class helps if examples are few.
 
 DeVries & Taylor, "Dataset Augmentation in Feature Space", 2017, arXiv:1702.05538: in
-the space of an auto-encoder, moving away from a neighbour of the same class is better
-than interpolating or noise. K = 10 neighbours, a share of 0.5 as is said of the paper.
+the latent space of an autoencoder, extrapolating away from a neighbor of the same class
+is better than interpolating or adding noise. K = 10 neighbors and a step of 0.5, as is
+reported of the paper.
 """
 
 import functools
@@ -24,7 +25,7 @@ from examples import datasets
 
 NEIGHBOURS, SHARE, NOISE = 10, 0.5, 0.5
 CODE, WIDTH, BATCH, CLASSES = 16, 128, 128, 10
-SIZES = (5, 20)  # examples of a class
+SIZES = (5, 20)  # examples per class
 SPACES = ("codes", "inputs")
 METHODS = {
     "none": {"interpolated": 0.0, "extrapolated": 0.0, "noise": 0.0},
@@ -36,9 +37,9 @@ Sides = dict[tuple[int, str], dict[str, list[float]]]
 
 
 class Space(NamedTuple):
-    """Where examples are augmented and classified, for every seed.
+    """The features that are augmented and classified, for every seed.
 
-    Arrays are ``[seeds, N, D]``, each feature with mean 0 and variance 1 in training.
+    Arrays are ``[seeds, N, D]``; features have mean 0 and variance 1 in training.
     """
 
     train: Array
@@ -46,7 +47,7 @@ class Space(NamedTuple):
 
 
 def encode(seed: Array, images: datasets.Images, *, epochs: int) -> dict[str, Any]:
-    """Train an auto-encoder on the training part; return all codes, and its decoder."""
+    """Train an autoencoder on the training set; return all codes and the decoder."""
     train, test = (_flat(x) for x in (images.train_images, images.test_images))
     key_encoder, key_decoder, key_fit = jax.random.split(jax.random.key(seed), 3)
     encoder = small.MLP((WIDTH,), CODE)
@@ -81,9 +82,9 @@ def _flat(images: Any) -> Array:
 
 
 def augmented(setting: Mapping[str, Any], batch: mx.Batch) -> mx.Mixer:
-    """Return the mixer that puts beside a batch what is made of it.
+    """Return the mixer that concatenates a batch with its augmentation.
 
-    It is for this one batch, whose neighbours are looked for once.
+    It only works for this batch, whose neighbors are computed once.
     """
     near = mx.pairings.nearest(NEIGHBOURS, among=mx.pairings.of_same_class)
     scores = near(batch)
@@ -174,19 +175,21 @@ def run(options: Options) -> Found:
                 for k, method in enumerate(METHODS)
             }
     protocol = [
-        f"scikit-learn's digits; auto-encoder 64-{WIDTH}-{CODE}-{WIDTH}-64 on all "
+        f"scikit-learn's digits; autoencoder 64-{WIDTH}-{CODE}-{WIDTH}-64 on all "
         f"{len(images.train_labels)} training images without labels, {epochs} epochs",
-        f"classifier {CODE} (or 64) - {WIDTH} - {CLASSES} on the standardised codes or "
-        f"inputs of 5 or 20 examples of a class, {steps} steps of all, Adam 1e-3",
-        f"beside each example, in every step anew, one moved by {SHARE} of the way to "
-        f"or from one of its {NEIGHBOURS} nearest of the class, or with noise, "
-        f"{NOISE} standard deviations",
-        f"test on {len(images.test_labels)} images, nearly all of other writers",
-        f"{seeds} seeds, each with its own auto-encoder and examples for all methods",
+        f"classifier {CODE} (or 64) - {WIDTH} - {CLASSES} on the standardized codes or "
+        f"inputs of 5 or 20 examples per class, {steps} full-batch steps, Adam 1e-3",
+        f"in every step, each example is joined by one that is moved by {SHARE} of the "
+        f"way to or from one of its {NEIGHBOURS} nearest neighbors in the class, or "
+        f"has noise of {NOISE} standard deviations added",
+        f"test on {len(images.test_labels)} images, nearly all by other writers",
+        f"{seeds} seeds, each with one autoencoder and one set of examples for all "
+        "methods",
     ]
     notes = [
-        "The paper's tables could not be had: no published numbers stand beside ours. "
-        "We draw a neighbour in each step, where the paper makes a larger set once.",
+        "The paper's tables were not available, so there are no published numbers to "
+        "compare with. We draw a neighbor in each step; the paper enlarges the data "
+        "set once.",
     ]
     shown = {
         "test error, %": _rows(sides),
@@ -273,7 +276,7 @@ def _picture(
 
 
 def _decoded(encoded: Mapping[str, Any], images: datasets.Images) -> dict[str, Any]:
-    """Return what the decoder makes of a code of each class, and of those moved."""
+    """Return the decoded codes of one example per class, unchanged and moved."""
     train, decoder = jax.tree.map(
         lambda x: x[0], (encoded["train"], encoded["decoder"])
     )

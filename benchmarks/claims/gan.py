@@ -1,8 +1,8 @@
-"""Mixup stabilises the training of GANs (Figure 5).
+"""Mixup stabilizes the training of GANs (Figure 5).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.7, and the authors' code:
-a ring of 8 Gaussians and a grid of 25, of which the generator has to find all. The
-paper shows pictures and gives no numbers.
+a ring of 8 Gaussians and a grid of 25; the generator should cover all of them. The
+paper shows samples and gives no numbers.
 """
 
 import functools
@@ -22,20 +22,21 @@ from benchmarks.claims._engine.statistics import interval, paired
 from benchmarks.claims._networks import small
 
 STD, LATENT, DISCRIMINATOR_STEPS = 0.01, 2, 5
-NEAR = 0.1  # of a mode; the modes are 0.5 apart at least
+NEAR = 0.1  # distance to a mode; modes are at least 0.5 apart
 SAMPLES, SHOWN, LOOKS = 2000, 500, 20
-LAST = LOOKS // 4  # looks that count: a GAN comes and goes
+LAST = LOOKS // 4  # evaluations that are averaged, since a GAN fluctuates
 
 
 def _form(
     amount: float, *, printed: float = 0, both: float = 0, saturating: float = 1
 ) -> dict[str, float]:
-    """Return a form of the game.
+    """Return the settings of one form of the game.
 
     Args:
-      amount: of mixing: Beta(amount), or as in the authors' code U(0, amount).
-      printed: 1 for pairs of a real example and a made one, as in the formula.
-      both: 1 where the generator's loss is of mixed examples as well.
+      amount: amount of mixing: ``Beta(amount, amount)``, or ``U(0, amount)`` as in the
+        authors' code.
+      printed: 1 for pairs of a real and a generated example, as in the formula.
+      both: 1 if the generator's loss is computed on mixed examples as well.
       saturating: 0 for the non-saturating loss of the generator.
     """
     return {
@@ -75,14 +76,14 @@ def grid() -> Array:
 
 
 def draw_real(key: Array, modes: Array, size: int) -> Array:
-    """Return ``size`` examples, each from a random mode."""
+    """Draw ``size`` examples, each from a random mode."""
     key_mode, key_noise = jax.random.split(key)
     of = jax.random.randint(key_mode, (size,), 0, len(modes))
     return modes[of] + STD * jax.random.normal(key_noise, (size, 2))
 
 
 def mixer(setting: Mapping[str, Any], size: int) -> mx.Mixer:
-    """Return the mixer of a form; an amount of 0 mixes nothing."""
+    """Return the mixer of a form; an amount of 0 disables mixing."""
     as_printed = functools.partial(
         mx.mixup,
         alpha=setting["amount"],
@@ -100,7 +101,7 @@ def mixer(setting: Mapping[str, Any], size: int) -> mx.Mixer:
 def samples(
     setting: Mapping[str, Any], modes: Array, *, width: int, batch: int, steps: int
 ) -> dict[str, Array]:
-    """Train one GAN; return how its samples lie, now and then, and the last of them."""
+    """Train one GAN; return its coverage over time, and its final samples."""
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
     key_made, key_told, key_steps, key_seen = keys
     generator = small.MLP((width,) * 3, 2)
@@ -138,7 +139,7 @@ def samples(
         def fooled(params: Any) -> Array:
             real = draw_real(key_real, modes, batch)
             fake = made(params, key_made, batch)
-            # Unmixed, what is real has no gradient, and Adam no scale.
+            # Unmixed real examples have no gradient, and Adam is scale-invariant.
             mixed, mix = of_both(key_mix, mx.losses.real_and_fake(real, fake))
             minimax = -entropy(of_told.params, mixed, mix)[0]
             logits = jnp.asarray(discriminator.apply(of_told.params, fake))[:, 0]
@@ -151,7 +152,7 @@ def samples(
 
     def look(states: Any, key: Array) -> tuple[Any, tuple[Array, Array]]:
         states, _ = jax.lax.scan(step, states, jax.random.split(key, steps // LOOKS))
-        return states, lie(made(states[0].params, key_seen, SAMPLES), modes)
+        return states, coverage(made(states[0].params, key_seen, SAMPLES), modes)
 
     states = tuple(
         mx.training.TrainState.create(
@@ -163,10 +164,10 @@ def samples(
     return {"near": near, "hit": hit, "last": made(states[0].params, key_seen, SHOWN)}
 
 
-def lie(x: Array, modes: Array) -> tuple[Array, Array]:
-    """Return the share of ``x`` near a mode in percent, and how many modes are hit.
+def coverage(x: Array, modes: Array) -> tuple[Array, Array]:
+    """Return the percentage of ``x`` near a mode, and the number of modes hit.
 
-    A mode is hit by a tenth of the samples that it should get.
+    A mode is hit if it has a tenth of the samples due to it.
     """
     near = jnp.sum((x[:, None] - modes) ** 2, axis=-1) < NEAR**2
     due = len(x) / len(modes)
@@ -202,22 +203,26 @@ def run(options: Options) -> Found:
     protocol = [
         f"generator and discriminator 3 x {width} ReLU, {LATENT} Gaussian latents, "
         "Adam 1e-3",
-        f"{steps} steps of the generator, {DISCRIMINATOR_STEPS} of the discriminator "
-        f"before each, batches of {batch}",
-        "the generator maximises what the discriminator minimises (minimax, as in the "
-        "authors' code), of mixed examples in the printed form, else of its own; or, "
-        "NS, the chance to pass for real (non-saturating)",
-        f"near: within {NEAR} of a mode (std {STD}); hit: by a tenth of its share of "
+        f"{steps} generator steps, {DISCRIMINATOR_STEPS} discriminator steps before "
+        f"each, batches of {batch}",
+        "the generator maximizes the discriminator's loss (minimax, as in the authors' "
+        "code), on mixed examples in the printed form, otherwise on its own; with NS, "
+        "it maximizes the probability of passing as real (non-saturating)",
+        f"near: within {NEAR} of a mode (std {STD}); hit: with a tenth of its share of "
         f"{SAMPLES} samples",
-        f"means of the last {LAST} of {LOOKS} looks; {seeds} seeds, one start for all",
-        "code: the pool of real and made mixed with a permutation of itself, weights "
-        "uniform; printed: each real with a made one, weights Beta(alpha, alpha), for "
-        "both networks; pairs: the same for the discriminator alone",
+        f"means over the last {LAST} of {LOOKS} evaluations; {seeds} seeds, the same "
+        "initial parameters for all forms",
+        "code: the pool of real and generated examples is mixed with a permutation of "
+        "itself, with uniform weights; printed: each real example is mixed with a "
+        "generated one, with weights Beta(alpha, alpha), for both networks; pairs: the "
+        "same for the discriminator only",
     ]
     notes = [
-        "The paper shows pictures after 20 000 batches with 3 x 512 units, no numbers; "
-        "its text prints alpha 0.2, its code draws the other's weight from U(0, 0.2).",
-        "Their code draws a second pool to mix with; here it is the same, permuted.",
+        "The paper shows samples after 20 000 batches with 3 x 512 units, but no "
+        "numbers; its text states alpha 0.2, its code draws the partner's weight from "
+        "U(0, 0.2).",
+        "The authors' code draws a second pool to mix with; here it is the same pool, "
+        "permuted.",
     ]
     shown = {"samples of the generator": rows}
     return Found(protocol, shown, parts, _picture(found), notes)
@@ -232,7 +237,7 @@ def _one_set(
     batch: int,
     steps: int,
 ) -> Sides:
-    """Return what each seed of each form came to."""
+    """Return the result of each seed, by form."""
     settings = [
         {"seed": seed, **form} for form in FORMS.values() for seed in range(seeds)
     ]
@@ -275,7 +280,7 @@ def _picture(found: Mapping[str, Sides]) -> Figure:
         axes, (("ring", ring()), ("grid", grid())), found.values()
     ):
         for axis, (form, results) in zip(row, sides.items()):
-            # The seed in the middle: neither the best nor the worst.
+            # The median seed: neither the best nor the worst.
             order = np.argsort(_late(results, "near"))
             x = np.asarray(results[order[len(order) // 2]]["last"])
             axis.plot(*np.asarray(modes).T, "o", ms=9, mfc="none", mec="C0")

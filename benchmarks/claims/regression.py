@@ -1,8 +1,8 @@
-"""C-Mixup lowers the error of a regression, which plain Mixup raises (Airfoil).
+"""C-Mixup lowers the error on a regression task, while Mixup raises it (Airfoil).
 
 Yao et al., "C-Mixup", NeurIPS 2022, arXiv:2210.05775, Table 1: partners are drawn from
-the whole training set, near labels with a higher probability. The protocol is that of
-the authors' code.
+the whole training set, with a higher probability for similar labels. The protocol is
+that of the authors' code.
 """
 
 import functools
@@ -25,7 +25,7 @@ from benchmarks.claims._networks import training
 from examples.datasets.tables import Table, airfoil
 
 EPOCHS, BATCH = 100, 16
-TRAIN, VALIDATE = 1003, 300  # the other 200 test
+TRAIN, VALIDATE = 1003, 300  # the other 200 rows are the test set
 ALPHA, BANDWIDTH = 2.0, 1.75
 BANDWIDTHS = (0.5, BANDWIDTH, 5.0, np.inf)  # the last is plain Mixup
 LAYERS = {"inputs": 0, "hidden layer": 1}
@@ -38,7 +38,7 @@ NEAR = 3  # standard errors
 
 
 class Network(nn.Module):
-    """The authors' network; a mix is of a batch followed by its partners."""
+    """The authors' network; a mix takes a batch concatenated with its partners."""
 
     @nn.compact
     def __call__(self, x: Array, mix: mx.Mix | None = None) -> Array:
@@ -52,10 +52,10 @@ class Network(nn.Module):
 def with_pool(pool: mx.Batch, *, alpha: Array, bandwidth: Array, layer: int) -> Any:
     """Return the mixer of C-Mixup: partners by label distance, from all of ``pool``.
 
-    It takes inputs, targets and rows of the pool, and returns the batch followed by the
-    partners that were drawn for it.
+    It takes inputs, targets and rows of the pool, and returns the batch concatenated
+    with the partners drawn for it.
     """
-    # Summed up once, as the authors do: an exact draw is then one uniform number.
+    # Summed once, as in the authors' code: an exact draw is then one uniform number.
     weights = jax.nn.softmax(mx.pairings.label_kernel(bandwidth=bandwidth)(pool))
     up_to = jnp.cumsum(weights, axis=1)
 
@@ -83,7 +83,7 @@ def with_pool(pool: mx.Batch, *, alpha: Array, bandwidth: Array, layer: int) -> 
 def errors(
     setting: Mapping[str, Any], table: Table, *, layer: int, epochs: int
 ) -> dict[str, Array]:
-    """Train one network; return what the best one on the validation part does."""
+    """Train one network; return the test errors of its best validation epoch."""
     key_split, key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]), 3)
     x, y = jnp.asarray(table.features), jnp.asarray(table.labels)
     x = (x - x.min(axis=0)) / (x.max(axis=0) - x.min(axis=0))
@@ -124,7 +124,7 @@ def errors(
     return {"rmse": rmse[best], "mape": mape[best], "epoch": best}
 
 
-Side = tuple[str, float]  # where is mixed, and the bandwidth
+Side = tuple[str, float]  # what is mixed, and the bandwidth
 Sides = dict[Side, dict[str, list[float]]]
 
 ERM: Side = ("", 0.0)
@@ -142,21 +142,22 @@ def run(options: Options) -> Found:
         for side, values in _one_layer(where, table, options, epochs, seeds).items()
     }
     protocol = [
-        f"rows to train / validate / test: {TRAIN} / {VALIDATE} / 200, by the seed",
+        f"training / validation / test rows: {TRAIN} / {VALIDATE} / 200, by seed",
         f"MLP 5-128-128-1, leaky ReLU 0.1, Adam 1e-2, {epochs} epochs, batch {BATCH}",
-        "inputs scaled to [0, 1] over all rows, as theirs, labels in dB as they are, "
-        "mean squared error",
-        "the test error of the model that is best on the validation part",
-        f"alpha {ALPHA}, one lam a batch, partners from the whole training part",
-        f"{seeds} seeds; all methods of one share split, start and order of batches",
+        "inputs scaled to [0, 1] over all rows, as in the authors' code; labels in dB, "
+        "unscaled; mean squared error",
+        "the test error of the epoch with the best validation error",
+        f"alpha {ALPHA}, one lam per batch, partners from the whole training set",
+        f"{seeds} seeds; the methods of a seed share the split, the initial parameters "
+        "and the order of batches",
     ]
     notes = [
         _shares(sides),
-        "The authors' script mixes in the hidden layer unless told otherwise, C-Mixup "
-        "and Mixup alike; where the published Mixup did is not said, so it stands "
-        "beside both. Layers start as Flax has it, theirs as PyTorch has it; theirs "
-        "leave out an epoch's last batch, which is not full.",
-        f"Within {NEAR} SE: of the published number, by the standard error of ours; "
+        "By default, the authors' script mixes in the hidden layer, for C-Mixup and "
+        "Mixup alike; it is not stated where the published Mixup was mixed, so it is "
+        "compared with both. Layers are initialized as in Flax, theirs as in PyTorch; "
+        "theirs drop the last, incomplete batch of an epoch.",
+        f"Within {NEAR} SE: of the published number, in standard errors of ours; "
         "theirs is not published.",
     ]
     shown = {"test error": _rows(sides)}
@@ -185,20 +186,20 @@ def _parts(sides: Sides) -> list[Part]:
 
 
 def _shares(sides: Sides) -> str:
-    """Say what of the published comparison is due to the layer that is mixed."""
+    """Attribute the published difference to the layer and to the partners."""
     both = _gain(sides, C_MIXUP, MIXUP)
     layer = _gain(sides, ("hidden layer", np.inf), MIXUP)
     partners = _gain(sides, C_MIXUP, ("hidden layer", np.inf))
     return (
-        f"If the published Mixup mixed inputs, it and C-Mixup differ twice: of {both} "
-        f"dB, {layer} come with the layer and {partners} with the partners."
+        f"If the published Mixup mixed inputs, it differs from C-Mixup in two ways: of "
+        f"{both} dB, {layer} are due to the layer and {partners} to the partners."
     )
 
 
 def _one_layer(
     where: str, table: Table, options: Options, epochs: int, seeds: int
 ) -> Sides:
-    """Return what each seed measured, by side."""
+    """Return the measurements of each seed, by side."""
     named = {(where, bandwidth): (ALPHA, bandwidth) for bandwidth in BANDWIDTHS}
     if not LAYERS[where]:
         named[ERM] = (0.0, np.inf)
@@ -211,7 +212,9 @@ def _one_layer(
         where,
         functools.partial(errors, table=table, layer=LAYERS[where], epochs=epochs),
         settings,
-        chunk=options.size(12, quick=12, full=500),  # on a CPU, what fits its cache
+        chunk=options.size(
+            12, quick=12, full=500
+        ),  # on a CPU, as many as fit its cache
     )
     return {
         side: {

@@ -1,8 +1,8 @@
-"""Mixup lowers the error of a larger network on speech, not of a small one (Figure 4).
+"""Mixup lowers the error of large networks on speech, but not of small ones (Figure 4).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.3: Google commands, mixed
 as spectrograms, after five epochs without mixing. Here: the Free Spoken Digit Dataset,
-tested on a speaker whom training has not heard.
+tested on a speaker who is not in the training set.
 """
 
 import functools
@@ -31,7 +31,7 @@ PUBLISHED = {  # error on the test set: ERM, alpha 0.1, alpha 0.2
     "small": ("LeNet", (10.3, 10.8, 11.3)),
     "large": ("VGG-11", (4.6, 3.8, 3.4)),
 }
-# Channels of the convolutions, "pool" between them; widths of the layers after them.
+# Channels of the convolutions and pooling layers; widths of the dense layers.
 NETS: Mapping[str, tuple[tuple[int | str, ...], tuple[int, ...]]] = {
     "small": ((6, "pool", 16, "pool"), (32,)),
     "large": ((48, "pool", 64, "pool", 96, 96, "pool"), (128,)),
@@ -48,7 +48,7 @@ class TimeCNN(nn.Module):
     def __call__(self, x: Array) -> Array:
         for layer in self.layers:
             if isinstance(layer, int):
-                # As products: under vmap a CPU is slow at convolutions.
+                # As a matrix product, since convolutions under vmap are slow on CPUs.
                 around = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
                 shifted = [around[:, k : k + x.shape[1]] for k in range(3)]
                 x = nn.relu(nn.Dense(layer)(jnp.concatenate(shifted, axis=2)))
@@ -58,7 +58,7 @@ class TimeCNN(nn.Module):
 
 
 def log_mel(recordings: Recordings) -> np.ndarray:
-    """Return standardised log-mel spectrograms, float32 ``[N, FRAMES, MELS]``."""
+    """Return standardized log-mel spectrograms, float32 ``[N, FRAMES, MELS]``."""
     size = WINDOW + (FRAMES - 1) * HOP
     waves = np.zeros((len(recordings.waveforms), size), np.float32)
     most = min(size, recordings.waveforms.shape[1])
@@ -66,14 +66,14 @@ def log_mel(recordings: Recordings) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(waves, WINDOW, axis=1)[:, ::HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW))) ** 2
     bands = power @ _mel_bands(recordings.rate).T
-    # What is 40 dB below the peak is silence: recordings differ in their noise.
+    # Clipped at 40 dB below the peak, since recordings differ in their noise.
     mels = np.log(bands / bands.max(axis=(1, 2), keepdims=True) + 1e-4)
     mean, std = (f(mels, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
     return ((mels - mean) / std).astype(np.float32)
 
 
 def _mel_bands(rate: int) -> np.ndarray:
-    """Return the weights of triangular bands, evenly spaced in mel, for the bins."""
+    """Return the weights of triangular mel bands for the FFT bins."""
     bins = np.fft.rfftfreq(WINDOW, 1 / rate)
     most = 2595 * np.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, most, MELS + 2) / 2595) - 1)
@@ -90,11 +90,11 @@ def errors(
     net: str,
     epochs: int,
 ) -> dict[str, Array]:
-    """Train without one speaker; return the error on him in percent."""
+    """Train without one speaker; return the error on that speaker in percent."""
     key_init, key_fit = jax.random.split(jax.random.key(setting["seed"]))
     x, labels = jnp.asarray(spectrograms), jnp.asarray(recordings.digits)
     left_out = jnp.asarray(recordings.speaker_ids) == setting["speaker"]
-    count = np.bincount(recordings.speaker_ids)[0]  # as many of each speaker
+    count = np.bincount(recordings.speaker_ids)[0]  # the same for each speaker
     test = jnp.flatnonzero(left_out, size=count)
     train = jnp.flatnonzero(~left_out, size=len(labels) - count)
     model = TimeCNN(*NETS[net])
@@ -127,8 +127,8 @@ def run(options: Options) -> Found:
     if np.unique(counts).size > 1:
         by_name = dict(zip(recordings.speakers, counts.tolist()))
         raise ValueError(
-            f"fsdd: expected as many recordings of each speaker; got {by_name}. Some "
-            "are missing: replace the zip file with the original."
+            f"fsdd: expected equally many recordings of each speaker; got {by_name}. "
+            "Some are missing: replace the zip file with the original."
         )
     spectrograms = log_mel(recordings)
     length = (WINDOW + (FRAMES - 1) * HOP) / recordings.rate
@@ -157,7 +157,7 @@ def run(options: Options) -> Found:
             chunk=seeds,
         )
         found = [each["error"] for each in results]
-        # One value for each speaker: runs without the same one are not independent.
+        # One value per speaker: runs that leave out the same one are not independent.
         sides[net] = {
             alpha: [
                 float(np.mean(found[k * seeds : (k + 1) * seeds][speaker::speakers]))
@@ -166,19 +166,20 @@ def run(options: Options) -> Found:
             for k, alpha in enumerate(alphas)
         }
     protocol = [
-        f"{len(spectrograms)} recordings of digits by {speakers} speakers, one of whom "
-        f"is left out to test on, each in turn; {seeds} seeds",
+        f"{len(spectrograms)} recordings of digits by {speakers} speakers, each of "
+        f"whom in turn is held out for testing; {seeds} seeds",
         f"log-mel spectrograms {FRAMES} x {MELS} of the first {length:.2f} s ({cut:.0f}"
-        "% of the recordings are longer), padded with silence, standardised, mixed so",
+        "% of the recordings are longer), padded with silence, standardized, then "
+        "mixed",
         *(f"{net}: {_words(net, spectrograms)}" for net in NETS),
-        f"Adam 3e-3, a tenth every {DROP} epochs, {epochs} epochs, batches of {BATCH}, "
-        f"the first {WARM_UP} epochs without mixing, as the paper",
-        "error after the last epoch; one lam for each example, partners are neighbours "
-        "in a shuffled batch",
+        f"Adam 3e-3, divided by 10 every {DROP} epochs, {epochs} epochs, batches of "
+        f"{BATCH}, the first {WARM_UP} epochs without mixing, as in the paper",
+        "error after the last epoch; one lam per example, partners are neighbors in a "
+        "shuffled batch",
     ]
     notes = [
-        "The paper: 65 000 recordings of 30 words by many speakers, spectrograms of "
-        "160 x 101, two-dimensional convolutions, networks many times as large.",
+        "In the paper: 65 000 recordings of 30 words by many speakers, spectrograms of "
+        "160 x 101, two-dimensional convolutions, and much larger networks.",
     ]
     shown = {"test error, %": _rows(sides)}
     return Found(protocol, shown, _parts(sides), _picture(sides), notes)

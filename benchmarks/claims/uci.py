@@ -1,7 +1,7 @@
-"""Mixup lowers the test error of small networks on tables of data (Table 4).
+"""Mixup lowers the test error of small networks on tabular data (Table 4).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.6. The paper's text says
-"four out of the six", its table shows five gains and one tie; it states neither alpha
+"four out of the six"; its table shows five gains and one tie. It states neither alpha
 nor splits, scaling or seeds. Any CSV or ARFF file: `--table FILE --label COLUMN`.
 """
 
@@ -40,19 +40,21 @@ PUBLISHED = {  # ERM, Mixup
     "iris": (21.3, 17.3),
     "phishing": (16.3, 15.2),
 }
-MEMORY = 2e9  # bytes of parameters and Adam's moments in one program
+MEMORY = 2e9  # bytes for parameters and Adam's moments in one program
 MOST_TOGETHER = 100
 
 
 def tables(options: Options) -> dict[str, Table]:
-    """Return the tables to look at, by name."""
+    """Return the tables to test on, by name."""
     if options.table:
         table = read_table(options.table, options.label)
         return {table.name: table}
     folder = options.folder("uci")
     missing = [name for name in FOLDERS.values() if not (folder / name).is_dir()]
     if missing:
-        raise NotRun(f"{folder} has no folders {missing}; give it one for each set.")
+        raise NotRun(
+            f"{folder} lacks the folders {missing}; add one for each data set."
+        )
     names = ["iris"] if options.quick else list(FOLDERS)
     return {name: UCI[name](folder / FOLDERS[name]) for name in names}
 
@@ -108,16 +110,16 @@ def run(options: Options) -> Found:
         for scaling in ("raw", "standardised")
     ]
     notes.append(
-        "The best of four alphas is picked on the test sets, which favours Mixup."
+        "The best of four alphas is selected on the test sets, which favors Mixup."
     )
     seeds = options.seed_count(8, full=50)
     protocol = [
         f"2 x 128 ReLU, Adam 1e-3, {epochs} epochs, batches of {BATCH}, cross-entropy",
         f"{seeds} seeds; each draws a split of 70/30, the same for all methods",
-        "one lam for each example, partners by a random permutation of the batch",
-        "features raw, or standardised by the training part; what is missing is filled "
-        "with the mean or the commonest level of all rows",
-        "published: neither alpha, nor splits, scaling and seeds are stated",
+        "one lam per example, partners by a random permutation of the batch",
+        "features raw, or standardized with the training set's statistics; missing "
+        "values are replaced by the mean or the most frequent level over all rows",
+        "published: neither alpha nor splits, scaling or seeds are stated",
     ]
     shown = {"test error, %": rows, "points of error saved, paired over seeds": saved}
     return Found(protocol, shown, parts, _picture(per_set), notes)
@@ -127,7 +129,7 @@ Sides = dict[str, dict[float, Interval]]
 
 
 def _tally(scaling: str, gains: Mapping[str, Mapping[float, Interval]]) -> str:
-    """Say on how many sets Mixup wins and loses, beside both of the paper's counts."""
+    """Summarize how often Mixup wins and loses, with both of the paper's counts."""
     better = [n for n, g in gains.items() if max(i.low for i in g.values()) > 0]
     worse = [n for n, g in gains.items() if max(i.high for i in g.values()) < 0]
     return (
@@ -141,7 +143,7 @@ def _tally(scaling: str, gains: Mapping[str, Mapping[float, Interval]]) -> str:
 def _one_set(
     name: str, table: Table, options: Options, epochs: int
 ) -> tuple[Sides, Sides]:
-    """Return the errors, and the gains over ERM, by scaling and alpha."""
+    """Return the errors and the gains over ERM, by scaling and alpha."""
     seeds = options.seed_count(8, full=50)
     settings = [
         {"seed": seed, "alpha": alpha, "standardised": standardised}

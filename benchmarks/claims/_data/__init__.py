@@ -1,1 +1,1 @@
-"""What several claims learn from; imports of the claims the engine alone."""
+"""Data sets shared by several claims; imports only from the engine."""

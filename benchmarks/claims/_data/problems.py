@@ -1,6 +1,6 @@
-"""Labelled images for the claims: digits, or at full size CIFAR-10.
+"""Labeled images for the claims: digits, or CIFAR-10 at full size.
 
-Digits are divided anew for each seed, CIFAR-10 as published.
+Digits are split differently for each seed, CIFAR-10 as published.
 """
 
 import functools
@@ -18,14 +18,14 @@ from examples import datasets
 
 
 class Problem(NamedTuple):
-    """What there is to learn.
+    """A classification problem.
 
     Attributes:
-      name: of the data.
-      x: float32 ``[N, ...]``: digits flat, CIFAR-10 as images.
+      name: name of the data set.
+      x: float32 ``[N, ...]``; digits are flattened, CIFAR-10 has images.
       labels: int32 ``[N]``.
-      classes: how many.
-      split: key to the rows to train on and to test with.
+      classes: number of classes.
+      split: function from a key to the rows of the training and test sets.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Problem(NamedTuple):
 
 
 def load(options: Options, train: float = 2 / 3) -> Problem:
-    """Return digits in [0, 1], or at full size CIFAR-10 in [-1, 1].
+    """Return digits in [0, 1], or CIFAR-10 in [-1, 1] at full size.
 
     Args:
-      options: of the claim.
-      train: the share of the digits to train on.
+      options: the claim's options.
+      train: fraction of the digits to train on.
     """
     if not options.full:
         found = datasets.digits()
@@ -65,7 +65,7 @@ def load(options: Options, train: float = 2 / 3) -> Problem:
 def corrupted(
     key: Array, labels: Array, classes: int, share: Any
 ) -> tuple[Array, Array]:
-    """Replace a ``share`` of the labels by uniformly random ones, and say which."""
+    """Replace a fraction of the labels by random ones; return labels and a mask."""
     key_which, key_label = jax.random.split(key)
     replaced = jax.random.uniform(key_which, labels.shape) < share
     other = jax.random.randint(key_label, labels.shape, 0, classes)

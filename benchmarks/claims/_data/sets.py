@@ -1,4 +1,4 @@
-"""Labelled images, read or refused, and which of them are taken."""
+"""Labeled images, and random subsets of them."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ from examples import datasets
 
 
 def images(options: Options, name: str) -> datasets.Images:
-    """Return one of `examples.datasets`, downloaded if no folder of data is given.
+    """Return one of ``examples.datasets``, downloaded if no data folder is given.
 
-    Raises NotRun where its files are not there and cannot be had.
+    Raises:
+      NotRun: If its files are missing and cannot be downloaded.
     """
     try:
         folder = options.data_dir and options.folder(name)
@@ -23,7 +24,7 @@ def images(options: Options, name: str) -> datasets.Images:
 
 
 def pooled(found: datasets.Images, side: int) -> datasets.Images:
-    """Return the images with ``side`` x ``side`` pixels averaged into one."""
+    """Return the images, with each ``side`` x ``side`` pixels averaged into one."""
 
     def mean(images: np.ndarray) -> np.ndarray:
         count, height, width, channels = images.shape
@@ -38,12 +39,12 @@ def pooled(found: datasets.Images, side: int) -> datasets.Images:
 
 
 def some_rows(key: Array, labels: Any, count: int) -> Array:
-    """Return ``count`` random rows of a set, each once; all of a smaller one."""
+    """Return ``count`` distinct random rows of a set, or all rows if it is smaller."""
     return jax.random.permutation(key, len(labels))[:count]
 
 
 def split(key: Array, size: int, train: float) -> tuple[Array, Array]:
-    """Return the rows to train on, the share ``train`` of them, and the others."""
+    """Return a fraction ``train`` of the rows to train on, and the other rows."""
     order = jax.random.permutation(key, size)
     cut = round(train * size)
     return order[:cut], order[cut:]

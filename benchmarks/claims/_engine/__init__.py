@@ -1,6 +1,6 @@
-"""What runs a claim, keeps its runs, judges and reports; it knows no claim.
+"""Runs claims, stores their runs, computes verdicts and reports.
 
-What trains is in `_data`, `_networks` and the claims, which import from here. A change
-in those makes the runs that are kept count no more, and so does one in `runs`, which
-trains several at once.
+Nothing here depends on a particular claim. Training code is in ``_data``, ``_networks``
+and the claims, which import from here. A change there invalidates stored runs, as does
+one in ``runs``, which trains several networks at once.
 """

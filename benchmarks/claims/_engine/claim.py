@@ -1,4 +1,4 @@
-"""What a claim's script is given, and what it hands back to the runner."""
+"""The arguments and the results of a claim's script."""
 
 import dataclasses
 from pathlib import Path
@@ -9,21 +9,21 @@ from benchmarks.claims._engine.statistics import Interval, verdict
 
 
 class NotRun(Exception):
-    """Says why a claim could not be looked at: its data are not there."""
+    """Raised with the reason why a claim cannot be run: its data are missing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a claim is to be run.
+    """Options of a claim's script.
 
     Attributes:
-      runs: trains and remembers.
-      data_dir: the folder of the data, or None.
-      full: the sizes of the paper, for a GPU.
-      quick: sizes that only show that it runs.
-      seeds: how many, or None for as many as the claim's default.
-      table: a file of one's own, for the claim about tables.
-      label: its label column.
+      runs: trains networks and stores their results.
+      data_dir: folder of the data, or None.
+      full: use the sizes of the paper, for a GPU.
+      quick: use sizes that only check that the script runs.
+      seeds: number of seeds; None is the claim's default.
+      table: a user's file, for the claim about tables.
+      label: label column of ``table``.
     """
 
     runs: Runs
@@ -35,21 +35,22 @@ class Options:
     label: str | int = -1
 
     def size(self, default: Any, *, quick: Any, full: Any) -> Any:
-        """Return the value for the size that was asked for."""
+        """Return the value for the requested size."""
         if self.quick:
             return quick
         return full if self.full else default
 
     def seed_count(self, default: int, *, full: int, quick: int = 2) -> int:
-        """Return how many seeds to run."""
+        """Return the number of seeds to run."""
         if self.seeds is not None:
             return self.seeds
         return self.size(default, quick=quick, full=full)
 
     def folder(self, name: str) -> Path:
-        """Return the folder ``name`` of the data, or the folder itself if that is it.
+        """Return the folder ``name`` in the data folder, or the latter if so named.
 
-        Raises NotRun where there is none.
+        Raises:
+          NotRun: If there is no such folder.
         """
         for found in (self.data_dir and self.data_dir / name, self.data_dir):
             if (
@@ -59,19 +60,19 @@ class Options:
             ):
                 return found
         raise NotRun(
-            f"its data are not there: give --data-dir DIR with the folder {name!r} in "
-            "it (benchmarks/README.md says what belongs there)."
+            f"its data are missing: pass --data-dir DIR with the folder {name!r} in it "
+            "(benchmarks/README.md lists its files)."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One statement of a claim, and what was found.
+    """One statement of a claim, and the measured gain.
 
     Attributes:
-      statement: what is claimed, in a sentence.
-      gain: by how much it holds, positive if it does; paired over seeds.
-      unit: of the gain.
+      statement: the claimed statement.
+      gain: the gain, paired over seeds; positive if the statement holds.
+      unit: unit of the gain.
     """
 
     statement: str
@@ -85,14 +86,14 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a claim's script hands back.
+    """The results of a claim's script.
 
     Attributes:
-      protocol: how it was done, one fact a line.
-      tables: title to rows; a row is a dict from column to value.
+      protocol: the experimental setup, one fact per entry.
+      tables: rows by title; a row is a dict from column to value.
       parts: the statements with their verdicts.
       figure: a Matplotlib figure.
-      notes: what else is to be known, one sentence each.
+      notes: further remarks.
     """
 
     protocol: list[str]

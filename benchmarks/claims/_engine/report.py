@@ -1,4 +1,4 @@
-"""One report of all claims, Markdown and HTML, from the files that the runs wrote."""
+"""The report of all claims, in Markdown and HTML, from their JSON files."""
 
 import base64
 import html
@@ -12,92 +12,94 @@ from typing import Any
 from benchmarks.claims._engine.statistics import REVERSED, Interval
 
 INTRODUCTION = """\
-Which of the claims made for Mixup hold, each redone by one command on real data, beside
-the published numbers. Intervals are 95% (Student's t over seeds); gains are paired
-over seeds, and positive where the claim holds. *Reproduced*: the interval lies above 0;
-*reversed*: below; *not reproduced*: it contains 0, maybe with the published gain. Of
-statements without any effect one in forty would come out reproduced and one in forty
-reversed; where the best of several alphas is taken, more and fewer.
-Where seeds divide one data set, intervals tell of divisions, starts and batches, not of
-other data. Every number comes from the JSON file beside its picture, which the command
-wrote. The same as one page: [report.html](report.html).
+Which of the claims made for Mixup hold? Each was tested by one command on real data,
+and is listed next to the published numbers. Intervals are 95% (Student's t over seeds);
+gains are paired over seeds, and positive where the claim holds. *Reproduced*: the
+interval is above 0; *reversed*: below 0; *not reproduced*: it contains 0, maybe along
+with the published gain. Of statements without any effect, one in forty would be
+reproduced and one in forty reversed; if the best of several alphas is selected, more
+and fewer. If seeds split a single data set, intervals reflect splits, initializations
+and batches, but not other data. Every number is from the JSON file next to its figure,
+which the command wrote. The same in a single file: [report.html](report.html).
 """
 
-HURTS = "Where the opposite of what is claimed was found, by how much:"
+HURTS = "Reversed claims, with the measured gain:"
 
-# Found by others, and not redone here.
-ELSEWHERE = "Where others found that Mixup hurts or does nothing, not redone here:"
+# Published results, not repeated here.
+ELSEWHERE = (
+    "Published results in which Mixup hurts or has no effect, not repeated here:"
+)
 PUBLISHED = [
     {
         "task": "ImageNet, ResNet-18, 100 epochs",
-        "without": "70.04% right",
+        "without": "70.04% accuracy",
         "with Mixup": "69.98",
         "source": "OpenMixup's benchmarks",
     },
     {
         "task": "FGVC-Aircraft, ResNet-18",
-        "without": "80.23% right",
+        "without": "80.23% accuracy",
         "with Mixup": "79.52",
         "source": "OpenMixup's benchmarks",
     },
     {
         "task": "CIFAR-10, PyramidNet",
-        "without": "98.31% right",
+        "without": "98.31% accuracy",
         "with Mixup": "97.92",
         "source": "FMix, README",
     },
     {
         "task": "ImageNet, ResNet-101",
-        "without": "76.51% right",
+        "without": "76.51% accuracy",
         "with Mixup": "76.27",
         "source": "FMix, README",
     },
     {
         "task": "Tiny-ImageNet, PreAct ResNet-18, alpha 1 (alpha 2)",
-        "without": "55.52% right",
+        "without": "55.52% accuracy",
         "with Mixup": "52.65 (44.18)",
         "source": "Verma et al. 2019, arXiv:1806.05236",
     },
     {
         "task": "SVHN, PreAct ResNet-18",
         "without": "NLL 0.136",
-        "with Mixup": "0.212, though the error falls from 2.89% to 2.76%",
+        "with Mixup": "NLL 0.212, although the error falls from 2.89% to 2.76%",
         "source": "Verma et al. 2019, arXiv:1806.05236",
     },
     {
         "task": "sentences (SST-1), CNN",
-        "without": "37.00% right",
+        "without": "37.00% accuracy",
         "with Mixup": "35.24 to 35.93",
         "source": "xashru/mixup-text",
     },
     {
         "task": "speech commands, WRN-52-10",
-        "without": "98.04% right",
+        "without": "98.04% accuracy",
         "with Mixup": "97.45",
         "source": "tugstugi/pytorch-speech-commands",
     },
     {
         "task": "mini-ImageNet, 80% of the labels wrong (20%, 40%)",
-        "without": "13.4% right (63.4, 55.9)",
+        "without": "13.4% accuracy (63.4, 55.9)",
         "with Mixup": "7.8 (66.5, 59.4: it helps)",
         "source": "google-research/scenic, README",
     },
     {
-        "task": "telling foreign inputs by confidence",
+        "task": "detecting out-of-distribution inputs by confidence",
         "without": "AUROC 87.3",
         "with Mixup": "49.3 (CutMix 94.4)",
         "source": "Yun et al. 2019, arXiv:1905.04899, Table 12",
     },
     {
-        "task": "detection on VOC, pretrained with it",
+        "task": "object detection on VOC, pretrained with Mixup",
         "without": "mAP",
-        "with Mixup": "1.7 points less",
+        "with Mixup": "1.7 points lower",
         "source": "Yun et al. 2019, arXiv:1905.04899",
     },
     {
-        "task": "CIFAR-10 to 94% in seconds: few epochs",
+        "task": "CIFAR-10 to 94% in seconds, with few epochs",
         "without": "2.59 s on an A100",
-        "with Mixup": "none of the fastest uses it",
+        "with Mixup": "not used by any of the fastest methods",
         "source": "KellerJordan/cifar10-airbench, README",
     },
 ]
@@ -123,9 +125,9 @@ def write(
     """Write README.md and report.html into ``folder``, and return the two files.
 
     Args:
-      folder: of the claims' files.
-      names: of the claims, in order.
-      failed: why a claim could not be run just now; what it found before is left out.
+      folder: folder of the claims' files.
+      names: names of the claims, in order.
+      failed: reasons why claims could not be run; their earlier results are left out.
     """
     records = {
         name: json.loads((folder / f"{name}.json").read_text())
@@ -191,7 +193,7 @@ def _html(
     yield "<title>The claims made for Mixup, tested</title>"
     yield f"<style>{STYLE}</style>"
     yield "<h1>The claims made for Mixup, tested</h1>"
-    words = INTRODUCTION.partition("The same as one page")[0].replace("*", "")
+    words = INTRODUCTION.partition("The same in a single file")[0].replace("*", "")
     yield f"<p>{html.escape(words)}</p>"
     yield "<table><tr><th>claim<th>command<th>verdicts</tr>"
     for name, record in records.items():
@@ -251,11 +253,11 @@ def _summary(record: Mapping[str, Any]) -> str:
 
 def _together(records: Mapping[str, Any]) -> str:
     minutes = sum(record["seconds"] for record in records.values()) / 60
-    return f"In all: {minutes:.0f} minutes."
+    return f"In total: {minutes:.0f} minutes."
 
 
 def _reversed(records: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and statement of what turned out the other way round."""
+    """Yield the claim's name and a description of each reversed statement."""
     for name, record in records.items():
         for row in record["verdicts"]:
             if row["verdict"] == REVERSED:
@@ -271,7 +273,7 @@ def _ran(record: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a number, an interval (mean, low, high, count) or words, to be read."""
+    """Format a number, an interval ``(mean, low, high, count)`` or a string."""
     if isinstance(value, list) and len(value) == 4:
         return str(Interval(*value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Runs one claim, shows what was found, and writes it down."""
+"""Runs one claim, prints its results, and writes them."""
 
 import datetime
 import json
@@ -12,7 +12,7 @@ from benchmarks.claims._engine.runs import Runs
 
 
 class Ran(NamedTuple):
-    """A claim that was run, what was found, and the seconds that it took."""
+    """A claim, its results, and the seconds that it took."""
 
     name: str
     title: str
@@ -22,13 +22,13 @@ class Ran(NamedTuple):
 
 
 def run(name: str, script: Any, out: Path, **how: Any) -> Ran:
-    """Run one claim, or go on with it.
+    """Run one claim, or resume it.
 
     Args:
-      name: of the claim.
-      script: its module.
-      out: the folder in which the runs are kept.
-      **how: what `Options` hold beside the runs.
+      name: name of the claim.
+      script: module of the claim.
+      out: folder in which runs are stored.
+      **how: fields of ``Options`` other than ``runs``.
     """
     title, _, source = (script.__doc__ or "").strip().partition("\n")
     start = time.perf_counter()
@@ -40,12 +40,12 @@ def run(name: str, script: Any, out: Path, **how: Any) -> Ran:
 
 
 def keep(ran: Ran, command: str, out: Path) -> str:
-    """Print what a claim found and write its files; return its name.
+    """Print the results of a claim and write its files; return its name.
 
     Args:
       ran: the claim.
-      command: how to run it again.
-      out: the folder.
+      command: the command that runs it again.
+      out: folder to write to.
     """
     name, title, source, found, seconds = ran
     for heading, rows in found.tables.items():

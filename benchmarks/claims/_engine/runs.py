@@ -1,8 +1,8 @@
-"""Many trainings in one compiled program, each finished one kept on disk.
+"""Many training runs in one compiled program, with finished ones stored on disk.
 
 A run is a function of a few numbers (its seed, alpha, ...). All runs that share a
-program are stacked and vmapped, in chunks that fit in memory; a chunk's results are
-written as it ends, so that a run that was interrupted goes on where it stopped.
+program are stacked and vmapped, in chunks that fit in memory. The results of a chunk
+are written when it finishes, so that interrupted runs resume where they stopped.
 """
 
 import functools
@@ -22,12 +22,12 @@ import rich.progress
 import mixup_jax
 
 CLAIMS = Path(__file__).parents[1]
-SHARED = (  # files, and folders of files, that a result depends on
+SHARED = (  # files and folders that a result depends on
     Path(mixup_jax.__file__).parent,
     CLAIMS / "_data",
     CLAIMS / "_networks",
     CLAIMS.parent / "models.py",
-    Path(__file__),  # what trains together is one program
+    Path(__file__),  # runs that train together are one program
 )
 
 Setting = Mapping[str, float]
@@ -35,16 +35,16 @@ Result = dict[str, Any]
 
 
 class Runs:
-    """The finished runs of one claim, in a file that grows line by line.
+    """The finished runs of one claim, appended to a file line by line.
 
     Args:
-      file: where they are kept, JSON lines.
-      script: the module of the claim. Runs of another version of it, of what the
-        claims share, of the library or of JAX, or of another device, do not count.
-      progress: the bar to advance.
+      file: file of JSON lines.
+      script: module of the claim. Runs of another version of it, of shared code, of the
+        library or of JAX, or from another device, are ignored.
+      progress: progress bar to advance.
 
     Attributes:
-      seconds_before: what the results took that were known already.
+      seconds_before: seconds that the results loaded from ``file`` took.
     """
 
     seconds_before = 0.0
@@ -60,7 +60,7 @@ class Runs:
             text = file.read_text()
             for line in text.splitlines():
                 self._remember(line)
-            if text and not text.endswith("\n"):  # so that the next has its own line
+            if text and not text.endswith("\n"):  # the last row was cut off
                 file.write_text(text + "\n")
 
     def _remember(self, line: str) -> None:
@@ -68,7 +68,7 @@ class Runs:
             row = json.loads(line)
             version, name, result = row["version"], row["id"], row["result"]
         except (json.JSONDecodeError, KeyError, TypeError):
-            return  # a run that was cut off while it was written
+            return  # the row was cut off while it was written
         if version == self._version:
             self._known[name] = result
 
@@ -80,18 +80,19 @@ class Runs:
         *,
         chunk: int,
     ) -> list[Result]:
-        """Return ``run`` of each setting, those not known yet trained together.
+        """Return the result of ``run`` for each setting, training missing ones jointly.
 
         Args:
-          group: what the bar says.
-          run: traced; takes the numbers of one setting as scalars, and returns a dict
-            of small arrays. What else the result depends on (data, epochs, sizes) is
-            given to it by `functools.partial`, and tells programs apart.
-          settings: one dict of numbers a run, all with the same names.
-          chunk: how many runs train together.
+          group: label of the progress bar.
+          run: traced function that takes the numbers of one setting as scalars, and
+            returns a dict of small arrays. Anything else that the result depends on
+            (data, epochs, sizes) is bound by ``functools.partial``, and identifies the
+            program.
+          settings: one dict of numbers per run, all with the same keys.
+          chunk: number of runs that train together.
 
         Returns:
-          For each setting its results, as numbers and lists; with ``seconds``, its
+          The results of each setting, as numbers and lists, including ``seconds``, its
           share of the time of its chunk, without compilation.
         """
         program = f"{group} {_fingerprint([run])}"
@@ -101,7 +102,7 @@ class Runs:
         self._progress.advance(task, len(ids) - len(todo))
         for each in {*ids} & {*self._known} - self._counted:
             self.seconds_before += self._known[each].get("seconds", 0.0)
-        self._counted |= {*ids}  # once, whoever asks for it again
+        self._counted |= {*ids}  # counted once, even if requested again
         # All at once, so that a name has one dtype in every chunk.
         stacked = {
             name: np.asarray([settings[k][name] for k in todo])
@@ -110,7 +111,7 @@ class Runs:
         together = None
         for start in range(0, len(todo), chunk):
             taken = np.arange(start, min(start + chunk, len(todo)))
-            # The last chunk is filled up, so that one program serves all.
+            # The last chunk is padded, so that all chunks use one program.
             filled = np.resize(taken, min(chunk, len(todo)))
             inputs = {name: each[filled] for name, each in stacked.items()}
             if together is None:
@@ -134,7 +135,7 @@ class Runs:
 
 
 def version_of(script: ModuleType) -> str:
-    """Return a hash of what computes a result: programs, library, JAX, the device."""
+    """Return a hash of everything that a result depends on, except its arguments."""
     files = [
         file
         for each in SHARED
@@ -146,7 +147,7 @@ def version_of(script: ModuleType) -> str:
 
 
 def _fingerprint(tree: Any) -> str:
-    """Return a hash of arrays, numbers and words, in whatever they are held."""
+    """Return a hash of a pytree of arrays, functions, numbers and strings."""
     leaves, structure = jax.tree.flatten(tree)
     known = hashlib.sha256(str(structure).encode())
     for leaf in leaves:

@@ -1,4 +1,4 @@
-"""Means and differences over seeds, with their intervals, and what they say."""
+"""Means and paired differences over seeds, with intervals and verdicts."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ REPRODUCED, NOT_REPRODUCED, REVERSED = "reproduced", "not reproduced", "reversed
 
 
 class Interval(NamedTuple):
-    """A mean with its 95% interval, and of how many values it is."""
+    """A mean with its 95% interval, and the number of values."""
 
     mean: float
     low: float
@@ -22,13 +22,13 @@ class Interval(NamedTuple):
         half = self.high - self.mean
         if not 0 < half < math.inf:
             return f"{self.mean:.4g}"
-        # Three digits of the interval tell on which side of 0 it ends.
+        # Three digits of the interval show on which side of 0 it ends.
         places = max(0, 2 - math.floor(math.log10(half)))
         return f"{self.mean:.{places}f} ± {half:.{places}f}"
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the mean; NaN of a single value."""
+        """The standard error of the mean; NaN for a single value."""
         if self.seeds < 2:
             return float("nan")
         return float((self.high - self.mean) / student.ppf(0.975, self.seeds - 1))
@@ -52,7 +52,7 @@ def paired(values: Sequence[float], others: Sequence[float]) -> Interval:
 
 
 def verdict(gain: Interval) -> str:
-    """Return what an interval of the claimed gain says: above, around or below 0."""
+    """Return the verdict for an interval of the claimed gain."""
     if gain.low > 0:
         return REPRODUCED
     return REVERSED if gain.high < 0 else NOT_REPRODUCED

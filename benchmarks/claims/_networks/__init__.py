@@ -1,1 +1,1 @@
-"""The networks of several claims, and how they learn; on data and engine alone."""
+"""Networks shared by several claims; imports only from data and engine."""

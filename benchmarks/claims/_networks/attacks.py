@@ -1,4 +1,4 @@
-"""How often networks err, on examples and on those made to fool one of them."""
+"""Errors of networks on clean and on adversarial examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,19 +21,19 @@ def errors(
     epsilons: Array,
     steps: int,
 ) -> tuple[Array, Array]:
-    """Return errors in percent, with a white and a black box for each network.
+    """Return errors in percent, for white-box and black-box attacks.
 
     Args:
-      apply: a network and inputs in [0, 1] to logits.
-      networks: stacked on axis 0.
-      x: the inputs.
-      labels: int, the true ones.
+      apply: function of a network and inputs in [0, 1] that returns logits.
+      networks: the parameters of several networks, stacked on axis 0.
+      x: inputs.
+      labels: integer class ids.
       epsilons: sizes of the attack.
-      steps: of the iterated attack, each of epsilon / 4.
+      steps: number of steps of the iterated attack, each of epsilon / 4.
 
     Returns:
       ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``; the
-      attacks are FGSM and the iterated one.
+      attacks are FGSM and iterated FGSM.
     """
 
     def wrong(x: Array) -> Array:

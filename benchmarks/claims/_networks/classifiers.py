@@ -1,4 +1,4 @@
-"""The networks of the claims about a `Problem`, and how they learn it."""
+"""Networks for a ``Problem``, and their training."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ from benchmarks.claims._networks import small, training
 
 BATCH = 64
 CHANNELS = (64, 64, 128, 128, 256)
-AT_ONCE = 1000  # examples that are predicted together
+AT_ONCE = 1000  # examples per prediction
 
 
 def network(
     problem: Problem, widths: tuple[int, ...], dropout: float = 0.0
 ) -> nn.Module:
-    """Return an MLP with ``widths`` for digits, a small CNN for CIFAR-10.
+    """Return an MLP with ``widths`` for digits, or a small CNN for CIFAR-10.
 
-    Hidden layer k of both ends with the module ``Dropout_{k-1}``.
+    In both, hidden layer k ends with the module ``Dropout_{k-1}``.
     """
     if problem.x.ndim == 2:
         return small.MLP(widths, problem.classes, dropout)
@@ -31,32 +31,31 @@ def network(
 
 
 def words(problem: Problem, widths: tuple[int, ...]) -> str:
-    """Return what the protocol says of the data and the network."""
-    network = "MLP" if problem.x.ndim == 2 else "CNN without batch normalisation"
+    """Return a description of data and network for the protocol."""
+    network = "MLP" if problem.x.ndim == 2 else "CNN without batch normalization"
     sizes = widths if problem.x.ndim == 2 else CHANNELS
     train, test = (len(rows) for rows in problem.split(jax.random.key(0)))
     return (
-        f"{problem.name}, {train} images to train on and {test} to test with; "
+        f"{problem.name}, {train} training and {test} test images; "
         f"{network} of {'-'.join(map(str, sizes))} ReLU"
     )
 
 
 def logits(model: nn.Module, params: Any, x: Array) -> Array:
-    """Return what ``model`` says of ``x``, in parts that fit in memory."""
-
+    """Return the logits of ``model``, computed in parts that fit in memory."""
     return training.in_parts(functools.partial(model.apply, params), x, AT_ONCE)
 
 
 class Learned(NamedTuple):
-    """A network that was trained, and on what.
+    """A trained network and its data.
 
     Attributes:
-      predict: inputs to logits.
-      train: the rows it was trained on.
-      test: the others.
-      labels: those that it was trained on, of all rows.
-      replaced: which of them are random.
-      errors: on ``test`` with the true labels after each epoch, in percent.
+      predict: function from inputs to logits.
+      train: rows of the training set.
+      test: rows of the test set.
+      labels: the labels used in training, for all rows.
+      replaced: mask of the labels that were replaced by random ones.
+      errors: test error in percent after each epoch, with the true labels.
     """
 
     predict: Callable[[Array], Array]
@@ -75,16 +74,16 @@ def learn(
     widths: tuple[int, ...] = (256, 256),
     dropout: float = 0.0,
 ) -> Learned:
-    """Train one network by Adam on soft targets.
+    """Train one network with Adam on soft targets.
 
     Args:
       problem: the data.
-      setting: ``seed`` and ``alpha`` (0 is ERM); maybe ``noise``, the share of labels
-        that are replaced, ``smoothing`` of the labels, and ``inputs_only``, 1 for
-        targets that stay unmixed. May be traced.
-      epochs: how many.
-      widths: of the MLP.
-      dropout: the rate after each hidden layer.
+      setting: ``seed`` and ``alpha`` (0 is ERM); optionally ``noise``, the fraction of
+        labels that are replaced, label ``smoothing``, and ``inputs_only``, 1 for
+        unmixed targets. Values may be traced.
+      epochs: number of epochs.
+      widths: widths of the MLP.
+      dropout: dropout rate after each hidden layer.
     """
     keys = jax.random.split(jax.random.key(setting["seed"]), 4)
     train, test = problem.split(keys[0])

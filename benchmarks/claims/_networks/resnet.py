@@ -1,7 +1,6 @@
-"""How residual networks, and others, learn CIFAR-10 and other small images.
+"""Training of residual and other networks on CIFAR-10 and other small images.
 
-Images stay bytes until they are in a batch; each is cropped and flipped before it is
-mixed.
+Images stay uint8 until they are batched; each is cropped and flipped before mixing.
 """
 
 import functools
@@ -18,18 +17,18 @@ from jax import Array
 import mixup_jax as mx
 from benchmarks.claims._networks import training
 
-AT_ONCE = 500  # images that are predicted together
-MARGIN = 1 / 8  # of a side, by which a crop may lie beside the image
+AT_ONCE = 500  # images per prediction
+MARGIN = 1 / 8  # maximum shift of a crop, as a fraction of the side
 EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
 
 
 def scaled(images: Array) -> Array:
-    """Return images of bytes in [0, 1]."""
+    """Return uint8 images as float32 in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 
 def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
-    """Return ``model.apply`` for inputs in [0, 1], channels scaled by ``images``."""
+    """Return ``model.apply`` on inputs standardized with statistics of ``images``."""
     mean, std = (
         each(images, axis=(0, 1, 2), keepdims=True) / 255 for each in (np.mean, np.std)
     )
@@ -42,7 +41,7 @@ def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
 
 
 def crop_and_flip(key: Array, images: Array) -> Array:
-    """Shift each image by up to `MARGIN`, filled with zeros; mirror half of them."""
+    """Shift each image by up to ``MARGIN``, zero-padded; mirror half of them."""
     key_place, key_flip = jax.random.split(key)
     count, height, width, channels = images.shape
     margin = int(MARGIN * height)
@@ -59,7 +58,7 @@ def crop_and_flip(key: Array, images: Array) -> Array:
 
 
 def on_images(mixer: mx.Mixer, *, augmented: bool) -> mx.Mixer:
-    """Return ``mixer`` for images of bytes, ``augmented`` before they are mixed."""
+    """Return ``mixer`` for uint8 images, which are optionally augmented first."""
 
     def mixed(key: Array, batch: Any) -> tuple[Any, mx.Mix]:
         key_augment, key_mix = jax.random.split(key)
@@ -73,7 +72,7 @@ def on_images(mixer: mx.Mixer, *, augmented: bool) -> mx.Mixer:
 
 
 def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
-    """Return the loss on soft targets of a model with batch normalisation."""
+    """Return the loss on soft targets of a model with batch normalization."""
 
     def loss(params: Any, batch: Any, mix: mx.Mix, state: Any, key: Array) -> Any:
         x, y = batch
@@ -88,8 +87,7 @@ def loss_of(apply: Callable[..., Any]) -> mx.training.Stateful:
 
 
 def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
-    """Return the error on images of bytes in percent, a few of them at once."""
-
+    """Return the error on uint8 images in percent, in parts that fit in memory."""
     logits = training.in_parts(
         lambda some: predict(scaled(some)), jnp.asarray(images), AT_ONCE
     )
@@ -97,7 +95,7 @@ def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
 
 
 def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
-    """Return the paper's optimiser: its rate falls after 1/2 and 3/4 of ``steps``."""
+    """Return the paper's optimizer; its rate drops after 1/2 and 3/4 of ``steps``."""
     rate = optax.piecewise_constant_schedule(
         RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
     )
@@ -105,7 +103,7 @@ def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
 
 
 def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
-    """Return fastai's optimiser: AdamW, its rate up for half the steps, then down."""
+    """Return fastai's optimizer: AdamW with the rate going up, then down."""
     rate = optax.cosine_onecycle_schedule(
         steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
     )
@@ -125,20 +123,21 @@ def learn(
     augmented: bool,
     after_epoch: Callable[[Callable[[Array], Any]], Any] = lambda predict: None,
 ) -> tuple[Any, Any]:
-    """Train ``model``; return its variables, and what ``after_epoch`` said.
+    """Train ``model``; return its variables, and the results of ``after_epoch``.
 
     Args:
       key: PRNG key.
-      model: with ``classes``, called with ``train``; may normalise batches.
-      data: images of bytes, int labels.
-      rows: those to train on.
-      alpha: of Mixup; 0 is ERM. May be traced.
-      tx: the optimiser.
-      epochs: how many.
-      batch_size: examples a step.
+      model: a model with ``classes`` whose call takes ``train``; may use batch
+        normalization.
+      data: uint8 images and integer class ids.
+      rows: rows to train on.
+      alpha: alpha of Mixup; may be traced. 0 is ERM.
+      tx: optimizer.
+      epochs: number of epochs.
+      batch_size: examples per step.
       augmented: whether images are cropped and flipped.
-      after_epoch: called with what takes images in [0, 1] to logits; returns a pytree
-        of arrays.
+      after_epoch: called with a function from images in [0, 1] to logits; returns a
+        pytree of arrays.
     """
     key_init, key_fit = jax.random.split(key)
     images, labels = (jnp.asarray(each) for each in data)

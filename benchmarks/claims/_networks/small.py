@@ -1,4 +1,4 @@
-"""Small networks, which a CPU trains in seconds."""
+"""Small networks that a CPU trains in seconds."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ class MLP(nn.Module):
 
 
 class ProductConv(nn.Module):
-    """``nn.Conv`` of images as a product: in a loop a CPU is slow at convolutions."""
+    """``nn.Conv`` as a matrix product; convolutions in a loop are slow on CPUs."""
 
     features: int
     kernel_size: tuple[int, int]
@@ -60,7 +60,7 @@ class ProductConv(nn.Module):
 
 
 class CNN(nn.Module):
-    """3x3 convolutions, ReLU, every second one pooled; their mean; one linear layer."""
+    """3x3 convolutions with ReLU, pooling after every other; mean; linear layer."""
 
     channels: Sequence[int]
     classes: int
@@ -77,7 +77,7 @@ class CNN(nn.Module):
 
 
 class HalvingCNN(nn.Module):
-    """Three 3x3 convolutions, the first of stride 2, each halved; mean; linear."""
+    """Three 3x3 convolutions, the first of stride 2, each pooled; mean; linear."""
 
     classes: int
 

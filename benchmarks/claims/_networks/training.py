@@ -1,4 +1,4 @@
-"""Training as the claims do it: epochs over shuffled batches, traced as one."""
+"""The training loop of the claims: epochs of shuffled batches in one program."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,21 +27,21 @@ def fit(
     batch_size: int,
     after_epoch: Callable[[Any], Any] = lambda params: None,
 ) -> tuple[Any, Any]:
-    """Train ``params``; return them, and what ``after_epoch`` says after each epoch.
+    """Train ``params``; return them, and the results of ``after_epoch``.
 
-    Every epoch takes each of ``rows`` once, in a new order; the last batch is filled up
-    from the front. The order depends on ``key`` alone, not on the mixer.
+    Every epoch uses each of ``rows`` once, in a new order; the last batch is filled
+    from the start of that order. The order depends only on ``key``, not on the mixer.
 
     Args:
       key: PRNG key.
-      params: where to start.
+      params: initial parameters.
       data: ``(inputs, targets)``, examples on axis 0.
       rows: int32 ``[N]``, the rows of ``data`` to train on.
-      loss: as for `mixup_jax.training.train_step`.
-      mixer: the mixer, scheduled or not.
-      tx: the optimiser.
-      epochs: how many.
-      batch_size: examples a step.
+      loss: as for ``mixup_jax.training.train_step``.
+      mixer: a mixer, scheduled or not.
+      tx: optimizer.
+      epochs: number of epochs.
+      batch_size: examples per step.
       after_epoch: called with the parameters; returns a pytree of arrays.
     """
     state, seen = fit_state(
@@ -70,9 +70,9 @@ def fit_state(
     batch_size: int,
     after_epoch: Callable[[Any], Any] = lambda state: None,
 ) -> tuple[Any, Any]:
-    """Train as `fit` does, for models that carry more than parameters.
+    """Train as ``fit`` does, for models that have more state than parameters.
 
-    Of ``keys`` the first is that of the order, the second that of the steps.
+    The first of ``keys`` is for the order, the second for the steps.
     """
     step = mx.training.train_step(loss, mixer)
     size = rows.shape[0]
@@ -93,7 +93,7 @@ def fit_state(
 
 
 def cross_entropy(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the loss of ``apply(params, x)`` on soft targets, for `fit`."""
+    """Return the loss of ``apply(params, x)`` on soft targets, for ``fit``."""
 
     def loss(params: Any, batch: Any, mix: mx.Mix) -> tuple[Array, dict[str, Array]]:
         x, y = batch
@@ -103,7 +103,7 @@ def cross_entropy(apply: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cross_entropy_of(model: nn.Module) -> Any:
-    """Return the loss of ``model`` on soft targets with its dropout, for `fit`."""
+    """Return the loss of ``model`` with dropout on soft targets, for ``fit``."""
 
     def loss(params: Any, batch: Any, mix: mx.Mix, state: Any, key: Array) -> Any:
         x, y = batch
@@ -114,7 +114,7 @@ def cross_entropy_of(model: nn.Module) -> Any:
 
 
 def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
-    """Return ``mixer``; where ``hard``, targets are those of the heavier example."""
+    """Return ``mixer``; if ``hard``, targets are those of the larger weight."""
 
     def mixed(key: Array, batch: Any) -> tuple[Any, mx.Mix]:
         (inputs, soft), mix = mixer(key, batch)
@@ -126,10 +126,10 @@ def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
 
 
 def error(logits: Any, labels: Array) -> Array:
-    """Return the share of wrong predictions, in percent."""
+    """Return the percentage of wrong predictions."""
     return 100 * jnp.mean(jnp.argmax(logits, axis=-1) != labels)
 
 
 def in_parts(predict: Callable[[Array], Any], x: Array, at_once: int) -> Any:
-    """Return ``predict(x)``, so many examples at a time as fit in memory."""
+    """Return ``predict(x)``, computed ``at_once`` examples at a time."""
     return jax.lax.map(lambda one: predict(one[None])[0], x, batch_size=at_once)

@@ -46,14 +46,15 @@ def resizemix(
       batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0. Inputs
         may have any dtype, integers included, and share their spatial sizes; targets
         are floating-point, or ``None``.
-      tau: draws the share of each side, in [0, 1], that the partner is resized to; any
-        ratio. The default is uniform from 0.1 to 0.8, as in the paper.
+      tau: ratio that draws the size of the pasted partner, as a share of each side, in
+        [0, 1]; see ``mixup_jax.ratios``. The default is uniform from 0.1 to 0.8, as in
+        the paper.
       pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
         neighbors and relies on a shuffled batch.
-      spatial: numbers of the spatial axes, any number of them. ``None`` takes all axes
-        between the first and the last, provided that the shape shows channels to be
-        last (see ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for
-        waveforms ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
+      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
+        between the first and the last, if the shape is recognizably channels-last (see
+        ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
+        ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
         ``[B, T, H, W, C]``.
 
     Returns:

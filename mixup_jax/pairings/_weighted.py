@@ -32,10 +32,10 @@ def weighted(affinity: Callable[[Batch], Array]) -> Pairing:
     values contain a NaN or an infinity, which are never drawn as partners either. A
     score of NaN is a weight of 0.
 
-    The scores of all pairs are ``[B, B]``. For more than 4096 examples, they are
-    computed in a loop over blocks of rows, with at most 2^23 scores at a time, if the
-    affinity has a method ``rows`` (see ``Affinity``). A sum of affinities does not have
-    it.
+    Scoring all pairs takes an array of shape ``[B, B]``. For more than 4096 examples,
+    scores are computed in a loop over blocks of rows, with at most 2^23 scores at a
+    time, if the affinity has a method ``rows`` (see ``Affinity``). A sum of affinities
+    does not have it.
 
     On a sharded batch, the values that the affinity compares and the batch are gathered
     once each, or once in all if they are the same. Inputs that are sharded within

@@ -66,14 +66,14 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
     Gradients with respect to ``a`` and ``b`` of the mean of any function of ``lam`` are
     unbiased. For ``Beta(a, b)``, which rejects, the gradient is that of a draw at a
-    fixed quantile, computed by quadrature in a loop. It is 0 where ``lam`` is exactly 0
-    or 1, and at ``a = 0``, where the distribution is discontinuous. Second derivatives
-    with respect to the two parameters of ``Beta(a, b)`` are not correct.
+    fixed quantile, computed by quadrature in a loop. Gradients are 0 where ``lam`` is
+    exactly 0 or 1, and at ``a = 0``, where the distribution is discontinuous. Second
+    derivatives with respect to the two parameters of ``Beta(a, b)`` are not correct.
 
     Args:
       a: real scalar of at least 0, or ``[B]`` with one value per example; may be a
-        traced value, such as a schedule. 0 disables mixing: ``lam`` is exactly 1. So
-        does a traced value that is negative at run time.
+        traced value, such as a schedule. 0 disables mixing (``lam`` is exactly 1), and
+        so does a traced value that is negative at run time.
       b: the parameter of the partner's side, as ``a``. ``None`` means ``b = a``.
 
     Returns:

@@ -89,7 +89,8 @@ def bell(
       lam: float32 ``[B]``, as drawn by the ratio. Examples with ``lam = 1`` are not
         mixed; other values are not used.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: the partners, whose ``valid`` positions count; otherwise not used.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
       spatial: numbers of the spatial axes, as for ``grid``.
       min_width: smallest width, as a share of each side; above 0.
       max_width: largest width, as a share of each side.
@@ -99,8 +100,8 @@ def bell(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not an array of bools, or ``partners`` is ``None``
-        where it is given.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
       ValueError: If ``0 < min_width <= max_width`` does not hold. If the shape of the
         inputs does not determine the spatial axes, or ``valid`` has other spatial
         sizes.

@@ -62,7 +62,8 @@ def blob(
       key: PRNG key.
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: the partners, whose ``valid`` positions count; otherwise not used.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
       spatial: numbers of the spatial axes, as for ``grid``; one to three.
       decay: exponent at which amplitudes fall with frequency, a scalar of at least 0;
         may be a traced value. The paper uses 3; 0 is white noise, which selects single
@@ -74,8 +75,8 @@ def blob(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not an array of bools, or ``partners`` is ``None``
-        where it is given.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
       ValueError: If ``decay`` is negative or not a scalar. If the shape of the inputs
         does not determine the spatial axes, or there are more than three. If ``valid``
         has other spatial sizes.

@@ -110,7 +110,8 @@ def box(
       key: PRNG key.
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: the partners, whose ``valid`` positions count; otherwise not used.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
       spatial: numbers of the spatial axes, as for ``grid``.
       min_size: smallest side, as a share of the axis, in [0, 1].
       max_size: largest side, as a share of the axis, in [0, 1].
@@ -125,8 +126,8 @@ def box(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not an array of bools, or ``partners`` is ``None``
-        where it is given.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
       ValueError: If ``0 <= min_size <= max_size <= 1`` does not hold. If the shape of
         the inputs does not determine the spatial axes, or ``valid`` has other spatial
         sizes.
@@ -190,7 +191,7 @@ def salient(
       key: PRNG key; not used.
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: the partners, whose saliency is used.
+      partners: the drawn partners.
       saliency: floating-point ``[B, *sizes]``, how much each position matters, in any
         units. A NaN is below all numbers. Of equal peaks, the first is taken.
       spatial: numbers of the spatial axes, as for ``grid``.

@@ -105,8 +105,8 @@ class Chosen(Region):
 def select_region(index: Array, regions: Sequence[Region]) -> Region:
     """Return a region that is, for each example, the one selected by ``index``.
 
-    Regions that are the identity need no field, since ``lam`` is 1 wherever they are
-    selected. If all others have the same structure, the result has it too.
+    Identity regions can be ignored, since ``lam`` is 1 for the examples that select
+    them. If all other regions have the same structure, the result has it too.
     """
     mixing = {k: each for k, each in enumerate(regions) if not each.identity}
     if not mixing:

@@ -99,7 +99,8 @@ def resized(
       key: PRNG key.
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: the partners, whose ``valid`` positions count; otherwise not used.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
       spatial: numbers of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``; that of the partner is resized too.
@@ -108,8 +109,8 @@ def resized(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not an array of bools, or ``partners`` is ``None``
-        where it is given.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
       ValueError: If the shape of the inputs does not determine the spatial axes, or
         ``valid`` has other spatial sizes.
 

@@ -200,7 +200,7 @@ BAD = {
     "negative alpha": (
         lambda k, x, y: mx.mixup(k, (x, y), alpha=-0.1),
         ValueError,
-        ["alpha: expected a number of at least 0", "got -0.1", "0 for no mixing"],
+        ["alpha: expected a number of at least 0", "got -0.1", "0 to disable mixing"],
     ),
     "NaN alpha": (
         lambda k, x, y: mx.cutmix(k, (x, y), alpha=float("nan")),

@@ -1,6 +1,8 @@
-"""Mixup and its family for JAX: pure functions for the train step.
+"""Mixup and related methods for JAX: pure functions for the training step.
 
-(images, labels), mix = mixup_jax.mixup(key, (images, labels), alpha=0.2)
+::
+
+    (images, labels), mix = mixup_jax.mixup(key, (images, labels), alpha=0.2)
 """
 
 import importlib as _importlib
@@ -61,10 +63,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-# What is loaded when it is first used, and the package that it needs.
+# Modules that are imported on first use, and the package that each one requires.
 _LAZY = {"hidden": "flax", "training": "optax"}
 
-if not TYPE_CHECKING:  # else a name that there is not would be of any type
+if not TYPE_CHECKING:  # Otherwise type checkers accept any attribute.
 
     def __getattr__(name: str):
         if name in _LAZY:
@@ -73,6 +75,7 @@ if not TYPE_CHECKING:  # else a name that there is not would be of any type
 
 
 def __dir__() -> list[str]:
-    # `help` and `inspect.getmembers` ask for all that is listed.
+    # ``help`` and ``inspect.getmembers`` get every name that is listed here, so list
+    # only modules whose requirements are installed.
     there = [name for name, package in _LAZY.items() if _util.find_spec(package)]
     return sorted({*globals(), *there})

@@ -296,7 +296,7 @@ def test_a_submodule_that_is_not_called_is_named():
 
 @pytest.mark.parametrize("layers", [(), (0, 0), (-1, 2), 3, "ab", (0.5,)])
 def test_bad_layers_are_refused(layers):
-    with pytest.raises(ValueError, match="layers: expected numbers of layers"):
+    with pytest.raises(ValueError, match="layers: expected at least one layer number"):
         mx.manifold(KEY, (X, Y), layers=layers)
 
 

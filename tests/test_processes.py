@@ -17,7 +17,8 @@ from tests import processes
 ROOT = Path(__file__).parents[1]
 SAID = [
     *("one_hot", "inputs", "targets", "partners", "Mix", "choose", "fgsm", "uniform"),
-    "lam: expected a number in [0, 1]; got 1.5. It is the share of the own content.",
+    "lam: expected a number in [0, 1]; got 1.5. "
+    "It is the share of each example's own content.",
     "accuracy",
 ]
 COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]

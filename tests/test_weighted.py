@@ -144,7 +144,7 @@ def test_one_column_tells_no_classes(pairing):
         "of_same_class": weighted(of_same_class),
     }[pairing]
     with pytest.raises(
-        ValueError, match=r"2 classes.*\[4, 1\]. Give the ids as integers"
+        ValueError, match=r"2 classes.*\[4, 1\]. Pass class ids as integers"
     ):
         pairing(jax.random.key(0), (X[:4], binary))
 
@@ -204,7 +204,7 @@ def test_on_each_share_nothing_is_sent():
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [
-        (lambda: nearest(0), ValueError, "at least 1 neighbour; got 0"),
+        (lambda: nearest(0), ValueError, "at least 1 neighbor; got 0"),
         (lambda: label_kernel(bandwidth=0.0), ValueError, "label_kernel: bandwidth"),
         (
             lambda: label_kernel(bandwidth=jnp.ones(40)),

@@ -186,7 +186,6 @@ class Mix:
           ValueError: If a leaf has another batch size; or the spatial sizes of the
             inputs, two or more, where positions are not mixed alike.
         """
-
         mix = self.drawn()
         if not self.mixes_targets:
             return self._of_batch("targets", tree)

@@ -1,1 +1,1 @@
-"""One method a file."""
+"""The methods, one per file."""

@@ -1,4 +1,4 @@
-"""CutMix: a box of the partner, pasted."""
+"""CutMix: a box of the partner, pasted into each example."""
 
 from jax import Array
 from jax.typing import ArrayLike
@@ -24,7 +24,7 @@ def cutmix(
     region: SpatialDraw = box,
     spatial: tuple[int, ...] | None = None,
 ) -> Mix:
-    """Paste a box of the partner into every example; mix targets by what is left.
+    """Paste a box of the partner into each example, and mix targets by area.
 
     ::
 
@@ -32,35 +32,44 @@ def cutmix(
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
         lam[i] = share of the positions outside the box of i
 
-    The box covers ``1 - lam`` of the positions for ``lam ~ Beta(alpha, alpha)`` before
-    it is clipped at the borders; ``lam`` is then counted anew from whole pixels. So it
-    may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio, and the
-    gradient by ``alpha`` is 0; neither is so for labels by ``share=regions.as_drawn``.
+    Before it is clipped at the borders, the box covers a share ``1 - lam`` of the
+    positions for ``lam ~ Beta(alpha, alpha)``; ``lam`` is then recomputed from the
+    positions that were pasted. As a consequence, ``lam`` may leave the range of
+    ``ratios.folded`` or ``ratios.truncated``, and the gradient with respect to
+    ``alpha`` is 0. To use the drawn ``lam`` for the targets instead, pass
+    ``region=partial(regions.box, share=regions.as_drawn)``.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
-        with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
-      ratio: draws ``lam`` in place of ``beta(alpha)``.
-      pairing: draws the partners. The default relies on a shuffled batch.
-      region: draws the boxes, ``(key, lam, inputs, partners, *, spatial)``. Sizes and
-        correction: ``partial(regions.box, min_size=0.1, share=regions.as_drawn)``. One
-        box for all: ``once_per_batch``.
-      spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last, if the shape says that channels are last (see
-        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
-        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0. Inputs
+        may have any dtype, integers included, and share their spatial sizes; targets
+        are floating-point, or ``None``.
+      alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly.
+      ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
+      region: draws the boxes, called as
+        ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
+        ``partial(regions.box, min_size=0.1)``. For one box shared by the whole batch,
+        see ``once_per_batch``.
+      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
+        between the first and the last, if the shape is recognizably channels-last (see
+        ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
+        ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
+        ``[B, T, H, W, C]``.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix`` that was applied to it.
 
     Raises:
-      TypeError: ``key`` is no key, targets are integers, or ``region`` is none of
-        spatial axes.
-      ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
-        the spatial sizes, or do not say which axes are spatial; ``alpha`` is negative
-        or NaN; both ``alpha`` and ``ratio`` are given.
+      TypeError: If ``key`` is not a PRNG key, if targets are integers, or if ``region``
+        is not a function that takes ``spatial``.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size or the spatial sizes. If the shape of the inputs does not determine
+        the spatial axes. If ``alpha`` is negative or NaN, or both ``alpha`` and
+        ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -70,8 +79,9 @@ def cutmix(
       >>> images.dtype, mix.lam.shape
       (dtype('uint8'), (8,))
 
-    Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers
-    with Localizable Features", ICCV 2019, arXiv:1905.04899.
+    References:
+      Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
+      Localizable Features", ICCV 2019, https://arxiv.org/abs/1905.04899.
     """
     return compose(
         key,

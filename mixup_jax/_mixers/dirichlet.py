@@ -1,4 +1,4 @@
-"""Mixup of several partners: Dirichlet shares."""
+"""Mixup of several partners, with shares drawn from a Dirichlet distribution."""
 
 from functools import partial
 
@@ -20,34 +20,35 @@ from mixup_jax.regions import everywhere
 def dirichlet(
     key: Array, batch: Batch, *, alpha: ArrayLike = 1.0, partners: int = 2
 ) -> Mix:
-    """Blend every example with several partners, and their targets alike.
+    """Blend each example with several partners, and their targets with the same shares.
 
     ::
 
         x~[i] = sum_k share_k[i] * x[p_k(i)],  p_0(i) = i
         y~[i] = sum_k share_k[i] * y[p_k(i)]
-        share[i] ~ Dirichlet(alpha, ..., alpha), of 1 + partners
+        share[i] ~ Dirichlet(alpha, ..., alpha), of dimension 1 + partners
 
-    With one partner it is ``mixup``. Shares are drawn by breaking a stick: what the
-    content before keeps of what is left is ``Beta(alpha, alpha * (partners - k))``.
-    Partners are ``i ^ 1``, ``i ^ 2``, ... (``pairings.nth``); a batch of B examples has
-    at most B - 1 of them.
+    With one partner this is ``mixup``. The shares are drawn by stick-breaking: what the
+    k-th content keeps of the remainder, counted from 0, is distributed as
+    ``Beta(alpha, alpha * (partners - k))``. The partners are ``i ^ 1``, ``i ^ 2``, ...
+    (see ``pairings.nth``); in a batch of B examples each has at most B - 1.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)`` as for ``mixup``; it should be shuffled.
-      alpha: parameter of the Dirichlet distribution, may be traced; 0 is no mixing.
-      partners: how many, at least 1.
+      batch: pair ``(inputs, targets)`` as for ``mixup``. The batch should be shuffled.
+      alpha: concentration of the Dirichlet distribution, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws the shares uniformly.
+      partners: number of partners of each example, at least 1.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``,
-      whose ``terms`` are the shares.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix``, whose ``terms`` are the shares.
 
     Raises:
-      TypeError: If ``key`` is not a key, a leaf is of integers, or ``partners`` is not
-        an integer.
-      ValueError: If the batch is not a pair, is empty, or its leaves disagree on its
-        size; if ``alpha`` is negative or NaN, or ``partners`` less than 1.
+      TypeError: If ``key`` is not a PRNG key, if a leaf is neither floating-point nor
+        complex, or if ``partners`` is not an integer.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If ``alpha`` is negative or NaN, or ``partners`` is less than 1.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -58,14 +59,15 @@ def dirichlet(
       (3, True)
 
     References:
-      Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
-      arXiv:1710.09412, section 2, which mentions it.
+      Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, section 2,
+      https://arxiv.org/abs/1710.09412.
     """
-    advice = "Use 0 for no mixing at all."
+    advice = "Use 0 to disable mixing."
     checks.number(alpha, "dirichlet: alpha", 0, advice=advice)
     if arrays.is_concrete(alpha):
-        alpha = np.asarray(alpha, np.float32)  # in which it can be multiplied
-    partners = checks.count(partners, "dirichlet: partners", "1 is mixup_jax.mixup.")
+        alpha = np.asarray(alpha, np.float32)  # so that a list can be multiplied
+    fewest = "One partner is mixup_jax.mixup."
+    partners = checks.count(partners, "dirichlet: partners", fewest)
     partners = min(partners, max(checks.examples(batch) - 1, 1))
 
     def parts(k: int) -> Parts:

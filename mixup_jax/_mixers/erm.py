@@ -1,4 +1,4 @@
-"""Empirical risk minimisation: the data as they are."""
+"""Empirical risk minimization: the data without mixing."""
 
 from jax import Array
 
@@ -10,14 +10,22 @@ from mixup_jax._core.types import Batch
 
 @method
 def erm(key: Array, batch: Batch) -> Mix:
-    """Return the batch as it is: ``lam = 1`` and everybody its own partner.
+    """Return the batch unchanged: each example is its own partner, with ``lam = 1``.
 
-    The mixer of the empirical distribution, to be chosen between or switched to. It
-    takes any dtype, integer labels included.
+    This is the mixer to choose or switch to where no mixing is wanted. It accepts any
+    dtype, integer labels included.
 
     Args:
-      key: PRNG key, not used.
+      key: PRNG key; not used.
       batch: pair ``(inputs, targets)``.
+
+    Returns:
+      The batch unchanged, and a ``Mix`` with ``lam = 1``.
+
+    Raises:
+      TypeError: If ``key`` is not a PRNG key.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size.
 
     Example:
       >>> import jax, mixup_jax as mx

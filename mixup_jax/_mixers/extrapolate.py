@@ -1,4 +1,4 @@
-"""Extrapolation: examples moved away from a partner, which keep their targets."""
+"""Extrapolation: examples moved away from their partners, with unchanged targets."""
 
 import dataclasses
 
@@ -21,33 +21,36 @@ from mixup_jax.regions import everywhere
 def extrapolate(
     key: Array, batch: Batch, *, by: ArrayLike = 0.5, pairing: Pairing = same_class
 ) -> Mix:
-    """Move every example away from its partner; targets stay as they are.
+    """Move each example away from its partner; targets are unchanged.
 
     ::
 
         x~[i] = x[i] + by * (x[i] - x[partner(i)])
         y~[i] = y[i]
 
-    Meant for features, and for partners of the same class, whose label is the same on
-    either side. The interpolation that belongs to it is ``mixup`` with the same pairing
-    and ``ratios.constant(1 - by)``.
+    This is meant for features, and for partners of the same class. The corresponding
+    interpolation is ``mixup`` with the same pairing and ``ratios.constant(1 - by)``.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of floating or complex
-        arrays. The default pairing takes the classes from the targets.
-      by: how far, as a share of the distance, in [0, 1]; one number or ``[B]``, may be
-        traced. 0 is no mixing: there the gradient by it is 0 too.
-      pairing: draws the partners; who has none stays as it is.
+      batch: pair ``(inputs, targets)``; inputs are a pytree of floating-point or
+        complex arrays with the examples on axis 0. The default pairing takes the
+        classes from the targets.
+      by: distance to move, as a share of the distance to the partner, in [0, 1]; a
+        scalar or ``[B]``; may be a traced value. 0 disables mixing, with a gradient of
+        0 with respect to ``by``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. Examples paired with
+        themselves are unchanged.
 
     Returns:
-      The batch, every leaf with its dtype, shape and sharding; and the ``Mix``, whose
-      ``lam`` is 1 throughout.
+      The batch, whose leaves keep their dtype, shape and sharding, and the ``Mix``,
+      whose ``lam`` is 1 for all examples.
 
     Raises:
-      TypeError: ``key`` is no key, or an input leaf is of integers.
-      ValueError: the batch is no pair, is empty, or its leaves disagree on its size;
-        ``by`` lies outside [0, 1].
+      TypeError: If ``key`` is not a PRNG key, or an input leaf is neither
+        floating-point nor complex.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If ``by`` is outside [0, 1].
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -57,8 +60,9 @@ def extrapolate(
       Array([[-0.5],
              [ 1.5]], dtype=float32)
 
-    Source: DeVries & Taylor, "Dataset Augmentation in Feature Space", 2017,
-    arXiv:1702.05538.
+    References:
+      DeVries & Taylor, "Dataset Augmentation in Feature Space", 2017,
+      https://arxiv.org/abs/1702.05538.
     """
     advice = "It is a share of the distance to the partner."
     checks.number(by, "extrapolate: by", 0, 1, advice)

@@ -1,4 +1,4 @@
-"""FMix: a blob of the partner, pasted."""
+"""FMix: blobs of the partner, pasted into each example."""
 
 from mixup_jax._core.mixer import derived
 from mixup_jax._mixers.cutmix import cutmix
@@ -7,7 +7,7 @@ from mixup_jax.regions import blob
 
 @derived(cutmix, region=blob)
 def fmix() -> None:
-    """Paste blobs of the partner into every example; mix targets by what is left.
+    """Paste blobs of the partner into each example, and mix targets by area.
 
     ::
 
@@ -15,36 +15,44 @@ def fmix() -> None:
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
         lam[i] = share of the positions outside the blobs of i
 
-    The blobs are where a random field of low frequencies is lowest, and cover a share
-    ``1 - lam`` of the positions, ``lam ~ Beta(alpha, alpha)``, rounded to whole ones.
-    So ``lam`` may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio,
-    by half a position, and the gradient by ``alpha`` is 0; neither is so for labels by
+    The blobs are the positions at which a random low-frequency field is lowest. They
+    cover a share ``1 - lam`` of the positions for ``lam ~ Beta(alpha, alpha)``, rounded
+    to whole positions. As a consequence, ``lam`` may leave the range of
+    ``ratios.folded`` or ``ratios.truncated`` by half a position, and the gradient with
+    respect to ``alpha`` is 0. To use the drawn ``lam`` for the targets instead, pass
     ``region=partial(regions.blob, share=regions.as_drawn)``.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
-        with the same spatial sizes; targets any pytree of floating arrays, or None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
-      ratio: draws ``lam`` in place of ``beta(alpha)``.
-      pairing: draws the partners. The default relies on a shuffled batch.
-      region: draws the blobs, ``(key, lam, inputs, partners, *, spatial)``. Coarser
-        ones: ``partial(regions.blob, decay=5.0)``. One blob and one ``lam`` for all:
-        ``once_per_batch``.
-      spatial: axis numbers of the spatial axes, one to three of them; None takes all
-        between the first and the last, if the shape says that channels are last (see
-        ``regions.grid``). NCHW images: ``(2, 3)``; one blob through a video's frames
-        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0. Inputs
+        may have any dtype, integers included, and share their spatial sizes; targets
+        are floating-point, or ``None``.
+      alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly.
+      ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
+      region: draws the blobs, called as
+        ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
+        ``partial``: ``partial(regions.blob, decay=5.0)`` draws coarser blobs. For one
+        set of blobs and one ``lam`` shared by the whole batch, see ``once_per_batch``.
+      spatial: axis numbers of the spatial axes, one to three. ``None`` takes all axes
+        between the first and the last, if the shape is recognizably channels-last (see
+        ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
+        ``[B, T]``, and ``(2, 3)`` for one set of blobs through all frames of a video
+        ``[B, T, H, W, C]``.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix`` that was applied to it.
 
     Raises:
-      TypeError: ``key`` is no key, targets are integers, or ``region`` is none of
-        spatial axes.
-      ValueError: the batch is no pair, is empty, its leaves disagree on its size or on
-        the spatial sizes, or do not say which axes are spatial, or these are more than
-        three; ``alpha`` is negative or NaN; both ``alpha`` and ``ratio`` are given.
+      TypeError: If ``key`` is not a PRNG key, if targets are integers, or if ``region``
+        is not a function that takes ``spatial``.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size or the spatial sizes. If the shape of the inputs does not determine
+        the spatial axes, or there are more than three. If ``alpha`` is negative or NaN,
+        or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -54,6 +62,7 @@ def fmix() -> None:
       >>> images.dtype, mix.lam.shape
       (dtype('uint8'), (8,))
 
-    Source: Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
-    arXiv:2002.12047.
+    References:
+      Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
+      https://arxiv.org/abs/2002.12047.
     """

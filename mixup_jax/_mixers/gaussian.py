@@ -1,4 +1,4 @@
-"""Gaussian noise: the vicinal distribution that Mixup is measured against."""
+"""Gaussian noise: the vicinal distribution that Mixup is compared to."""
 
 from typing import Any
 
@@ -17,28 +17,31 @@ from mixup_jax._core.types import Batch, Mixed
 
 
 def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]:
-    """Add normal noise to the inputs; targets stay as they are.
+    """Add Gaussian noise to the inputs; targets are unchanged.
 
     ::
 
         x~[i] = x[i] + sigma * eps[i],  eps[i] ~ Normal(0, I)
 
-    The noise is not part of the ``Mix``, which is that of ``erm``, so this mixer is one
-    function and not two halves: ``choose`` makes a pass over the batch for it.
+    The ``Mix`` is that of ``erm`` and does not contain the noise. Hence this mixer is a
+    single function that cannot be separated into draw and apply, and ``choose`` makes
+    an extra pass over the batch for it.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of floating arrays, targets
-        anything.
-      sigma: standard deviation in the units of the inputs, at least 0, may be traced.
+      batch: pair ``(inputs, targets)``; inputs are a pytree of floating-point arrays
+        with the examples on axis 0, targets may have any dtype.
+      sigma: standard deviation in the units of the inputs, a scalar of at least 0; may
+        be a traced value.
 
     Returns:
-      The noisy batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The noisy batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix``.
 
     Raises:
-      TypeError: ``key`` is no key, or an input leaf is not floating.
-      ValueError: the batch is no pair, is empty, or its leaves disagree on its size;
-        ``sigma`` is negative or NaN, or no scalar.
+      TypeError: If ``key`` is not a PRNG key, or an input leaf is not floating-point.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If ``sigma`` is negative, NaN or not a scalar.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -47,7 +50,9 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]
       >>> bool(abs(noisy.std() - 0.1) < 0.005)
       True
 
-    Source: Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000.
+    References:
+      Chapelle et al., "Vicinal Risk Minimization", NeurIPS 2000,
+      https://papers.nips.cc/paper/1876-vicinal-risk-minimization.
     """
     with jax.named_scope("gaussian"):
         mix = unmixed(batch)
@@ -61,9 +66,9 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]
 
         def noisy(path: Any, part: Any) -> Any:
             if is_follower(part):
-                return part  # as the mix says, which mixes nothing
+                return part  # The mix leaves containers of ``follow`` unchanged.
             where = "inputs" + jax.tree_util.keystr(path)
-            checks.floating(part, where, "to add noise to", advice)
+            checks.floating(part, where, "so that noise can be added", advice)
             return _noisy(next(keys), jnp.asarray(part), sigma)
 
         inputs = jax.tree.map_with_path(noisy, inputs, is_leaf=is_follower)

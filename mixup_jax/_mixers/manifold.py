@@ -1,4 +1,4 @@
-"""Manifold Mixup: examples blended in one layer of the model, drawn at each call."""
+"""Manifold Mixup: examples blended in a randomly drawn layer of the model."""
 
 import functools
 from collections.abc import Sequence
@@ -25,36 +25,42 @@ def manifold(
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
-    """Blend inputs, or leave that to a hidden layer; blend targets either way.
+    """Blend examples in a layer drawn for each batch, and their targets in any case.
 
     ::
 
-        k      ~ Uniform(layers)
+        k       ~ Uniform(layers)
         h~_k[i] = lam[i] * h_k[i] + (1 - lam[i]) * h_k[partner(i)],  h_0 the inputs
         y~[i]   = lam[i] * y[i]   + (1 - lam[i]) * y[partner(i)]
 
-    The model calls ``mix.at(k).inputs(hidden)`` in each of the layers; that returns
-    ``hidden`` as it is where another layer was drawn. ``mixup_jax.hidden`` does so for
-    Flax models without a change to their code. One program serves all layers, so the
-    draw is a select and not a branch. Gradients by ``alpha`` are those of ``mixup``.
+    The model calls ``mix.at(k).inputs(hidden)`` in each of the layers, which returns
+    ``hidden`` unchanged unless layer ``k`` was drawn. ``mixup_jax.hidden`` does this
+    for Flax models without changes to their code. The layer is selected without a
+    branch, so one compiled program covers all of them. Gradients with respect to
+    ``alpha`` are as for ``mixup``.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)`` as for ``mixup``; inputs of any dtype where 0 is
-        not among the ``layers``.
-      layers: the numbers of the layers to draw from, 0 for the inputs.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing. The
+      batch: pair ``(inputs, targets)`` as for ``mixup``; inputs may have any dtype if 0
+        is not among the ``layers``.
+      layers: numbers of the layers to draw from; 0 is the inputs.
+      alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly. The
         paper uses 2.
-      ratio: draws ``lam`` in place of ``beta(alpha)``.
-      pairing: draws the partners. The default relies on a shuffled batch.
+      ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
 
     Returns:
-      The batch, its inputs mixed if layer 0 was drawn; and the ``Mix``.
+      The batch, whose inputs are mixed if layer 0 was drawn, and the ``Mix`` to apply
+      to the hidden layers.
 
     Raises:
-      TypeError: ``key`` is no key, or a leaf to be blended is of integers.
-      ValueError: as ``mixup``; or ``layers`` is empty, or has a negative number or one
-        twice.
+      TypeError: If ``key`` is not a PRNG key, or a leaf to be blended is neither
+        floating-point nor complex.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If ``layers`` is empty or contains a negative or repeated number. If
+        ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -64,8 +70,9 @@ def manifold(
       >>> hidden = mix.at(1).inputs(jax.numpy.tanh(x))
       >>> hidden = mix.at(2).inputs(jax.numpy.tanh(hidden))
 
-    Source: Verma et al., "Manifold Mixup: Better Representations by Interpolating
-    Hidden States", ICML 2019, arXiv:1806.05236.
+    References:
+      Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden
+      States", ICML 2019, https://arxiv.org/abs/1806.05236.
     """
     return compose(
         key,

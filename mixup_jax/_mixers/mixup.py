@@ -21,30 +21,38 @@ def mixup(
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
-    """Blend every example with its partner, and their targets alike.
+    """Blend each example with its partner, and their targets with the same weight.
 
     ::
 
-        x~[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner(i)],  lam ~ Beta(alpha, alpha)
+        x~[i] = lam[i] * x[i] + (1 - lam[i]) * x[partner(i)]
+        y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
+        lam[i] ~ Beta(alpha, alpha)
 
-    The result has a gradient by ``alpha`` and by a traced ``lam``; it is 0 for examples
-    with ``lam`` exactly 0 or 1, which are one side alone, bit for bit.
+    The result is differentiable with respect to ``alpha`` and to a traced ``lam``.
+    Where ``lam`` is exactly 1 or 0, the result is the example or its partner, bit for
+    bit, and the gradient is 0.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; each any pytree of floating or complex arrays
-        with the examples on axis 0. ``targets`` may be None.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
-      ratio: draws ``lam`` in place of ``beta(alpha)``.
-      pairing: draws the partners. The default relies on a shuffled batch.
+      batch: pair ``(inputs, targets)``, each a pytree of floating-point or complex
+        arrays with the examples on axis 0. ``targets`` may be ``None``.
+      alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly.
+      ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix`` that was applied to it.
 
     Raises:
-      TypeError: ``key`` is no key, or a leaf is of integers.
-      ValueError: the batch is no pair, is empty, or its leaves disagree on its size;
-        ``alpha`` is negative or NaN; both ``alpha`` and ``ratio`` are given.
+      TypeError: If ``key`` is not a PRNG key, or a leaf is neither floating-point nor
+        complex.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are
+        given.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -55,8 +63,9 @@ def mixup(
       >>> mix.partner
       Array([1, 0, 3, 2, 5, 4, 7, 6], dtype=int32)
 
-    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
-    arXiv:1710.09412.
+    References:
+      Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018,
+      https://arxiv.org/abs/1710.09412.
     """
     return compose(
         key,

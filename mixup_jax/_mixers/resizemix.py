@@ -1,4 +1,4 @@
-"""ResizeMix: the whole partner, resized and pasted."""
+"""ResizeMix: the whole partner, resized and pasted into each example."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -25,7 +25,7 @@ def resizemix(
     pairing: Pairing = neighbour,
     spatial: tuple[int, ...] | None = None,
 ) -> Mix:
-    """Paste the whole partner, resized, into every example; mix targets by area.
+    """Paste the whole partner, resized, into each example, and mix targets by area.
 
     ::
 
@@ -34,33 +34,39 @@ def resizemix(
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
         lam[i] = share of the positions outside the box of i
 
-    The box lies wholly inside, each place alike, so that objects keep their
-    proportions. Resizing is by the nearest position, in whole numbers, so integers and
-    masks follow; ``lam`` is counted from whole positions.
+    The box is placed uniformly at random, entirely within the example. Resizing is by
+    nearest neighbor in integer arithmetic and keeps the aspect ratio, so integer inputs
+    and masks can be mixed the same way. ``lam`` is computed from whole positions.
 
-    Cost on a TPU: a product with a one-hot matrix for each spatial axis, through which
-    what is not finite in a partner may spread over its box.
+    On a TPU, resizing is a product with a one-hot matrix per spatial axis, through
+    which a NaN or an infinity of the partner may spread over the box.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
-        with the same spatial sizes; targets any pytree of floating arrays, or None.
-      tau: draws the share of each side that the partner is resized to, in [0, 1];
-        uniform from 0.1 to 0.8 as in the paper.
-      pairing: draws the partners. The default relies on a shuffled batch.
-      spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last, if the shape says that channels are last (see
-        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
-        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0. Inputs
+        may have any dtype, integers included, and share their spatial sizes; targets
+        are floating-point, or ``None``.
+      tau: ratio that draws the size of the pasted partner, as a share of each side, in
+        [0, 1]; see ``mixup_jax.ratios``. The default is uniform from 0.1 to 0.8, as in
+        the paper.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
+      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
+        between the first and the last, if the shape is recognizably channels-last (see
+        ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
+        ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
+        ``[B, T, H, W, C]``.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix`` that was applied to it.
 
     Raises:
-      TypeError: If ``key`` is not a key, targets are integers, or ``tau`` or
-        ``pairing`` is not a function.
-      ValueError: If the batch is not a pair, is empty, its leaves disagree on its size
-        or on the spatial sizes, or do not say which axes are spatial.
+      TypeError: If ``key`` is not a PRNG key, if targets are integers, or if ``tau`` or
+        ``pairing`` is not callable.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size or the spatial sizes. If the shape of the inputs does not determine
+        the spatial axes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -72,7 +78,7 @@ def resizemix(
 
     References:
       Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
-      Labels", 2020, arXiv:2012.11101.
+      Labels", 2020, https://arxiv.org/abs/2012.11101.
     """
     checks.function(tau, "tau", "mixup_jax.ratios.uniform(low=0.1, high=0.8)")
     checks.examples(batch)

@@ -1,4 +1,4 @@
-"""SaliencyMix: the box of the partner that matters, pasted."""
+"""SaliencyMix: the most salient box of the partner, pasted into each example."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ def saliencymix(
     pairing: Pairing = neighbour,
     spatial: tuple[int, ...] | None = None,
 ) -> Mix:
-    """Paste the partner's box around its most salient position; mix targets by area.
+    """Paste the partner's most salient box into each example, and mix targets by area.
 
     ::
 
@@ -33,36 +33,41 @@ def saliencymix(
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner(i)]
         lam[i] = share of the positions outside the box of i
 
-    The box covers ``1 - lam`` of the positions for ``lam ~ Beta(alpha, alpha)`` around
-    the peak of the partner's saliency, in the same place, before it is clipped at the
-    borders; ``lam`` is then counted anew from whole positions. Each example has a box
-    of its own.
+    The box is centered at the peak of the partner's saliency, and is pasted in the same
+    place. Before it is clipped at the borders, it covers a share ``1 - lam`` of the
+    positions for ``lam ~ Beta(alpha, alpha)``; ``lam`` is then recomputed from the
+    positions that were pasted. Each example has its own box.
 
     Args:
       key: PRNG key.
-      batch: pair ``(inputs, targets)``; inputs any pytree of arrays, integers included,
-        with the same spatial sizes; targets any pytree of floating arrays, or None.
-      saliency: floating ``[B, *sizes]``, how much each position of each example
-        matters, in any units: the norm of a gradient, a detector's map. In a train step
-        it travels in the batch: ``mixup_jax.using``.
-      alpha: parameter of the Beta distribution, may be traced; 0 is no mixing.
-      ratio: draws ``lam`` in place of ``beta(alpha)``.
-      pairing: draws the partners. The default relies on a shuffled batch.
-      spatial: axis numbers of the spatial axes, any number of them; None takes all
-        between the first and the last, if the shape says that channels are last (see
-        ``regions.grid``). NCHW images: ``(2, 3)``; one box through a video's frames
-        ``[B, T, H, W, C]``: ``(2, 3)``; waveforms ``[B, T]``: ``(1,)``.
+      batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0. Inputs
+        may have any dtype, integers included, and share their spatial sizes; targets
+        are floating-point, or ``None``.
+      saliency: floating-point ``[B, *sizes]``, how much each position of each example
+        matters, in any units: the norm of a gradient, or the output of a detector. In a
+        train step it is an entry of the batch; see ``mixup_jax.using``.
+      alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
+        traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly.
+      ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
+        neighbors and relies on a shuffled batch.
+      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
+        between the first and the last, if the shape is recognizably channels-last (see
+        ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
+        ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
+        ``[B, T, H, W, C]``.
 
     Returns:
-      The mixed batch, every leaf with its dtype, shape and sharding; and the ``Mix``.
+      The mixed batch, whose leaves keep their dtype, shape and sharding, and the
+      ``Mix`` that was applied to it.
 
     Raises:
-      TypeError: If ``key`` is not a key, ``saliency`` is not floating, or targets are
-        integers.
-      ValueError: If the batch is not a pair, is empty, its leaves disagree on its size
-        or on the spatial sizes, or do not say which axes are spatial; if ``saliency``
-        has another shape; if ``alpha`` is negative or NaN, or both ``alpha`` and
-        ``ratio`` are given.
+      TypeError: If ``key`` is not a PRNG key, if ``saliency`` is not floating-point, or
+        if targets are integers.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size or the spatial sizes. If the shape of the inputs does not determine
+        the spatial axes, or ``saliency`` is not of shape ``[B, *sizes]``. If ``alpha``
+        is negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -77,7 +82,7 @@ def saliencymix(
 
     References:
       Uddin et al., "SaliencyMix: A Saliency Guided Data Augmentation Strategy for
-      Better Regularization", ICLR 2021, arXiv:2006.01791.
+      Better Regularization", ICLR 2021, https://arxiv.org/abs/2006.01791.
     """
     return compose(
         key,

@@ -1,12 +1,13 @@
-"""With whom: pairings draw the partner of every example.
+"""Pairings: which partner each example is mixed with.
 
-A pairing is any callable `(key, batch) -> Partners`. What it returns is a description
-of a movement; it becomes a gather only where it has to. Where the batch has two or
-more, nobody is its own partner, unless the docstring says so. An example that is its
-own partner is not mixed: its `lam` is 1.
+A pairing is any callable ``(key, batch) -> Partners``. ``Partners`` describes a
+movement of examples, which becomes a gather only where nothing cheaper will do. Unless
+its docstring says otherwise, a pairing gives each example of a batch of two or more a
+partner other than itself. Examples paired with themselves are not mixed: they get
+``lam = 1``.
 
-The pairings without randomness (`neighbour`, `reverse`, `roll`) rely on a loader that
-shuffles: pairs are then random, and cost nothing to draw.
+The pairings without randomness (``neighbour``, ``reverse``, ``roll``, ``nth``) rely on
+a shuffled batch: then the pairs are random too, and cost nothing to draw.
 """
 
 from mixup_jax.pairings._affinities import Affinity as Affinity

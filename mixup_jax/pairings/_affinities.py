@@ -1,4 +1,4 @@
-"""Affinities: log weights of each pair of examples."""
+"""Affinities: log weights of pairs of examples."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -22,15 +22,23 @@ from mixup_jax.pairings._distances import (
 )
 from mixup_jax.pairings._positions import positions
 
-Rows: TypeAlias = Callable[[Array], Array]  # of places [n]: their scores [n, B]
+Rows: TypeAlias = Callable[[Array], Array]  # from positions [n] to scores [n, B]
 A = TypeVar("A", bound=Callable[..., Array])
 
 
 class Affinity(Protocol):
-    """Scores partners by log weights: -inf for who is none.
+    """A function that scores candidate partners by log weights.
 
-    ``weighted`` draws from the batch. To draw from a pool (C-Mixup: from the whole
-    training set), put what was drawn behind the batch, and pair the halves:
+    A score of -inf excludes a candidate.
+
+    ``weighted`` draws partners from the batch. To draw them from a larger pool instead
+    (as C-Mixup does, from the whole training set), append the drawn examples to the
+    batch and pair its two halves, as in the example below.
+
+    An affinity may have a method ``rows(batch)``, which makes it possible to compute
+    the scores of a batch in blocks of rows. It returns a function from positions, int32
+    ``[n]``, to the scores of these examples, float32 ``[n, B]``. The affinities of this
+    module have it.
 
     Example:
       >>> from functools import partial
@@ -47,50 +55,54 @@ class Affinity(Protocol):
       >>> (x, y), mix = mx.mixup(key, both, pairing=halves)
       >>> mix.partner
       Array([4, 5, 6, 7, 0, 1, 2, 3], dtype=int32)
-
-    One that has a method ``rows(batch)`` can be asked for some rows of the scores of a
-    batch: it returns a function of their places, int32 ``[n]``, which returns float32
-    ``[n, B]``. Those of this module have one.
     """
 
     def __call__(self, batch: Batch, candidates: Batch | None = None) -> Array:
-        """Return float32 ``[A, B]`` for A examples and B candidates.
+        """Return scores, float32 ``[A, B]``, for A examples and B candidates.
 
-        Without candidates they are the batch itself, and nobody is its own neighbour.
+        Without ``candidates``, the batch itself provides them, and no example is its
+        own nearest neighbor.
         """
         ...
 
 
 def rows_of(affinity: Any) -> Callable[[Batch], Rows] | None:
-    """Return what an affinity is asked for some rows by; None if it has no such."""
+    """Return the method ``rows`` of an affinity, or None if it has none."""
     return getattr(affinity, "rows", None)
 
 
-def _asked_by(rows: Callable[[Batch], Rows] | None) -> Callable[[A], A]:
-    """Give an affinity the method ``rows``."""
+def _with_rows(rows: Callable[[Batch], Rows] | None) -> Callable[[A], A]:
+    """Decorate an affinity to have the method ``rows``."""
 
-    def with_rows(affinity: Any) -> Any:
+    def decorate(affinity: Any) -> Any:
         affinity.rows = rows
         return affinity
 
-    return with_rows
+    return decorate
 
 
 @made
 def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
-    """Return the affinity of near targets: a Gaussian of their distance (C-Mixup).
+    """Return the affinity of similar targets: a Gaussian of their distance (C-Mixup).
 
-    ``affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)``
+    ::
 
-    Who holds a NaN or an infinity is infinitely far from everybody: -inf. Integers and
-    float64 are subtracted as they are, and only the difference is rounded to float32.
+        affinity[i, j] = -|y_i - y_j|^2 / (2 bandwidth^2)
+
+    An example whose targets contain a NaN or an infinity has a score of -inf with every
+    other. Integers and float64 are subtracted in full precision; only the difference is
+    rounded to float32.
 
     Args:
-      bandwidth: scalar above 0, in the units of the targets, may be traced.
+      bandwidth: positive scalar in the units of the targets; may be a traced value.
+
+    Returns:
+      The affinity.
 
     Raises:
-      ValueError: If ``bandwidth`` is no scalar, or a concrete one not above 0; (when
-        called) if there are no targets.
+      TypeError: If ``bandwidth`` is not a real number.
+      ValueError: If ``bandwidth`` is not a scalar, or a concrete value is not positive.
+        If the batch that the affinity is called with has no targets.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -98,11 +110,15 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
       >>> mx.pairings.label_kernel(bandwidth=1.0)(batch)
       Array([[-0., -2.],
              [-2., -0.]], dtype=float32)
+
+    References:
+      Yao et al., "C-Mixup: Improving Generalization in Regression", NeurIPS 2022,
+      https://arxiv.org/abs/2210.05775.
     """
-    advice = "A wide one is a random permutation; give the spread of a neighbourhood."
+    advice = "Pass the distance within which targets count as similar."
     smallest = float(np.finfo(np.float32).tiny)
     checks.number(bandwidth, "label_kernel: bandwidth", smallest, advice=advice)
-    one = "One serves all; divide targets of different spread by theirs."
+    one = "It applies to all targets; scale them to the same spread first."
     checks.shaped(bandwidth, "label_kernel: bandwidth", [()], one)
 
     def kernel(distances: Array) -> Array:
@@ -113,7 +129,7 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
         distances = distances_of_rows(checks.pair(batch)[1], "targets")
         return lambda places: kernel(distances(places))
 
-    @_asked_by(rows)
+    @_with_rows(rows)
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         own, others = (checks.pair(b)[1] for b in (batch, candidates or batch))
         return kernel(squared_distances(own, others, "targets"))
@@ -123,20 +139,25 @@ def label_kernel(*, bandwidth: ArrayLike) -> Affinity:
 
 @made
 def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
-    """Return the affinity of the ``k`` nearest inputs: 0 for them, -inf for others.
+    """Return the affinity of the ``k`` nearest neighbors: 0 for them, -inf for others.
 
-    By Euclidean distance over all leaves, in float32; integers and float64 are
-    subtracted as they are. Nobody is its own neighbour; who is as far as the k-th
-    counts too. Who holds a NaN or an infinity is nobody's neighbour, and has none.
+    Inputs are compared by Euclidean distance over all leaves, in float32; integers and
+    float64 are subtracted in full precision. No example is its own neighbor. Candidates
+    at the same distance as the k-th are included. An example that contains a NaN or an
+    infinity neither has neighbors nor is one.
 
-    Of a large leaf, more than 2^24 numbers to be subtracted (examples x candidates x
-    features), distances come from a matrix product. Its error is that of the squared
-    distance from the mean: neighbours much nearer to each other than to the mean, 1000
-    times and more, are then told apart badly.
+    For leaves of which more than 2^24 numbers would be subtracted (examples x
+    candidates x features), distances are computed by a matrix product. Its error is
+    relative to the squared distance from the mean, so examples that are 1000 times
+    closer to each other than to the mean are not reliably told apart.
 
     Args:
-      k: how many, at least 1. With fewer candidates all are taken.
-      among: only candidates to which this gives a weight: ``of_same_class``.
+      k: number of neighbors, at least 1. If there are fewer candidates, all are taken.
+      among: affinity that restricts the candidates to those it does not score as -inf,
+        such as ``of_same_class``. ``None`` admits all.
+
+    Returns:
+      The affinity.
 
     Raises:
       ValueError: If ``k`` is less than 1.
@@ -151,7 +172,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
     """
     if k < 1:
         raise ValueError(
-            f"nearest: expected at least 1 neighbour; got {k}. Mix nothing with "
+            f"nearest: expected at least 1 neighbor; got {k}. To disable mixing, use "
             "mixup_jax.erm."
         )
 
@@ -176,7 +197,7 @@ def nearest(k: int, *, among: Affinity | None = None) -> Affinity:
 
         return scores
 
-    @_asked_by(rows if among is None or rows_among else None)
+    @_with_rows(rows if among is None or rows_among else None)
     def affinity(batch: Batch, candidates: Batch | None = None) -> Array:
         own, others = (checks.pair(b)[0] for b in (batch, candidates or batch))
         distances = squared_distances(own, others, "inputs")
@@ -193,12 +214,24 @@ def _rows_of_classes(batch: Batch) -> Rows:
     return lambda places: _same(taken(ids, places), ids)
 
 
-@_asked_by(_rows_of_classes)
+@_with_rows(_rows_of_classes)
 def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
     """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
 
-    Targets tell the class, as for ``same_class``, those of the candidates in any dtype.
-    To be added to another affinity, or handed to ``nearest``.
+    The targets determine the classes, as for ``same_class``; those of the candidates
+    may have any dtype. This affinity is meant to be added to another, or passed to
+    ``nearest``.
+
+    Args:
+      batch: pair ``(inputs, targets)``.
+      candidates: pair ``(inputs, targets)``; ``None`` takes the batch itself.
+
+    Returns:
+      Scores for A examples and B candidates.
+
+    Raises:
+      ValueError: If the targets are not a single array of class ids ``[B]`` or class
+        weights ``[B, K]``.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -208,7 +241,7 @@ def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
     """
     own = other = class_ids(batch, None)
     if candidates is not None:
-        other = class_ids(candidates, None, nobody=-1 - own.shape[0])
+        other = class_ids(candidates, None, unknown=-1 - own.shape[0])
     return _same(*aligned(parts(own), parts(other)))
 
 

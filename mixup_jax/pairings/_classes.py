@@ -21,25 +21,30 @@ from mixup_jax.pairings._positions import positions
 def same_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:
-    """Pair everybody with a random other example of its own class.
+    """Pair each example with a random other example of its class.
 
-    Each other example of the class is equally likely, so the map need not be a
-    permutation. The only example of a class keeps itself, with ``lam = 1``.
+    Each other example of the class is equally likely, so the result need not be a
+    permutation. The only example of a class is its own partner, with ``lam = 1``.
 
-    Cost on a sharded batch: the labels are gathered once, then the batch; each device
-    sorts all labels. Shardings that ``jit`` alone knows are in no type: with arrays
-    that lie elsewhere and ``in_shardings``, labels are gathered several times.
+    On a sharded batch, the labels are gathered once, then the batch, and each device
+    sorts all labels. If the sharding is known to ``jit`` alone (``in_shardings`` for
+    arrays that are placed elsewhere), the labels are gathered several times.
 
     Args:
       key: PRNG key.
-      batch: the batch; its targets give the classes unless ``labels`` does.
-      labels: ``[B]`` integer class ids of any size and sign, or ``[B, K]`` floats (the
-        largest counts; with a NaN among them the example is of a class of its own), K
-        at least 2.
+      batch: pair ``(inputs, targets)``; the targets determine the classes unless
+        ``labels`` is given.
+      labels: class ids, integer ``[B]`` of any size and sign, or class weights,
+        floating-point ``[B, K]`` with K of at least 2, of which the largest determines
+        the class. An example whose weights contain a NaN is in its own class. ``None``
+        takes the targets of the batch.
+
+    Returns:
+      The partners.
 
     Raises:
-      ValueError: If there are neither ``labels`` nor a single array of targets to take
-        them from, or if they have another shape.
+      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
+        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -52,7 +57,7 @@ def same_class(
     others = stop - start - 1
     step = 1 + integers_below(uniforms(key, others.shape), others)
     position = start + (rank - start + step) % jnp.maximum(stop - start, 1)
-    # What is drawn from labels that all devices hold is the same on each of them.
+    # The labels are replicated, so the partners drawn from them are as well.
     return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
@@ -60,12 +65,27 @@ def same_class(
 def other_class(
     key: Array, batch: Batch, *, labels: ArrayLike | None = None
 ) -> Partners:
-    """Pair everybody with a random example of another class.
+    """Pair each example with a random example of another class.
 
-    Each example of another class is equally likely, so the map need not be a
-    permutation. In a batch of one class everybody keeps itself, with ``lam = 1``.
+    Each example of another class is equally likely, so the result need not be a
+    permutation. In a batch of a single class, each example is its own partner, with
+    ``lam = 1``. The cost on a sharded batch is as for ``same_class``.
 
-    Arguments, cost and errors: as ``same_class``.
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``; the targets determine the classes unless
+        ``labels`` is given.
+      labels: class ids, integer ``[B]`` of any size and sign, or class weights,
+        floating-point ``[B, K]`` with K of at least 2, of which the largest determines
+        the class. An example whose weights contain a NaN is in its own class. ``None``
+        takes the targets of the batch.
+
+    Returns:
+      The partners.
+
+    Raises:
+      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
+        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -79,65 +99,68 @@ def other_class(
     size = order.shape[0]
     others = size - (stop - start)
     position = (stop + integers_below(uniforms(key, (size,)), others)) % size
-    # What is drawn from labels that all devices hold is the same on each of them.
+    # The labels are replicated, so the partners drawn from them are as well.
     return Partners(replicated(order[jnp.where(others > 0, position, rank)]), Gather())
 
 
-def class_ids(batch: Batch, labels: ArrayLike | None, *, nobody: int = -1) -> Any:
-    """Return integers ``[B]`` that tell the classes, of JAX or NumPy, as they came.
+def class_ids(batch: Batch, labels: ArrayLike | None, *, unknown: int = -1) -> Any:
+    """Return integer class ids ``[B]``; a NumPy array stays one, in its dtype.
 
-    Of floats ``[B, K]`` with a NaN a class of its own: ``nobody`` and below.
+    Of class weights ``[B, K]``, examples that contain a NaN get ids of their own, from
+    ``unknown`` downwards.
     """
     size = checks.examples(batch)
     found: list[Any] = blended(batch[1]) if labels is None else [labels]
     if len(found) != 1:
         raise ValueError(
-            f"labels: expected an array that tells the classes; got {len(found)} "
-            "arrays of targets. Pass partial(pairing, labels=...), or a single array "
+            f"labels: expected an array of class labels; got {len(found)} arrays of "
+            "targets. Pass functools.partial(pairing, labels=...), or a single array "
             "of targets."
         )
     ids = arrays.array(found[0])
     checks.sized(ids, size, "labels", "Pass the labels of this batch.")
     if jnp.issubdtype(ids.dtype, jnp.floating) and ids.ndim == 2:
-        if ids.shape[1] == 1:  # the largest of one is always the same
+        if ids.shape[1] == 1:  # All would be of class 0.
             raise ValueError(
-                "labels: expected weights of at least 2 classes, floating [B, K]; got "
-                f"{arrays.describe(ids)}. Give the ids as integers [B]."
+                "labels: expected class weights [B, K] of at least 2 classes; got "
+                f"{arrays.describe(ids)}. Pass class ids as integers [B]."
             )
         weights = jnp.asarray(ids)
         largest = jnp.max(weights, axis=1, keepdims=True)
-        own = laid_like((nobody - positions(size))[:, None], weights)
+        own = laid_like((unknown - positions(size))[:, None], weights)
         classes = laid_like(positions(ids.shape[1])[None], weights)
-        # One reduction at the end: a compiler that gathers what it gives has to gather
-        # nothing else.
+        # A single reduction at the end, so that its result is all that a compiler has
+        # to gather.
         these = jnp.where(weights == largest, classes, ids.shape[1])
         return jnp.min(jnp.where(jnp.isnan(weights), own, these), axis=1)
     if ids.ndim != 1 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
-            "labels: expected integer class ids [B] or floating class weights [B, K]; "
-            f"got {arrays.describe(ids)}. Bin real-valued targets into classes first."
+            "labels: expected integer class ids of shape [B] or floating-point class "
+            f"weights of shape [B, K]; got {arrays.describe(ids)}. Bin real-valued "
+            "targets into classes first."
         )
     return ids
 
 
 def _ordered(ids: Any) -> Array:
-    """Return integers ``[B]`` in the order of ``ids``, equal where those are."""
+    """Return integers ``[B]`` ordered as ``ids`` are, and equal where those are."""
     if arrays.holding(ids) is None:
         ids = np.unique(np.asarray(ids), return_inverse=True)[1]
-    ids = checks.class_ids(ids, "labels", "Number the classes.")
-    # Sorting needs to see all of them.
+    ids = checks.class_ids(ids, "labels", "Encode classes as integers.")
+    # Sorting needs all of them on each device.
     return replicated(ids)
 
 
 def _classes(ids: Array) -> tuple[Array, Array, Array, Array]:
-    """Return where each example's class starts and stops in class order, and the order.
+    """Return start and stop of each class in sorted order, the order, and the ranks.
 
-    ``order[rank[i]] == i``, and ``rank[i]`` lies in ``[start[i], stop[i])``.
+    Starts and stops are those of each example's class: ``order[rank[i]] == i``, and
+    ``rank[i]`` is in ``[start[i], stop[i])``.
     """
     with around(ids):
         order = jnp.argsort(ids).astype(jnp.int32)
         rank = jnp.zeros_like(order).at[order].set(positions(ids.shape[0]))
-        # The default method of searchsorted is a loop.
+        # The default method of ``searchsorted`` compiles to a loop.
         start, stop = (
             jnp.searchsorted(ids[order], ids, side=side, method="sort")
             for side in ("left", "right")

@@ -1,4 +1,4 @@
-"""Distances between examples, as exact as float32 is."""
+"""Distances between examples, to the precision of float32."""
 
 import functools
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from mixup_jax._core import arrays, checks
 from mixup_jax._core.mesh import replicated, rows_for_all
 from mixup_jax.pairings._positions import positions
 
-_MOST_DIFFERENCES = 2**24  # a product is faster for more, and less exact
+_MOST_DIFFERENCES = 2**24  # for more, a product is faster but less exact
 
 
 def squared_distances(own: Any, others: Any, name: str) -> Array:
     """Return the squared Euclidean distances over all leaves, float32 ``[A, B]``.
 
-    Infinite from and to who holds what is not finite, itself included.
+    The distance from or to an example that is not finite is infinite, even to itself.
     """
     size, count = checks.examples(own, name), checks.examples(others, name)
 
@@ -32,9 +32,10 @@ def squared_distances(own: Any, others: Any, name: str) -> Array:
 
 
 def distances_of_rows(batch: Any, name: str) -> Callable[[Array], Array]:
-    """Return ``squared_distances(batch, batch, name)[places]`` as a function of places.
+    """Return a function from positions to rows of the squared distances in a batch.
 
-    What all rows need is worked out once, outside of it.
+    It returns ``squared_distances(batch, batch, name)[positions]``. Whatever does not
+    depend on the positions is computed once, outside of it.
     """
     size = checks.examples(batch, name)
 
@@ -54,7 +55,7 @@ def distances_of_rows(batch: Any, name: str) -> Callable[[Array], Array]:
 
 
 def taken(parts: list[Array], places: Array) -> list[Array]:
-    """Return the rows of ``parts`` at these places, whole on each device."""
+    """Return the rows of ``parts`` at these positions, replicated."""
     return [rows_for_all(part, places) for part in parts]
 
 
@@ -67,17 +68,17 @@ def _known(squares: Array) -> Array:
 
 
 def _by_differences(a: list[Array], b: list[Array]) -> Array:
-    """Return ``|a[i] - b[j]|^2``, as exact as the numbers are."""
+    """Return ``|a[i] - b[j]|^2`` from exact differences."""
     return jnp.sum(differences(a, b) ** 2, axis=2)
 
 
 def _by_product(a_parts: list[Array], b_parts: list[Array]) -> Array:
-    """Return ``|a[i] - b[j]|^2``, whose work a matrix unit does."""
+    """Return ``|a[i] - b[j]|^2`` by a matrix product."""
     return _product(*_centred(a_parts, b_parts))
 
 
 def _centred(a_parts: list[Array], b_parts: list[Array]) -> tuple[Array, Array]:
-    """Return both less the mean of ``b``: far from 0 their products cancel badly."""
+    """Return both minus the mean of ``b``: far from 0, their products cancel badly."""
     a, b = _near_zero(a_parts, b_parts)
     finite = jnp.all(jnp.isfinite(b), axis=1, keepdims=True)
     total = jnp.sum(jnp.where(finite, b, 0), axis=0, keepdims=True)
@@ -93,7 +94,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _near_zero(a: list[Array], b: list[Array]) -> tuple[Array, Array]:
-    """Return both less one of the rows of ``b``, float32, as exact as they are."""
+    """Return both minus a finite row of ``b``, float32, without loss of precision."""
     if len(b) == 1 and b[0].dtype == jnp.float32:
         return a[0], b[0]
     finite = jnp.all(jnp.isfinite(functools.reduce(jnp.add, b)), axis=1)
@@ -103,9 +104,9 @@ def _near_zero(a: list[Array], b: list[Array]) -> tuple[Array, Array]:
 
 
 def parts(leaf: Any) -> list[Array]:
-    """Return arrays ``[B, F]``, the largest numbers first, that add up to the leaf.
+    """Return arrays ``[B, F]`` that add up to the leaf exactly, largest terms first.
 
-    Together they are exact. In float32, but for a float64 where JAX has those.
+    They are float32, or float64 for a float64 leaf if JAX has it enabled.
     """
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         raise TypeError(
@@ -120,7 +121,7 @@ def parts(leaf: Any) -> list[Array]:
         flat = along([flat.real, flat.imag], axis=1)
     if jnp.issubdtype(flat.dtype, jnp.integer):
         bits = jnp.iinfo(flat.dtype).bits
-        # Digits of 16 bits, whose differences are exact too; the first has the sign.
+        # Digits of 16 bits have exact differences; the first carries the sign.
         digits = (
             (flat >> shift if shift + 16 >= bits else (flat >> shift) & 0xFFFF, shift)
             for shift in reversed(range(0, bits, 16))
@@ -139,7 +140,7 @@ def parts(leaf: Any) -> list[Array]:
 
 
 def aligned(a: list[Array], b: list[Array]) -> tuple[list[Array], list[Array]]:
-    """Return both with as many parts, and those in one dtype."""
+    """Return both with the same number of parts, in the same dtype."""
     count = max(len(a), len(b))
     wide = any(part.dtype == jnp.float64 for part in a + b)
     dtype = jnp.float64 if wide else jnp.float32
@@ -157,10 +158,11 @@ def differences(a: list[Array], b: list[Array]) -> Array:
 
 
 def _difference(a: list[Array], b: list[Array]) -> Array:
-    """Return ``a - b``, float32, as precise as float32 is.
+    """Return ``a - b``, float32, to the precision of float32.
 
-    But for 2^-47 of a float64 in three parts, whose differences may be rounded.
+    The exception is a float64 in three parts, whose differences may lose up to 2^-47 of
+    it.
     """
-    # In this order a sum that had to be rounded outweighs all that is to come.
+    # In this order, a sum that was rounded is larger than all terms that follow.
     parts = [x - y for x, y in zip(a, b)]
     return functools.reduce(jnp.add, parts).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Pairings without randomness, which rely on a loader that shuffles."""
+"""Pairings without randomness, which rely on a shuffled batch."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,23 @@ from mixup_jax.pairings._positions import positions
 
 @reads(0)
 def neighbour(key: Array, batch: Batch) -> Partners:
-    """Pair examples 0 and 1, 2 and 3, ...: ``partner(i) = i ^ 1``.
+    """Pair examples 0 and 1, 2 and 3, and so on: ``partner(i) = i ^ 1``.
 
-    Of an odd batch the last three form a ring.
+    In a batch of odd size, the last three examples form a ring.
 
-    Cost on a sharded batch: none, where each device holds an even number. With an odd
-    share pairs cross devices, and each two devices gather their shares. An odd batch is
-    gathered.
+    On a sharded batch, no communication is needed if each device holds an even number
+    of examples. With an odd number, pairs cross devices, and every two devices gather
+    their shards. A batch of odd size is gathered.
+
+    Args:
+      key: PRNG key; not used.
+      batch: pair ``(inputs, targets)``, shuffled.
+
+    Returns:
+      The partners.
+
+    Raises:
+      ValueError: If the batch is empty or its leaves disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -37,23 +47,27 @@ def neighbour(key: Array, batch: Batch) -> Partners:
 
 @reads(0)
 def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
-    """Pair the first with the last: ``partner(i) = n - 1 - i``, in blocks of ``n``.
+    """Pair in reverse order: ``partner(i) = n - 1 - i``, in blocks of ``n`` examples.
 
-    The three in the middle of an odd block form a ring; a last block of one joins the
-    block before it.
+    The three examples in the middle of an odd block form a ring. A last block of a
+    single example is joined to the block before it.
 
-    Cost on a sharded batch: none, where the blocks end where the shares of the devices
-    end; one collective-permute, of a share a device, where blocks are several shares;
-    else a gather: of the shares that a block cuts through, or of the batch (odd blocks,
-    or a batch that the blocks do not divide).
+    On a sharded batch, no communication is needed if each shard consists of whole
+    blocks, and one collective-permute of each shard if blocks consist of several
+    shards. Otherwise the shards that a block spans are gathered, or the whole batch if
+    blocks are odd or do not divide it.
 
     Args:
-      key: not used; pairs rely on a shuffled loader.
-      batch: the batch to be paired.
-      block: examples in a block, at least 2; None is the whole batch.
+      key: PRNG key; not used.
+      batch: pair ``(inputs, targets)``, shuffled.
+      block: number of examples in a block, at least 2. ``None`` takes the whole batch.
+
+    Returns:
+      The partners.
 
     Raises:
-      ValueError: ``block`` is less than 2.
+      ValueError: If ``block`` is less than 2. If the batch is empty or its leaves
+        disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -65,8 +79,8 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
     size = checks.examples(batch)
     if block is not None and block < 2:
         raise ValueError(
-            f"reverse: expected a block of at least 2 examples; got {block}. Leave "
-            "it out to reverse the whole batch, or use mixup_jax.erm to mix nothing."
+            f"reverse: expected a block of at least 2 examples; got {block}. Omit "
+            "it to reverse the whole batch; use mixup_jax.erm to disable mixing."
         )
     if size == 1:
         return _alone(size)
@@ -80,14 +94,24 @@ def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
 
 @reads(0)
 def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
-    """Pair everybody with the one ``shift`` places before: ``i - shift mod B``.
+    """Pair each example with the one ``shift`` positions before: ``(i - shift) mod B``.
 
-    Cost on a sharded batch: one collective-permute of ``shift`` rows a device; two of
-    its whole share together if it has fewer. On each device by itself (``per_device``):
-    none.
+    On a sharded batch, this takes one collective-permute of ``shift`` rows per device,
+    or two that move the whole shard if it has fewer rows. Inside ``per_device``, no
+    communication is needed.
+
+    Args:
+      key: PRNG key; not used.
+      batch: pair ``(inputs, targets)``, shuffled.
+      shift: number of positions, positive or negative.
+
+    Returns:
+      The partners.
 
     Raises:
-      ValueError: ``shift`` is a multiple of the batch size (of two or more).
+      TypeError: If ``shift`` is not an integer.
+      ValueError: If ``shift`` is a multiple of the batch size, and that is at least 2.
+        If the batch is empty or its leaves disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -99,16 +123,17 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
     size = checks.examples(batch)
     if not isinstance(shift, int | np.integer):
         raise TypeError(
-            f"roll: expected an integer shift; got {arrays.describe(shift)}. Count by "
-            "how many places."
+            f"roll: expected an integer shift; got {arrays.describe(shift)}. Pass the "
+            "number of positions."
         )
     if size == 1:
         return _alone(size)
     shift = int(shift)
     if shift % size == 0:
         raise ValueError(
-            f"roll: expected a shift that is no multiple of the batch size {size}; got "
-            f"{shift}. Everybody would be its own partner: shift by less."
+            f"roll: expected a shift that is not a multiple of the batch size {size}; "
+            f"got {shift}. Pass one from 1 to {size - 1}, or use mixup_jax.erm to "
+            "disable mixing."
         )
     index = jax.lax.rem(positions(size) + (-shift) % size, jnp.int32(size))
     return Partners(index, Roll(size, shift % size))
@@ -116,25 +141,31 @@ def roll(key: Array, batch: Batch, *, shift: int = 1) -> Partners:
 
 @reads(0)
 def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
-    """Pair with the n-th of several partners: ``partner(i) = i ^ n``, n from 1.
+    """Pair each example with the n-th of several partners: ``partner(i) = i ^ n``.
 
-    In blocks of the least power of two above ``of``, so that ``n`` from 1 to ``of``
-    name other examples of the block; the first is ``neighbour``. Of a batch that the
-    blocks do not divide it is ``i + n mod B``, and an example that has no n-th other is
-    its own partner.
+    The pairs are within blocks whose size is the smallest power of two above ``of``, so
+    that each ``n`` from 1 to ``of`` gives another example of the block; ``n = 1`` is
+    ``neighbour``. If the blocks do not divide the batch, the partner is
+    ``(i + n) mod B``, and examples without an n-th partner are their own.
 
-    Cost on a sharded batch: none, where each device holds whole blocks; two
-    collective-permutes of a share a device, where blocks are several shares; else a
-    gather of the shares that a block cuts through, or as ``roll``.
+    On a sharded batch, no communication is needed if each shard consists of whole
+    blocks, and two collective-permutes of each shard if blocks consist of several
+    shards. Otherwise the shards that a block spans are gathered, or the cost is as for
+    ``roll``.
 
     Args:
-      key: not used; pairs rely on a shuffled loader.
-      batch: the batch to be paired.
-      n: which of the partners, in [1, of].
-      of: how many partners each example has, at least 1.
+      key: PRNG key; not used.
+      batch: pair ``(inputs, targets)``, shuffled.
+      n: number of the partner, from 1 to ``of``.
+      of: number of partners of each example, at least 1.
+
+    Returns:
+      The partners.
 
     Raises:
-      ValueError: If ``n`` is not in [1, of].
+      TypeError: If ``n`` or ``of`` is not an integer.
+      ValueError: If ``of`` is less than 1, or ``n`` is not in [1, of]. If the batch is
+        empty or its leaves disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -145,13 +176,13 @@ def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
       ... ]
       [[1, 0, 3, 2], [2, 3, 0, 1]]
     """
-    checks.count(of, "nth: of", "Count the partners.")
-    checks.count(n, "nth: n", "Number the partners from 1.")
+    checks.count(of, "nth: of", "Pass the number of partners.")
+    checks.count(n, "nth: n", "Partners are numbered from 1.")
     n, of = int(n), int(of)
     if not 1 <= n <= of:
         raise ValueError(
-            f"nth: expected a number from 1 to of={of}; got n={n}. Name each partner "
-            "once."
+            f"nth: expected a number from 1 to of={of}; got n={n}. Partners are "
+            "numbered from 1."
         )
     size = checks.examples(batch)
     if of == 1:
@@ -166,16 +197,21 @@ def nth(key: Array, batch: Batch, *, n: int, of: int) -> Partners:
 
 @made
 def given(index: ArrayLike | Sequence[int]) -> Pairing:
-    """Return the pairing ``partner(i) = index[i]``, which may leave fixed points.
+    """Return the pairing ``partner(i) = index[i]``.
 
-    Cost on a sharded batch: as ``permutation``.
+    Examples may be paired with themselves. The cost on a sharded batch is as for
+    ``permutation``.
 
     Args:
-      index: integer ``[B]``, each in [0, B); need not be a permutation.
+      index: integer ``[B]`` with entries in [0, B); need not be a permutation.
+
+    Returns:
+      The pairing.
 
     Raises:
-      TypeError: ``index`` is not an integer array.
-      ValueError: its shape is not ``[B]``, or a concrete entry is out of range.
+      TypeError: If ``index`` is not an array of integers.
+      ValueError: If, when called with a batch, the shape of ``index`` is not ``[B]`` or
+        a concrete entry is out of range.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -189,14 +225,14 @@ def given(index: ArrayLike | Sequence[int]) -> Pairing:
     if not jnp.issubdtype(partners.dtype, jnp.integer):
         raise TypeError(
             f"given: expected integer partners; got {arrays.describe(partners)}. Pass "
-            "for each example the place of its partner in the batch."
+            "the index of each example's partner in the batch."
         )
 
     @reads(0)
     def pairing(key: Array, batch: Batch) -> Partners:
         del key
         size = checks.examples(batch)
-        checks.shaped(partners, "given", [(size,)], "Every example needs one partner.")
+        checks.shaped(partners, "given", [(size,)], "Each example needs one partner.")
         checks.number(partners, "given", 0, size - 1, "Partners count from 0.")
         return Partners(jnp.asarray(partners, jnp.int32), Gather())
 

@@ -1,4 +1,4 @@
-"""The places of a batch."""
+"""The positions of the examples in a batch."""
 
 import jax.numpy as jnp
 from jax import Array

@@ -1,4 +1,4 @@
-"""Pairings by one random permutation."""
+"""Pairings drawn from one random permutation."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from mixup_jax.pairings._positions import positions
 
 
 def _rounds(draw: Any, batch: Batch) -> int:
-    """Return how many words tell examples apart, as many as ``jax.random`` takes."""
+    """Return the number of sort keys per example, as in ``jax.random.permutation``."""
     del draw
     return Whole(
         max(1, math.ceil(3 * math.log(checks.examples(batch)) / math.log(2**32)))
@@ -25,13 +25,23 @@ def _rounds(draw: Any, batch: Batch) -> int:
 
 @reads(_rounds)
 def permutation(key: Array, batch: Batch) -> Partners:
-    """Pair by a uniformly random permutation, which may leave fixed points.
+    """Pair by a uniformly random permutation, which may have fixed points.
 
-    One example in a batch is its own partner on average, and is not mixed. This is the
-    pairing of the paper's code; ``derangement`` leaves nobody out.
+    On average, one example of a batch is its own partner and is not mixed. This is the
+    pairing of the original Mixup code; use ``derangement`` to mix all examples.
 
-    Cost on a sharded batch: the whole batch is gathered. On each device by itself
-    (``per_device``): none.
+    On a sharded batch, the whole batch is gathered. Inside ``per_device``, no
+    communication is needed.
+
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``.
+
+    Returns:
+      The partners.
+
+    Raises:
+      ValueError: If the batch is empty or its leaves disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -44,11 +54,20 @@ def permutation(key: Array, batch: Batch) -> Partners:
 
 @reads(_rounds)
 def derangement(key: Array, batch: Batch) -> Partners:
-    """Pair along one random ring through the whole batch, so without fixed points.
+    """Pair along a random ring through the whole batch, without fixed points.
 
-    Everybody else is equally likely to be the partner.
+    Each other example is equally likely to be the partner. The cost on a sharded batch
+    is as for ``permutation``.
 
-    Cost on a sharded batch: as ``permutation``.
+    Args:
+      key: PRNG key.
+      batch: pair ``(inputs, targets)``.
+
+    Returns:
+      The partners.
+
+    Raises:
+      ValueError: If the batch is empty or its leaves disagree on the batch size.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -62,7 +81,7 @@ def derangement(key: Array, batch: Batch) -> Partners:
 
 
 def _shuffled(key: Array, batch: Batch) -> Array:
-    """Return the places of the examples in the order of random words."""
+    """Return the positions of the examples, sorted by random words."""
     rounds, size = _rounds(None, batch), checks.examples(batch)
     rows = words(key, (rounds, size))
     return jax.lax.sort([*rows, positions(size)], num_keys=rounds)[-1]

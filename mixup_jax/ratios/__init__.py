@@ -1,10 +1,10 @@
-"""How much: ratios draw `lam`, the weight of each example's own content.
+"""Ratios: how much of each example's own content is kept, the weight ``lam``.
 
-A ratio is any callable `(key, partners) -> lam`, float32 `[B]` in [0, 1]. It may say
-how it is drawn in a range, see `truncated`. The samplers are loop-free:
-`jax.random.beta` costs while loops, 0.6 MB of HLO and more than a second of compile
-time, and under automatic sharding all-reduces. What is promised is the distribution,
-not the numbers drawn for a key.
+A ratio is any callable ``(key, partners) -> lam`` that returns float32 ``[B]`` in
+[0, 1]. It may have a method that draws ``lam`` from a range; see ``truncated``. The
+samplers have no loops: ``jax.random.beta`` compiles to while loops, which cost 0.6 MB
+of HLO, more than a second of compile time and, under automatic sharding, all-reduces.
+The distribution of ``lam`` is guaranteed, the values drawn for a given key are not.
 """
 
 from mixup_jax.ratios._known import beta as beta

@@ -1,8 +1,9 @@
-"""Beta variates without loops.
+"""Samplers of Beta variates without loops.
 
-Each sampler takes float32 parameters above 0, scalars or ``[size]``, and returns
-float32 ``[size]``. Its derivative by them gives the right gradient of the mean of any
-function of ``lam``; `_implicit` has that of the samplers that reject.
+Each sampler takes positive float32 parameters, scalars or ``[size]``, and returns
+float32 ``[size]``. Its derivative with respect to them gives unbiased gradients of the
+mean of any function of ``lam``; ``_implicit`` has the derivative of the samplers that
+reject.
 """
 
 import math
@@ -19,7 +20,7 @@ ASYMMETRIC_WORDS = 4 * _GAMMA_ROUNDS + 2
 
 
 def symmetric(key: Array, a: Array, size: int) -> Array:
-    """Draw ``Beta(a, a)`` from two uniforms, after Devroye."""
+    """Draw ``Beta(a, a)`` from two uniforms by Devroye's method."""
     u, v = uniforms(key, (2, size))
     return _symmetric(a, u, v)
 
@@ -27,7 +28,7 @@ def symmetric(key: Array, a: Array, size: int) -> Array:
 @jax.custom_jvp
 def _symmetric(a: Array, u: Array, v: Array) -> Array:
     _, _, q, root = _symmetric_parts(a, u, v)
-    # q / 2 / (1 + sqrt(1 - q)) for q = 1 / (1 + z), without cancellation on either side
+    # (1 - sqrt(1 - q)) / 2 for q = 1 / (1 + z), without cancellation at either end.
     smaller = q / (2 * (1 + root))
     return jnp.where(_own_is_larger(v), 1 - smaller, smaller)
 
@@ -36,8 +37,9 @@ def _symmetric(a: Array, u: Array, v: Array) -> Array:
 def _symmetric_jvp(primals, tangents):
     a, u, v = primals
     a_dot, _, _ = tangents
-    # In closed form, since the chain rule meets 0 times infinity on both ends: where z
-    # is 0, lam is 1/2 and stays; where the exponent is cut, lam is 0 or 1 and stays.
+    # In closed form, since the chain rule would multiply 0 by infinity at both ends:
+    # where z is 0, lam is constant at 1/2; where the exponent is clipped, lam is
+    # constant at 0 or 1.
     _, z, _, _ = _symmetric_parts(a, u, v)
     moves = (z > 0) & (-jnp.log(1 - u) < MAX_EXPONENT * a)
     safe = jnp.where(moves, a, 1.0)
@@ -49,7 +51,7 @@ def _symmetric_jvp(primals, tangents):
 
 
 def _symmetric_parts(a: Array, u: Array, v: Array) -> tuple[Array, ...]:
-    # 1 - u is exact, and XLA takes far longer to compile log1p than log.
+    # 1 - u is exact, so log suffices; XLA takes far longer to compile log1p.
     exponent = jnp.minimum(-jnp.log(1 - u) / a, MAX_EXPONENT)
     z = jnp.expm1(exponent) * _cosine_squared(v)
     q = 1 / (1 + z)
@@ -61,13 +63,13 @@ def _cosine_squared(v: Array) -> Array:
 
 
 def _own_is_larger(v: Array) -> Array:
-    # The sign of the cosine; compilers draw lam anew wherever it is used.
+    # The sign of cos(2 pi v), without the cosine: compilers recompute lam at each use.
     return jnp.abs(v - 0.5) > 0.25
 
 
 def asymmetric(key: Array, a: Array, b: Array, size: int) -> Array:
-    """Draw ``Beta(a, b)`` from two Gamma variates, after Marsaglia and Tsang."""
-    # One Box-Muller pair of normals serves both Gamma variates.
+    """Draw ``Beta(a, b)`` from two Gamma variates by the Marsaglia-Tsang method."""
+    # One Box-Muller pair of normals is enough for both Gamma variates.
     rounds = _GAMMA_ROUNDS
     u = uniforms(key, (ASYMMETRIC_WORDS, size))
     radius = jnp.sqrt(-2 * jnp.log(1 - u[:rounds]))
@@ -80,8 +82,9 @@ def asymmetric(key: Array, a: Array, b: Array, size: int) -> Array:
 
 
 def _log_gamma(a: Array, normal: Array, log_u: Array, log_boost: Array) -> Array:
-    """Return log G for G ~ Gamma(a), as log Gamma(a + 1) + log(boost) / a."""
-    # Outside these bounds what follows would be infinite for a and for b alike.
+    """Return ``log G`` for ``G ~ Gamma(a)``: that of a + 1, plus ``log(boost) / a``."""
+    # Beyond these bounds, the logarithms of both Gamma variates could be infinite,
+    # and their difference NaN.
     a = jnp.clip(a, 2.0**-120, 2.0**100)
     d = (a + 1 - 1 / 3)[None]
     root = 1 + normal / jnp.sqrt(9 * d)
@@ -92,7 +95,7 @@ def _log_gamma(a: Array, normal: Array, log_u: Array, log_boost: Array) -> Array
 
 
 def first_accepted(values: Array, accept: Array) -> Array:
-    """Return the first accepted row for each column, else the last row."""
+    """Return the first accepted value of each column, or the last if there is none."""
     chosen = values[-1]
     for value, good in zip(values[::-1], accept[::-1]):
         chosen = jnp.where(good, value, chosen)

@@ -1,4 +1,4 @@
-"""Beta variates in a range, by rejection under a hat of tangents."""
+"""Beta variates in a range, by rejection sampling under a hat of tangents."""
 
 import math
 from typing import NamedTuple
@@ -23,28 +23,30 @@ WORDS = 2 * _HAT_ROUNDS
 
 
 class _Side(NamedTuple):
-    """The hat on one side of the mode, by the distance from it, 1 at the mode.
+    """The hat on one side of the mode, as a function of the distance t from it.
 
-    It falls as ``exp(-gentle * t)`` up to ``corner`` and as ``exp(-steep * t)`` behind.
+    Relative to its height at the mode, it decays as ``exp(-gentle * t)`` up to
+    ``corner`` and as ``exp(-steep * t)`` beyond.
     """
 
     gentle: Array
     corner: Array
     steep: Array
     near: Array
-    """The area up to the corner."""
+    """Area up to the corner."""
     area: Array
-    """The area of the whole side."""
+    """Area of the whole side."""
 
 
 def truncated(
     key: Array, a: Array, b: Array, size: int, bounds: tuple[float, float]
 ) -> Array:
-    """Draw ``Beta(a, b)`` conditioned on ``low <= lam <= high``, by rejection.
+    """Draw ``Beta(a, b)`` conditioned on ``low <= lam <= high``, by rejection sampling.
 
-    The density of ``y = logit(lam)`` is ``sigmoid(y)^a sigmoid(-y)^b``, log-concave for
-    every a and b, so that it lies below its tangents. Three of them make the hat: at
-    the mode, and on either side where the density has fallen to about 1/e of that.
+    The density of ``y = logit(lam)`` is ``sigmoid(y)^a sigmoid(-y)^b``. It is
+    log-concave for all a and b, so it is bounded by its tangents. Three of them form
+    the hat: one at the mode, and one on each side, where the density has fallen to
+    about 1/e of its maximum.
     """
     ends = _logit(bounds[0]), _logit(bounds[1])
     still = within_reason(*jax.lax.stop_gradient((a, b)))
@@ -72,12 +74,12 @@ def truncated(
 
 
 def _side(far: Array, near: Array, mode: Array, width: Array) -> _Side:
-    """Return the hat below the mode; that above it is below that of ``Beta(b, a)``."""
+    """Return the hat below the mode; above, it is the same for ``Beta(b, a)``."""
     gentle = jnp.maximum(slope_at(far, near, mode, 0.0), 0.0)
     touch = jnp.minimum(reach(far, near, mode, 1.0), width)
     steep = jnp.maximum(slope_at(far, near, mode, touch), gentle)
     fall = far * softplus_rise(-mode, touch) + near * softplus_rise(mode, -touch)
-    # Where the two tangents meet; if they are the same line, anywhere.
+    # The tangents meet at the corner; if they coincide, any point will do.
     turn = jnp.where(steep > gentle, steep - gentle, 1.0)
     corner = jnp.clip((steep * touch - fall) / turn, 0.0, touch)
     area = _area(gentle, corner)
@@ -86,7 +88,7 @@ def _side(far: Array, near: Array, mode: Array, width: Array) -> _Side:
 
 
 def _area(rate: Array, length: Array) -> Array:
-    """Return the integral of ``exp(-rate * t)`` over [0, length]."""
+    """Return the integral of ``exp(-rate * t)`` over ``[0, length]``."""
     flat = rate * length < 1e-6
     return jnp.where(
         flat, length, -jnp.expm1(-rate * length) / jnp.where(flat, 1.0, rate)
@@ -94,7 +96,7 @@ def _area(rate: Array, length: Array) -> Array:
 
 
 def _length(rate: Array, area: Array) -> Array:
-    """Return the length of which ``_area`` is ``area``."""
+    """Return the inverse of ``_area``: the length for which it is ``area``."""
     share = jnp.minimum(rate * area, 1 - 2.0**-24)
     flat = share < 1e-4
     log = jnp.log1p(-share) / jnp.where(flat, 1.0, rate)
@@ -102,7 +104,7 @@ def _length(rate: Array, area: Array) -> Array:
 
 
 def inner_bounds(low: float, high: float) -> tuple[np.float32, np.float32]:
-    """Return the float32 numbers next to the bounds, inside where there are any."""
+    """Return the float32 values nearest to the bounds, inside of them if possible."""
     least, most = np.float32(low), np.float32(high)
     above = least if float(least) >= low else np.nextafter(least, np.float32(2))
     below = most if float(most) <= high else np.nextafter(most, np.float32(-1))

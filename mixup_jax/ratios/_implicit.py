@@ -1,7 +1,8 @@
-"""The gradient of a Beta variate that keeps its place in the distribution.
+"""The gradient of a Beta variate at a fixed quantile (implicit reparameterization).
 
-``d lam / d a = -(d cdf / d a) / density``, by quadrature. The chain rule over the steps
-of a sampler that rejects would not be right: they also decide what is rejected.
+``d lam / d a = -(d cdf / d a) / density``, by quadrature. Differentiating the steps of
+a rejection sampler would be biased, since the parameters also decide which draws are
+rejected.
 """
 
 import functools
@@ -13,33 +14,33 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-MAX_EXPONENT = 80.0  # exp of it is still finite in float32
-# Parameters between which their squares stay finite. Those below differ from the least
-# in one of 10^7 draws, and those above from the most by the rounding of float32.
+MAX_EXPONENT = 80.0  # exp(80) is finite in float32
+# Parameters in this range have finite squares. Smaller ones differ from the least in
+# one of 10^7 draws, and larger ones from the most by float32 rounding alone.
 _LEAST, _MOST = 2.0**-30, 2.0**40
-_FLAT = 120.0  # beyond it the sigmoid is 0 or 1 in float32
+_FLAT = 120.0  # beyond, the sigmoid is 0 or 1 in float32
 _NODES = 20
-_DEEP = 20.0  # exp(-20) of the density at the mode is left out of an integral
+_DEEP = 20.0  # integrals omit densities below exp(-20) of that at the mode
 
 
 def within_reason(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return parameters of which squares and sums stay finite in float32."""
+    """Return the parameters, rescaled to have finite squares and sums in float32."""
     a, b = (jnp.minimum(x, jnp.finfo(jnp.float32).max) for x in (a, b))
     shrunk = _MOST / jnp.maximum(jnp.maximum(a, b), _MOST)
     return jnp.maximum(a * shrunk, _LEAST), jnp.maximum(b * shrunk, _LEAST)
 
 
 def slope_at(far: Array, near: Array, y: Array, t: ArrayLike) -> Array:
-    """Return how fast the log density falls at a distance ``t`` below ``y``."""
+    """Return the slope of the log density at a distance ``t`` below ``y``."""
     return far * jax.nn.sigmoid(t - y) - near * jax.nn.sigmoid(y - t)
 
 
 def reach(far: Array, near: Array, y: Array, fall: float) -> Array:
-    """Return a distance below ``y <= mode`` at which the log density fell by ``fall``.
+    """Return how far below ``y <= mode`` the log density has fallen by ``fall``.
 
-    Rather too long than too short. Three bounds on how far it falls over a distance t,
-    each of them good where the others are not: in the tail, where y - t is 0 or above,
-    and near the mode::
+    The distance is an upper bound. It comes from three lower bounds on the fall over a
+    distance t, each of which is tight where the others are not: in the tail, where y -
+    t is at least 0, and near the mode::
 
         far * t - (far + near) * softplus(y)
         far * (log(2) * exp(t - y) - exp(-y)) - near * t
@@ -62,9 +63,9 @@ def reach(far: Array, near: Array, y: Array, fall: float) -> Array:
 
 
 def softplus_rise(y: Array, x: Array) -> Array:
-    """Return ``softplus(y + x) - softplus(y)``, to its own precision where x is small.
+    """Return ``softplus(y + x) - softplus(y)``, accurately also for small ``x``.
 
-    It is ``-log(sigmoid(-y - x) / sigmoid(-y))``.
+    It equals ``-log(sigmoid(-y - x) / sigmoid(-y))``.
     """
     near = jnp.log1p(jax.nn.sigmoid(y) * jnp.expm1(jnp.clip(x, -1.0, 1.0)))
     far = jax.nn.softplus(y + x) - jax.nn.softplus(y)
@@ -73,13 +74,13 @@ def softplus_rise(y: Array, x: Array) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def in_place(y: Array, a: Array, b: Array, ends: tuple[float, float]) -> Array:
-    """Return ``sigmoid(y)``, which moves with a and b and keeps its place among draws.
+    """Return ``sigmoid(y)``, differentiable by a and b at a fixed quantile.
 
     Args:
-      y: float32 ``[size]``, drawn; no derivative passes to it.
+      y: float32 ``[size]``, the draws; not differentiated.
       a: float32, scalar or ``[size]``.
-      b: the same.
-      ends: what ``y`` lies between.
+      b: float32, scalar or ``[size]``.
+      ends: range of ``y``.
     """
     del a, b, ends
     return jax.nn.sigmoid(y)
@@ -97,7 +98,7 @@ def _in_place_jvp(ends, primals, tangents):
 def _in_place_slopes(
     y: Array, a: Array, b: Array, ends: tuple[float, float]
 ) -> tuple[Array, Array]:
-    """Return ``d lam / d a`` and ``d lam / d b`` at the same place in the distribution.
+    """Return ``d lam / d a`` and ``d lam / d b`` at a fixed quantile.
 
     With f the density of y, and both integrals over s on one side of y::
 
@@ -106,8 +107,8 @@ def _in_place_slopes(
         d lam / d a        = lam (1 - lam) (below A_above - above A_below)
                              / (below + above)
 
-    and for b with 1 - lam in the place of lam. Each of the three pieces that y and the
-    mode divide the range into is integrated by Gauss's rule.
+    For b, 1 - lam takes the place of lam in the logarithm. The range is divided at y
+    and the mode into three pieces, each of which is integrated by Gaussian quadrature.
     """
     a, b = (jnp.atleast_1d(x)[None] for x in within_reason(a, b))
     y = jnp.clip(y, -_FLAT, _FLAT)[None]
@@ -130,12 +131,13 @@ def _in_place_slopes(
         f = jnp.exp(log_f) * length * weights[k]
         return f, f * log_lam, f * log_rest
 
-    # Only where somebody differentiates; without the loop it takes 40 times the memory.
-    zero = left - left  # laid out over the devices as the terms are
+    # A loop, which runs only if the draw is differentiated: unrolled, it takes 40 times
+    # the memory.
+    zero = left - left  # sharded as the terms are
     integrals = jax.lax.fori_loop(
         0, _NODES, lambda k, sums: jax.tree.map(jnp.add, sums, term(k)), (zero,) * 3
     )
-    y, is_above = y[0], y[0] <= mode[0]  # where the piece up to the mode lies
+    y, is_above = y[0], y[0] <= mode[0]  # the side of the piece between y and the mode
     below = [part[0] + jnp.where(is_above, 0.0, part[1]) for part in integrals]
     above = [part[2] + jnp.where(is_above, part[1], 0.0) for part in integrals]
     share = below[0] / jnp.maximum(below[0] + above[0], jnp.finfo(jnp.float32).tiny)

@@ -1,4 +1,4 @@
-"""Ratios that know their distribution: Beta, uniform, constant."""
+"""Ratios with a known distribution: Beta, uniform, constant."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from mixup_jax.ratios import _beta, _hat
 
 
 class _Default(float):
-    """A number that nobody gave, told apart from the same number of a caller's."""
+    """A default, which can be told apart from the same number passed by a caller."""
 
 
 DEFAULT_ALPHA = _Default(1.0)
 RATIO = "mixup_jax.ratios.beta(0.2)"
-ONE_OR_EACH = "Give one value for all examples, or one for each."
+ONE_OR_EACH = "Pass one value for all examples, or one for each."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,8 +33,10 @@ class Known:
     Attributes:
       sample: the ratio itself.
       within: returns the ratio conditioned on ``low <= lam <= high``, two numbers.
-      symmetric: whether ``1 - lam`` is distributed as ``lam``, but for no mixing.
-      words: how many random words an example ``sample`` reads; None if it takes a key.
+      symmetric: whether ``1 - lam`` has the distribution of ``lam``, except for
+        examples that are not mixed.
+      words: number of random words that ``sample`` reads per example; ``None`` if it
+        takes a key.
     """
 
     sample: Ratio
@@ -51,32 +53,37 @@ class Known:
 
 @made
 def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
-    """Return a ratio that draws ``lam ~ Beta(a, b)``, one per example.
+    """Return a ratio that draws ``lam ~ Beta(a, b)`` for each example.
 
-    ``Beta(a, a)`` comes from two uniforms u, v without any rejection::
+    ``Beta(a, a)`` is computed from two uniforms u, v without rejection::
 
         z   = (u^(-1/a) - 1) cos^2(2 pi v)
         lam = 1/2 + sign(cos(2 pi v)) / 2 / sqrt(1 + 1/z)
 
-    and ``Beta(a, b)`` from two Gamma variates in the logarithm, each the first accepted
-    of 5 vectorised Marsaglia-Tsang rounds (none is, about once in 10^7 draws).
+    ``Beta(a, b)`` is computed from the logarithms of two Gamma variates, each the first
+    accepted of 5 vectorized Marsaglia-Tsang rounds (all 5 are rejected about once in
+    10^7 draws).
 
-    The gradient of the mean of any function of ``lam`` by ``a`` and ``b`` is right: for
-    ``Beta(a, b)``, which rejects, it is that of a draw which keeps its place in the
-    distribution, worked out by quadrature in a loop. Where ``lam`` is exactly 0 or 1
-    it is 0, and so it is at ``a = 0``, where the distribution jumps. A second
-    derivative by the two parameters of ``Beta(a, b)`` is not right.
+    Gradients with respect to ``a`` and ``b`` of the mean of any function of ``lam`` are
+    unbiased. For ``Beta(a, b)``, which rejects, the gradient is that of a draw at a
+    fixed quantile, computed by quadrature in a loop. Gradients are 0 where ``lam`` is
+    exactly 0 or 1, and at ``a = 0``, where the distribution is discontinuous. Second
+    derivatives with respect to the two parameters of ``Beta(a, b)`` are not correct.
 
     Args:
-      a: real scalar, at least 0, or ``[B]`` one per example; may be traced (a
-        schedule). 0 or less at run time, like a static 0, is empirical risk
-        minimisation: ``lam`` is exactly 1.
-      b: the same for the partner's side; None means ``b = a``.
+      a: real scalar of at least 0, or ``[B]`` with one value per example; may be a
+        traced value, such as a schedule. 0 disables mixing (``lam`` is exactly 1), and
+        so does a traced value that is negative at run time.
+      b: the parameter of the partner's side, as ``a``. ``None`` means ``b = a``.
+
+    Returns:
+      The ratio.
 
     Raises:
-      TypeError: it was given for a ratio, not called to make one.
-      ValueError: ``a`` or ``b`` is a concrete number that is negative or NaN, or has a
-        shape that does not fit.
+      TypeError: If ``beta`` is passed as a ratio instead of what it returns, or a
+        parameter is not real.
+      ValueError: If a concrete ``a`` or ``b`` is negative or NaN. If, when called, the
+        shape of a parameter is neither ``()`` nor ``[B]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -86,18 +93,21 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
       >>> mix.lam.shape, mix.lam.dtype
       ((256,), dtype('float32'))
 
-    Sources: L. Devroye, "Random variate generation in one line of code", WSC 1996
-    (symmetric); G. Marsaglia and W. W. Tsang, "A simple method for generating gamma
-    variables", ACM TOMS 26, 2000.
+    References:
+      Devroye, "Random Variate Generation in One Line of Code", WSC 1996,
+      https://doi.org/10.1145/256562.256623.
+
+      Marsaglia & Tsang, "A Simple Method for Generating Gamma Variables", ACM TOMS 26,
+      2000, https://doi.org/10.1145/358407.358414.
     """
     if isinstance(b, Partners):
         raise TypeError(
-            "beta: expected alpha, a number; got a key and partners. It returns a "
-            "ratio: pass ratio=mixup_jax.ratios.beta(0.2)."
+            "beta: expected alpha, a number; got a key and partners. Call it to "
+            "make a ratio: ratio=mixup_jax.ratios.beta(0.2)."
         )
     named = {"alpha": a} if b is None else {"alpha": a, "b": b}
     for name, value in named.items():
-        checks.number(value, name, 0, advice="Use 0 for no mixing at all.")
+        checks.number(value, name, 0, advice="Use 0 to disable mixing.")
 
     def parameters(size: int) -> tuple[Array, ...]:
         for name, value in named.items():
@@ -130,14 +140,19 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
 @made
 def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
-    """Return a ratio that draws ``lam`` uniformly from [low, high], one per example.
+    """Return a ratio that draws ``lam ~ Uniform(low, high)`` for each example.
 
     Args:
-      low: in [0, 1], may be traced.
-      high: in [0, 1], may be traced; not less than ``low``.
+      low: scalar in [0, 1]; may be a traced value.
+      high: scalar in [0, 1], not less than ``low``; may be a traced value.
+
+    Returns:
+      The ratio.
 
     Raises:
-      ValueError: a concrete bound outside [0, 1], or the two the wrong way round.
+      TypeError: If a bound is not a real number.
+      ValueError: If a bound is not a scalar, a concrete bound is outside [0, 1], or
+        ``low`` exceeds ``high``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -147,7 +162,7 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
       >>> bool(((mix.lam >= 0.8) & (mix.lam <= 1)).all())
       True
     """
-    advice = "lam is a share; give 0 <= low <= high <= 1."
+    advice = "Pass 0 <= low <= high <= 1."
     checks.shaped(low, "uniform: low", [()], advice)
     checks.shaped(high, "uniform: high", [()], advice)
     checks.number(high, "uniform: high", 0, 1, advice)
@@ -180,13 +195,23 @@ def uniform(*, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Ratio:
 
 @made
 def constant(lam: ArrayLike) -> Ratio:
-    """Return a ratio that is always ``lam``: a scalar, or ``[B]`` one per example.
+    """Return a ratio whose ``lam`` is constant.
 
-    It may be traced and differentiated by. Where it is exactly 0 or 1, the inputs and
-    targets are one side alone, bit for bit, and their gradient by ``lam`` is 0.
+    It is differentiable with respect to ``lam``. Where ``lam`` is exactly 1 or 0,
+    inputs and targets are those of the example or its partner, bit for bit, and the
+    gradient is 0.
+
+    Args:
+      lam: scalar, or ``[B]`` with one value per example, in [0, 1]; may be a traced
+        value.
+
+    Returns:
+      The ratio.
 
     Raises:
-      ValueError: a concrete ``lam`` outside [0, 1], or a shape that does not fit.
+      TypeError: If ``lam`` is not real.
+      ValueError: If a concrete ``lam`` is outside [0, 1]. If, when called, its shape is
+        neither ``()`` nor ``[B]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -196,7 +221,8 @@ def constant(lam: ArrayLike) -> Ratio:
       >>> mix.lam
       Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
-    checks.number(lam, "lam", 0, 1, advice="It is the share of the own content.")
+    advice = "It is the share of each example's own content."
+    checks.number(lam, "lam", 0, 1, advice)
 
     def sample(key: Array, partners: Partners) -> Array:
         del key
@@ -207,7 +233,7 @@ def constant(lam: ArrayLike) -> Ratio:
 
 
 def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
-    """Return the ratio that a mixer's ``alpha`` and ``ratio`` ask for.
+    """Return the ratio given by a mixer's arguments ``alpha`` and ``ratio``.
 
     Raises:
       ValueError: If both are given.
@@ -216,30 +242,30 @@ def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
         return beta(float(alpha) if isinstance(alpha, _Default) else alpha)
     if not isinstance(alpha, _Default):
         raise ValueError(
-            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Leave "
-            "one out: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
+            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Omit "
+            "one: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
 
 
 def _everywhere(value: ArrayLike) -> Array:
-    """Return ``value`` in float32 and whole on every device, as what is drawn is."""
+    """Return ``value`` in float32, replicated as the draws are."""
     x = jnp.asarray(value, jnp.float32)
     return whole(x)
 
 
 def _positive(a: Array) -> Array:
-    # Where a is 0 nothing is drawn, but the gradient of 1 / a would be infinite there.
+    # Nothing is drawn where a is 0, but the gradient of 1 / a would be infinite there.
     return jnp.where(a > 0, a, 1.0)
 
 
 def is_symmetric(ratio: Ratio) -> bool:
-    """Whether a ratio says that ``1 - lam`` is distributed as ``lam``."""
+    """Return whether a ratio declares ``1 - lam`` to be distributed as ``lam``."""
     return getattr(ratio, "symmetric", False)
 
 
 def clipped(ratio: Ratio, low: float, high: float) -> Ratio:
-    """Return ``ratio`` clipped to a range; examples that are not mixed stay so."""
+    """Return ``ratio`` clipped to a range; examples that are not mixed stay unmixed."""
     least, most = _hat.inner_bounds(low, high)
 
     def sample(key: Array, partners: Partners) -> Array:

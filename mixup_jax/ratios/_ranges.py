@@ -1,4 +1,4 @@
-"""Ratios in a range."""
+"""Ratios restricted to a range."""
 
 import jax
 import jax.numpy as jnp
@@ -19,36 +19,40 @@ _REDRAWS = 64
 def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
     """Return ``ratio`` conditioned on ``low <= lam <= high``.
 
-    An example that is not mixed stays unmixed: where a parameter of ``beta`` is 0, or a
-    ``constant`` is 1, ``lam`` is 1, whatever the range. So a schedule to ``alpha = 0``
-    switches mixing off. A ratio with no value in the range is clipped to it.
+    Examples that are not mixed stay unmixed: where a parameter of ``beta`` is 0, or a
+    ``constant`` is 1, ``lam`` is 1 for any range. Hence a schedule that reaches
+    ``alpha = 0`` disables mixing. A ratio without values in the range is clipped to it.
 
-    The range holds for ``lam`` as it is drawn. ``cutmix`` and ``fmix`` count ``lam``
-    anew from whole pixels, and what they count may lie outside. For labels in the range
-    pass ``region=partial(regions.box, share=regions.as_drawn)``; likewise with
-    ``regions.blob``, where the two differ by half a pixel at most.
+    The range applies to ``lam`` as it is drawn. ``cutmix`` and ``fmix`` recompute
+    ``lam`` from whole positions, which may be outside the range. To keep targets in the
+    range, pass ``region=partial(regions.box, share=regions.as_drawn)``, or the same
+    with ``regions.blob``, where the two differ by at most half a position.
 
-    A truncated ``beta`` is the first accepted of 8 vectorised rounds of rejection (none
-    is, less than once in 30,000 draws; the last one is taken then, within the range
-    too), and its gradient by ``a`` and ``b`` is right as that of ``beta`` is. The other
-    ratios of this module are drawn in a range without a loop as well, except a
-    ``folded`` one that is not symmetric.
+    A truncated ``beta`` is the first accepted of 8 vectorized rounds of rejection
+    sampling. If all are rejected, which happens less than once in 30,000 draws, the
+    last one is taken, which is in the range too. Its gradients with respect to ``a``
+    and ``b`` are unbiased, as for ``beta``. The other ratios of this module are also
+    drawn from a range without a loop, except for a ``folded`` ratio that is not
+    symmetric.
 
-    So is a ratio of your own that has a method ``within(low, high)``, which returns the
-    ratio to draw from. One that has none is drawn 64 times, in a loop, and each example
-    takes the first draw in the range. Where there is none, with probability
-    ``(1 - P[low <= lam <= high])^64``, the last one is clipped; an example of which all
-    64 are exactly 1 is not mixed. No gradient passes to the parameters of these draws:
-    it would leave out that they also decide which of the draws is taken.
+    A user-defined ratio may have a method ``within(low, high)`` that returns the
+    conditioned ratio. Without it, the ratio is drawn 64 times, in a loop, and each
+    example takes its first draw in the range. If there is none, with probability
+    ``(1 - P[low <= lam <= high])^64``, the last draw is clipped; an example whose 64
+    draws are all exactly 1 is not mixed. No gradient flows to the parameters of these
+    draws: it would be biased, since the parameters also decide which draw is taken.
 
     Args:
-      ratio: what to draw from.
-      low: a number in [0, 1), the least ``lam``.
-      high: a number in (0, 1], the largest ``lam``; above ``low``.
+      ratio: the ratio to draw from.
+      low: least ``lam``, a number in [0, 1).
+      high: largest ``lam``, a number in (0, 1] above ``low``.
+
+    Returns:
+      The conditioned ratio.
 
     Raises:
-      TypeError: If ``ratio`` is no function.
-      ValueError: If not ``0 <= low < high <= 1``.
+      TypeError: If ``ratio`` is not callable.
+      ValueError: If ``0 <= low < high <= 1`` does not hold.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -58,10 +62,12 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
       >>> bool(((mix.lam >= 0.4) & (mix.lam <= 0.6)).all())
       True
 
-    Source: for the tangents as a hat, W. R. Gilks and P. Wild, "Adaptive rejection
-    sampling for Gibbs sampling", Applied Statistics 41, 1992; for the gradient,
-    M. Figurnov et al., "Implicit reparameterization gradients", NeurIPS 2018,
-    arXiv:1805.08498.
+    References:
+      Gilks & Wild, "Adaptive Rejection Sampling for Gibbs Sampling", Applied Statistics
+      41, 1992, https://doi.org/10.2307/2347565 (the tangents as a hat).
+
+      Figurnov et al., "Implicit Reparameterization Gradients", NeurIPS 2018,
+      https://arxiv.org/abs/1805.08498 (the gradients).
     """
     checks.function(ratio, "truncated: ratio", RATIO)
     if not 0 <= low < high <= 1:
@@ -86,12 +92,23 @@ def truncated(ratio: Ratio, low: float, high: float) -> Ratio:
 
 @made
 def folded(ratio: Ratio) -> Ratio:
-    """Return ``max(lam, 1 - lam)``: the own content is drawn to outweigh the partner's.
+    """Return ``max(lam, 1 - lam)``: each example's own content outweighs its partner's.
 
-    This holds for ``lam`` as it is drawn, at least 1/2. What ``cutmix`` and ``fmix``
-    count anew from whole pixels may be less: of 4 x 4 pixels, a box of 3 x 3 is pasted
-    for ``lam = 0.5``, and 7/16 are left. For labels of at least 1/2 pass
-    ``region=partial(regions.box, share=regions.as_drawn)``, or ``regions.blob`` so.
+    This applies to ``lam`` as it is drawn, which is at least 1/2. ``cutmix`` and
+    ``fmix`` recompute ``lam`` from whole positions, which may be less: on 4 x 4
+    positions, ``lam = 0.5`` pastes a box of 3 x 3, which leaves 7/16. To keep the
+    targets at 1/2 or above, pass
+    ``region=partial(regions.box, share=regions.as_drawn)``, or the same with
+    ``regions.blob``.
+
+    Args:
+      ratio: the ratio to draw from.
+
+    Returns:
+      The folded ratio.
+
+    Raises:
+      TypeError: If ``ratio`` is not callable.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -112,8 +129,8 @@ def folded(ratio: Ratio) -> Ratio:
             return truncated(ratio, max(low, 0.5), high)
         return clipped(sample, low, high)
 
-    # Otherwise the two halves that are folded together differ.
     reads(words_of(ratio))(sample)
+    # ``within`` truncates the unfolded ratio, which is right only if it is symmetric.
     return (
         Known(sample, within, words=words_of(ratio)) if is_symmetric(ratio) else sample
     )

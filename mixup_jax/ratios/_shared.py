@@ -1,4 +1,4 @@
-"""Ratios that several examples share."""
+"""Ratios that are shared by several examples."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,10 +15,18 @@ from mixup_jax.ratios._ranges import truncated
 
 @made
 def per_pair(ratio: Ratio) -> Ratio:
-    """Return ``ratio`` drawn once a pair: both partners keep the same share.
+    """Return ``ratio`` drawn once per pair, for both of its examples.
+
+    Args:
+      ratio: the ratio to draw from.
+
+    Returns:
+      The shared ratio.
 
     Raises:
-      ValueError: the pairing does not pair off (a roll, a permutation, odd batches).
+      TypeError: If ``ratio`` is not callable.
+      ValueError: If, when called, the examples do not come in pairs: if the pairing is
+        a roll or a permutation, or the batch size is odd.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -33,10 +41,9 @@ def per_pair(ratio: Ratio) -> Ratio:
     def sample(key: Array, partners: Partners) -> Array:
         if not partners.move.pairs_off:
             raise ValueError(
-                "per_pair: expected a pairing in which the partner of everybody's "
-                f"partner is that example; got {partners.move}. Use "
-                "pairings.neighbour or pairings.reverse on an even batch, or one lam "
-                "per example."
+                "per_pair: expected a pairing in which each example is the partner of "
+                f"its partner; got {partners.move}. Use pairings.neighbour or "
+                "pairings.reverse on a batch of even size, or draw one lam per example."
             )
         lam = ratio(key, partners)
         first = jnp.arange(lam.shape[0], dtype=jnp.int32) <= partners.index
@@ -51,9 +58,18 @@ def per_pair(ratio: Ratio) -> Ratio:
 
 @made
 def per_batch(ratio: Ratio) -> Ratio:
-    """Return ``ratio`` drawn once a batch: every example keeps the same share.
+    """Return ``ratio`` drawn once per batch, for all examples.
 
-    For a box or a choice that is drawn once as well, see ``once_per_batch``.
+    To share the region or a choice of mixers as well, see ``once_per_batch``.
+
+    Args:
+      ratio: the ratio to draw from.
+
+    Returns:
+      The shared ratio.
+
+    Raises:
+      TypeError: If ``ratio`` is not callable.
 
     Example:
       >>> import jax, mixup_jax as mx

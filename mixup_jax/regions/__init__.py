@@ -1,9 +1,10 @@
-"""Where: regions turn `lam` into a weight field `w` over the positions of an example.
+"""Regions: where each example is mixed, as weights ``w`` over its positions.
 
-A region draw is any callable `(key, lam, inputs, partners) -> (region, lam)`. The
-region is a small pytree that holds what was drawn (the corners of a box, not the pixels
-of a mask) and spells out the field for a leaf when it is asked for. The `lam` that
-comes back is the share that the own content really kept, which is what the labels use.
+A region draw is any callable ``(key, lam, inputs, partners) -> (region, lam)``. The
+region is a small pytree of what was drawn (the corners of a box, not a mask of pixels),
+and computes the weights for the shape of a leaf when they are needed. The returned
+``lam`` is the share that the example's own content actually kept, which the targets
+use.
 """
 
 from mixup_jax._core.grid import Grid as Grid

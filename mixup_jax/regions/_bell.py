@@ -21,19 +21,20 @@ from mixup_jax.regions._share import of_valid
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bell(Region):
-    """The partner's content strongest at a centre, the own content far from it.
+    """A bell of the partner's content, strongest at its center.
 
     ::
 
         w[q] = 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
 
-    at position q of sides n.
+    for position ``q`` on sides of size ``n``.
 
     Attributes:
       centre: int32 ``[B, S]``, a position on each of S spatial axes.
       width: float32 ``[B]``, as a share of each side.
       grid: the positions that the bell was drawn for.
-      of_example: whether it was drawn from what an example or its partner holds.
+      of_example: whether the draw depended on the contents of an example or its
+        partner.
     """
 
     centre: Array
@@ -46,8 +47,8 @@ class Bell(Region):
     def weights(self, lam: Array, x: Array) -> Array:
         """Return float32 ``[B, ..., 1]``."""
 
-        # Broadcast to all of the leaf at once: with axes of size 1, a TPU lays factors
-        # out in memory that is mostly padding.
+        # Broadcast to the whole leaf at once: factors with axes of size 1 are laid out
+        # on a TPU in memory that is mostly padding.
         def over(factor: Array, *axes: int) -> Array:
             return jax.lax.broadcast_in_dim(divided_as(factor, x), x.shape, axes)
 
@@ -58,7 +59,7 @@ class Bell(Region):
         return 1 - theirs
 
     def along(self, s: int, position: Array) -> Array:
-        """Return the factor ``[B, n]`` of spatial axis s at ``position`` ``[1, n]``."""
+        """Return the factor ``[B, n]`` of axis ``s`` at ``position``, ``[1, n]``."""
         away = (position - self.centre[:, s][:, None]).astype(jnp.float32)
         return jnp.exp(-0.5 * (away / self.grid.sizes[s] / self.width[:, None]) ** 2)
 
@@ -75,29 +76,35 @@ def bell(
     max_width: float = 0.5,
     valid: ArrayLike | None = None,
 ) -> tuple[Bell, Array]:
-    """Draw a bell in which the partner's content shows (SmoothMix).
+    """Draw a bell for each example that shows its partner (SmoothMix).
 
     ::
 
-        centre ~ Uniform{0, ..., n - 1} on each spatial axis of size n
+        center ~ Uniform{0, ..., n - 1} on each spatial axis of size n
         width  ~ Uniform(min_width, max_width)
-        lam    = mean over positions of 1 - exp(-|(q - centre) / n|^2 / (2 width^2))
+        lam    = mean over positions of 1 - exp(-|(q - center) / n|^2 / (2 width^2))
 
     Args:
       key: PRNG key.
-      lam: float32 ``[B]``, as the ratio drew it; only where it is 1 does it count, and
-        nothing is mixed.
+      lam: float32 ``[B]``, as drawn by the ratio. Examples with ``lam = 1`` are not
+        mixed; other values are not used.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: whose valid positions count; otherwise not used.
-      spatial: the axis numbers of the spatial axes, as in ``grid``.
-      min_width: the smallest width, as a share of each side, above 0.
-      max_width: the largest width, as a share of each side.
-      valid: as in ``box``, positions counting by their weights.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
+      spatial: numbers of the spatial axes, as for ``grid``.
+      min_width: smallest width, as a share of each side; above 0.
+      max_width: largest width, as a share of each side.
+      valid: as for ``box``; each position counts by its weight.
+
+    Returns:
+      The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not of bools.
-      ValueError: If ``0 < min_width <= max_width`` does not hold, inputs do
-        not say which axes are spatial, or ``valid`` has other sizes.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
+      ValueError: If ``0 < min_width <= max_width`` does not hold. If the shape of the
+        inputs does not determine the spatial axes, or ``valid`` has other spatial
+        sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -109,12 +116,13 @@ def bell(
 
     References:
       Lee et al., "SmoothMix: A Simple Yet Effective Data Augmentation to Train Robust
-      Classifiers", CVPR Workshops 2020.
+      Classifiers", CVPR Workshops 2020,
+      https://openaccess.thecvf.com/content_CVPRW_2020/html/w45/Lee_SmoothMix_A_Simple_Yet_Effective_Data_Augmentation_to_Train_Robust_CVPRW_2020_paper.html.
     """
     if not 0 < min_width <= max_width:
         raise ValueError(
             "bell: expected 0 < min_width <= max_width; got min_width="
-            f"{min_width}, max_width={max_width}. Give widths as shares of a side."
+            f"{min_width}, max_width={max_width}. Widths are shares of a side."
         )
     positions = grid_for(bell, inputs, spatial)
     *u, u_width = uniforms(key, (len(positions.sizes) + 1, *lam.shape))

@@ -1,4 +1,4 @@
-"""Blobs of the partner: where a random field of low frequencies is lowest."""
+"""Blobs of the partner, where a random low-frequency field is lowest."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from mixup_jax.regions._field import Field
 from mixup_jax.regions._lowest import above_lowest
 from mixup_jax.regions._share import from_pixels, of_valid, own_share
 
-_LONGEST_PRODUCT = 1024  # positions; the work of a product grows with their square
+_LONGEST_PRODUCT = 1024  # positions; the cost of a product grows with their square
 
 
 def blob(
@@ -34,44 +34,52 @@ def blob(
     share: Callable[[Array, Array], Array] = from_pixels,
     valid: ArrayLike | None = None,
 ) -> tuple[Field, Array]:
-    """Draw for each example blobs that cover ``1 - lam`` of the positions.
+    """Draw blobs for each example that cover ``1 - lam`` of it (FMix).
 
-    The partner's content is where a random field of low frequencies is lowest::
+    The partner's content is shown where a random low-frequency field is lowest::
 
         spectrum[f] = normal / max(|f|, 1 / longest axis)^decay
         field       = Hartley transform of the spectrum
         partner's   = the round((1 - lam) * positions) positions with the lowest field
         lam         = 1 - partner's / positions
 
-    so the spectrum is the same in every direction, on any shape of image. The field is
-    distributed as with complex normals and the Fourier transform, which XLA would not
-    divide over devices.
+    The spectrum is isotropic for inputs of any shape. The field has the same
+    distribution as with complex normals and a Fourier transform, which XLA would not
+    shard.
 
-    The ``lam`` that is counted lies within half a position of the one that was drawn,
-    and may leave the range of a ``ratios.folded`` or ``ratios.truncated`` ratio by as
-    much; the labels keep to it with ``share=as_drawn``. The gradient of the blobs, and
-    of a ``lam`` that is counted, by the ``lam`` that was drawn is 0.
+    The returned ``lam`` is within half a position of the drawn one, and may leave the
+    range of ``ratios.folded`` or ``ratios.truncated`` by as much; with
+    ``share=as_drawn``, the targets keep to the range. The blobs and the returned
+    ``lam`` have a gradient of 0 with respect to the drawn ``lam``.
 
-    Cost on a sharded batch: none, whichever axes are divided: each device makes whole
-    fields of the examples that it has positions of. But for axes of more than 1024
-    positions, where the transform is a Fourier transform and the noise of all examples
-    is gathered; inside ``per_device`` each makes its own.
+    On a sharded batch, no communication is needed, whichever axes are sharded: each
+    device computes the whole fields of the examples that it has positions of. The
+    exception is axes of more than 1024 positions, whose transform is a Fourier
+    transform: the noise of all examples is gathered for it. Inside ``per_device``, each
+    device computes its own.
 
     Args:
       key: PRNG key.
-      lam: float32 ``[B]``, as the ratio drew it.
+      lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: whose valid positions count; otherwise not used.
-      spatial: the axis numbers of the spatial axes, as in ``grid``; one to three.
-      decay: how fast amplitudes fall with frequency, at least 0, may be traced. 3 is
-        the paper's; 0 is white noise, single positions.
-      share: as in ``box``; here they differ by the rounding to whole positions.
-      valid: as in ``box``.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
+      spatial: numbers of the spatial axes, as for ``grid``; one to three.
+      decay: exponent at which amplitudes fall with frequency, a scalar of at least 0;
+        may be a traced value. The paper uses 3; 0 is white noise, which selects single
+        positions.
+      share: as for ``box``. The two differ by the rounding to whole positions.
+      valid: as for ``box``.
+
+    Returns:
+      The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not of bools.
-      ValueError: If ``decay`` is negative or not a scalar, inputs do not
-        say which axes are spatial or have over three, or ``valid`` has other sizes.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
+      ValueError: If ``decay`` is negative or not a scalar. If the shape of the inputs
+        does not determine the spatial axes, or there are more than three. If ``valid``
+        has other spatial sizes.
 
     Example:
       >>> from functools import partial
@@ -82,21 +90,23 @@ def blob(
       >>> bool((mix.coverage((8, 8)).mean(axis=(1, 2)) == mix.lam).all())
       True
 
-    Source: Harris et al., "FMix", 2020, arXiv:2002.12047.
+    References:
+      Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020,
+      https://arxiv.org/abs/2002.12047.
     """
-    advice = "3 is the paper's."
+    advice = "The paper uses 3."
     checks.number(decay, "blob: decay", 0, advice=advice)
     checks.shaped(decay, "blob: decay", [()], advice)
     positions = grid_for(blob, inputs, spatial)
     if len(positions.sizes) > 3:
         raise ValueError(
             f"blob: expected one to three spatial axes; got {len(positions.sizes)} "
-            f"(axes {positions.axes}). Name those to cut along with spatial=(...)."
+            f"(axes {positions.axes}). Choose up to three with spatial=(...)."
         )
     total = math.prod(positions.sizes)
     like = jnp.asarray(blended(inputs)[0])
     shape = (lam.shape[0], *positions.sizes)
-    # The transform and the count need to see all positions of an example.
+    # The transform and the count need all positions of an example on one device.
     noise = examples_whole(normal_rows(key, shape, like), like)
     field = _low_pass(noise, decay).reshape(-1, total)
     theirs = jnp.round((1 - lam) * total).astype(jnp.int32)
@@ -108,11 +118,11 @@ def blob(
 
 
 def _low_pass(noise: Array, decay: ArrayLike) -> Array:
-    """Return a field of ``[B, *sizes]`` with amplitude falling as |f|^-decay."""
-    # The code of the paper's authors takes real and imaginary parts from the first two
-    # rows of frequencies, where it means the last axis, so that only the horizontal
-    # frequencies 0 and 1 have power and blobs are upright stripes. Ours keeps to the
-    # paper's formula. It also rounds lam up or down by a coin; ours to the nearest.
+    """Return a field ``[B, *sizes]`` whose amplitudes fall as ``|f|^-decay``."""
+    # This follows the formula of the paper, not the authors' code. The latter
+    # takes real and imaginary parts from the first two rows of frequencies instead of
+    # the last axis, so that only the horizontal frequencies 0 and 1 have power and
+    # blobs become vertical stripes. It also rounds lam up or down at random.
     sizes = noise.shape[1:]
     axes = [np.fft.fftfreq(n) for n in sizes]
     frequency = np.linalg.norm(np.meshgrid(*axes, indexing="ij"), axis=0)
@@ -126,7 +136,12 @@ def _low_pass(noise: Array, decay: ArrayLike) -> Array:
 
 
 def _hartley(x: Array) -> Array:
-    """Transform axis 1, which becomes the last: sum over f of x[f] (cos + sin)(f)."""
+    """Return the Hartley transform along axis 1, which becomes the last.
+
+    ::
+
+        sum over f of x[f] (cos + sin)(2 pi f q / n), at position q
+    """
     n = x.shape[1]
     if n > _LONGEST_PRODUCT:
         fourier = jnp.fft.fft(jnp.moveaxis(x, 1, -1))

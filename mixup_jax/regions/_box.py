@@ -1,4 +1,4 @@
-"""A box of the partner, in its own place."""
+"""A box of the partner, pasted in the same place."""
 
 import dataclasses
 import math
@@ -23,13 +23,14 @@ from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Box(Region):
-    """The partner's content inside a box, the own content outside.
+    """The partner's content inside a box, the example's own content outside.
 
     Attributes:
-      start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
-      stop: int32 ``[B, S]``, the first position behind the box.
+      start: int32 ``[B, S]``, first position inside the box, on each of S spatial axes.
+      stop: int32 ``[B, S]``, first position beyond the box.
       grid: the positions that the box was drawn for.
-      of_example: whether it was drawn from what an example or its partner holds.
+      of_example: whether the draw depended on the contents of an example or its
+        partner.
     """
 
     start: Array
@@ -41,11 +42,11 @@ class Box(Region):
     pastes = True
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return bool ``[B, ..., 1]``, True where the own content stays."""
-        inside = per_example(lam, x) < 1  # examples that are not mixed have no box
+        """Return bool ``[B, ..., 1]``, True for the example's own content."""
+        inside = per_example(lam, x) < 1  # Examples that are not mixed have no box.
         axes = self.grid.axes_of(x)
         for corner in (self.start, self.stop):
-            advice = "Give a corner of each example's box, on each spatial axis."
+            advice = "Pass a corner for each example and each spatial axis."
             checks.shaped(corner, "box: corners", [(x.shape[0], len(axes))], advice)
         for s, axis in enumerate(axes):
             position, unit = _positions_along(
@@ -60,10 +61,13 @@ class Box(Region):
 
 
 def _positions_along(x: Array, axis: int, end: int) -> tuple[Array, int]:
-    """Count the positions along ``axis`` in elements of the axes from it to ``end``.
+    """Return positions along ``axis`` in units of elements, and the elements in each.
 
-    A mask that differs from one channel to the next, if only formally, is a vector
-    select in XLA's loops; one that is constant over the channels is a branch a pixel.
+    The elements are those of the axes from ``axis`` to ``end``.
+
+    A mask that formally differs from one channel to the next compiles to a vector
+    select in XLA's loops; one that is constant over the channels, to a branch per
+    pixel.
     """
     sizes = x.shape[axis:end]
     places = jnp.arange(math.prod(sizes), dtype=jnp.int32).reshape(
@@ -85,41 +89,48 @@ def box(
     share: Callable[[Array, Array], Array] = from_pixels,
     valid: ArrayLike | None = None,
 ) -> tuple[Box, Array]:
-    """Draw one box per example that covers about ``1 - lam`` of the positions.
+    """Draw a box for each example that covers about ``1 - lam`` of it (CutMix).
 
     On each of S spatial axes of size n::
 
         side   = round(n * clip((1 - lam)^(1/S), min_size, max_size))
-        centre ~ Uniform{0, ..., n - 1}, the box clipped at the borders
+        center ~ Uniform{0, ..., n - 1}, the box clipped at the borders
         lam    = 1 - (positions in the clipped box) / (all positions)
 
-    Where ``min_size`` is given, the centre is drawn such that at least so much of the
-    side stays inside. ``lam = 1`` has no box.
+    With ``min_size``, the center is drawn such that at least this share of each axis
+    remains after clipping. Examples with ``lam = 1`` have no box.
 
-    The ``lam`` that is counted differs from the one that was drawn: a side is rounded
-    to whole positions, either way, and clipping makes the box smaller. So it may leave
-    the range of a ``ratios.folded`` or ``ratios.truncated`` ratio; the labels keep to
-    it with ``share=as_drawn``. The gradient of the box, and of a ``lam`` that is
-    counted, by the ``lam`` that was drawn is 0.
+    The returned ``lam`` differs from the drawn one: sides are rounded to whole
+    positions, and clipping makes the box smaller. Hence ``lam`` may leave the range of
+    ``ratios.folded`` or ``ratios.truncated``; with ``share=as_drawn``, the targets keep
+    to the range. The box and the returned ``lam`` have a gradient of 0 with respect to
+    the drawn ``lam``.
 
     Args:
       key: PRNG key.
-      lam: float32 ``[B]``, as the ratio drew it.
+      lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: whose valid positions count; otherwise not used.
-      spatial: the axis numbers of the spatial axes, as in ``grid``.
-      min_size: the smallest side, as a share of the axis, in [0, 1].
-      max_size: the largest side, as a share of the axis, in [0, 1].
-      share: what the labels use, from the drawn share and that of the pixels:
-        ``from_pixels`` or ``as_drawn``.
-      valid: bool ``[B, *sizes]``, which positions hold something and are not padding,
-        or of size 1 along an axis; None is all. Of those that are seen ``lam`` is the
-        own content's share: 1 if there are none.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
+      spatial: numbers of the spatial axes, as for ``grid``.
+      min_size: smallest side, as a share of the axis, in [0, 1].
+      max_size: largest side, as a share of the axis, in [0, 1].
+      share: computes the ``lam`` of the targets from the drawn one and the share of the
+        positions: ``from_pixels`` or ``as_drawn``.
+      valid: bool ``[B, *sizes]``, or of size 1 along some of the spatial axes; True for
+        positions that are not padding. ``lam`` is then the own content's share of the
+        valid positions that are visible, or 1 if there are none. ``None`` means all
+        positions.
+
+    Returns:
+      The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not of bools.
-      ValueError: If a range lies outside [0, 1], inputs do not say which axes
-        are spatial, or ``valid`` has other sizes.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
+      ValueError: If ``0 <= min_size <= max_size <= 1`` does not hold. If the shape of
+        the inputs does not determine the spatial axes, or ``valid`` has other spatial
+        sizes.
 
     Example:
       >>> from functools import partial
@@ -130,12 +141,14 @@ def box(
       >>> bool((mix.lam >= 0.75).all())
       True
 
-    Source: Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899.
+    References:
+      Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
+      Localizable Features", ICCV 2019, https://arxiv.org/abs/1905.04899.
     """
     if not 0 <= min_size <= max_size <= 1:
         raise ValueError(
             "box: expected 0 <= min_size <= max_size <= 1; got min_size="
-            f"{min_size}, max_size={max_size}. Give sizes as shares of an axis."
+            f"{min_size}, max_size={max_size}. Sizes are shares of an axis."
         )
     positions = grid_for(box, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)
@@ -166,30 +179,34 @@ def salient(
     share: Callable[[Array, Array], Array] = from_pixels,
     valid: ArrayLike | None = None,
 ) -> tuple[Box, Array]:
-    """Draw the box of ``box`` around the peak of the partner's saliency.
+    """Draw a box for each example around its partner's saliency peak (SaliencyMix).
 
     On each of S spatial axes of size n::
 
         side   = round(n * (1 - lam)^(1/S))
-        centre = argmax of the partner's saliency, the box clipped at the borders
+        center = argmax of the partner's saliency, the box clipped at the borders
         lam    = 1 - (positions in the clipped box) / (all positions)
 
     Args:
-      key: not used; the peak says where.
-      lam: float32 ``[B]``, as the ratio drew it.
+      key: PRNG key; not used.
+      lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: whose peak it is.
-      saliency: floating ``[B, *sizes]``, how much each position matters, in any units.
-        A NaN is below every number; of equal peaks the first counts.
-      spatial: the axis numbers of the spatial axes, as in ``grid``.
-      share: as in ``box``.
-      valid: as in ``box``. It does not keep the peak from padding, where ``saliency``
-        should be low.
+      partners: the drawn partners.
+      saliency: floating-point ``[B, *sizes]``, how much each position matters, in any
+        units. A NaN is below all numbers. Of equal peaks, the first is taken.
+      spatial: numbers of the spatial axes, as for ``grid``.
+      share: as for ``box``.
+      valid: as for ``box``. The peak may still be at a position that is not valid
+        unless ``saliency`` is low there.
+
+    Returns:
+      The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``saliency`` is not floating, or ``valid`` not of bools.
-      ValueError: If ``saliency`` or ``valid`` has another shape, or inputs do not
-        say which axes are spatial.
+      TypeError: If ``saliency`` is not floating-point, or ``valid`` not an array of
+        bools.
+      ValueError: If ``saliency`` or ``valid`` has other spatial sizes, or the shape of
+        the inputs does not determine the spatial axes.
 
     Example:
       >>> from functools import partial
@@ -205,11 +222,12 @@ def salient(
       ([[2, 2], [0, 0]], [[6, 6], [2, 2]], Array([0.75  , 0.9375], dtype=float32))
 
     References:
-      Uddin et al., "SaliencyMix", ICLR 2021, arXiv:2006.01791.
+      Uddin et al., "SaliencyMix: A Saliency Guided Data Augmentation Strategy for
+      Better Regularization", ICLR 2021, https://arxiv.org/abs/2006.01791.
     """
     del key
-    advice = "Give a number for each position, such as the norm of a gradient."
-    checks.floating(saliency, "saliency", "to compare positions by", advice)
+    advice = "Pass a number for each position, such as the norm of a gradient."
+    checks.floating(saliency, "saliency", "so that positions can be compared", advice)
     positions = grid_for(salient, inputs, spatial)
     checks.shaped(saliency, "saliency", [(lam.shape[0], *positions.sizes)], advice)
     rows = arrays.exact(arrays.array(saliency), "saliency").reshape(lam.shape[0], -1)

@@ -1,4 +1,4 @@
-"""A region of its own for each example, one of several."""
+"""A region chosen for each example from several."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from mixup_jax._core.register import pytree
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chosen(Region):
-    """For each example the region that was chosen for it.
+    """The region that was chosen for each example.
 
     Attributes:
-      index: int32 ``[B]``, which of the regions holds.
+      index: int32 ``[B]``, the index of each example's region.
       regions: the regions to choose from.
     """
 
@@ -29,48 +29,48 @@ class Chosen(Region):
 
     @property
     def pastes(self) -> bool:  # type: ignore[override]
-        """Whether all of them do."""
+        """Whether all of the regions paste."""
         return all(region.pastes for region in self.regions)
 
     @property
     def windows(self) -> bool:  # type: ignore[override]
-        """Whether one of them does."""
+        """Whether any of the regions has a window."""
         return any(region.windows for region in self.regions)
 
     @property
     def gains(self) -> bool:  # type: ignore[override]
-        """Whether one of them does."""
+        """Whether any of the regions has a gain."""
         return any(region.gains for region in self.regions)
 
     @property
     def of_example(self) -> bool:  # type: ignore[override]
-        """Whether one of them is."""
+        """Whether any of the regions depends on the contents of examples."""
         return any(region.of_example for region in self.regions)
 
     @property
     def grid(self) -> "Grid | None":  # type: ignore[override]
-        """The positions of the first that tells them apart."""
+        """The grid of the first region that has one."""
         return next((each.grid for each in self.regions if each.grid), None)
 
     @property
     def layers(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The layers of all of them."""
+        """The layers of all regions."""
         return tuple(sorted({k for each in self.regions for k in each.layers}))
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return the field of the chosen region: bool if all of them paste."""
+        """Return the weights of the chosen regions, bool if all regions paste."""
         fields = [field(region, lam, x) for region in self.regions]
         if not self.pastes:
             fields = [field.astype(jnp.float32) for field in fields]
         return self._selected(fields, x)
 
     def view(self, rows: Array) -> Array:
-        """Return the partners' content through the window of the chosen region."""
+        """Return the partners' content through the windows of the chosen regions."""
         views = [through(region, rows) for region in self.regions]
         return self._selected(views, rows)
 
     def gain(self, w: Array) -> Array:
-        """Return the gain of the chosen region."""
+        """Return the gain of the chosen regions."""
         gains = [
             jnp.ones_like(w) if (gain := gain_of(region, w)) is None else gain
             for region in self.regions
@@ -78,20 +78,20 @@ class Chosen(Region):
         return self._selected(gains, w)
 
     def at(self, layer: int) -> Region:
-        """Return the choice among what the regions do to that layer."""
+        """Return the choice among the regions at that layer."""
         there = tuple(region.at(layer) for region in self.regions)
         if all(region.identity for region in there):
             return Untouched()
         return dataclasses.replace(self, regions=there)
 
     def of_labels(self) -> Region:
-        """Return the choice among what the regions do to labels."""
+        """Return the choice among the regions of the labels."""
         there = tuple(region.of_labels() for region in self.regions)
         return dataclasses.replace(self, regions=there)
 
     @property
     def cuts(self) -> bool:
-        """Whether one of them does."""
+        """Whether any of the regions cuts."""
         return any(region.cuts for region in self.regions)
 
     def _selected(self, values: Sequence[Array], x: Array) -> Array:
@@ -103,10 +103,10 @@ class Chosen(Region):
 
 
 def select_region(index: Array, regions: Sequence[Region]) -> Region:
-    """Return the region that is, for each example, the one that ``index`` names.
+    """Return a region that is, for each example, the one selected by ``index``.
 
-    Regions that leave everything as it is count as any other at ``lam = 1``. Those of
-    one kind become one of that kind.
+    Identity regions can be ignored, since ``lam`` is 1 for the examples that select
+    them. If all other regions have the same structure, the result has it too.
     """
     mixing = {k: each for k, each in enumerate(regions) if not each.identity}
     if not mixing:
@@ -128,6 +128,6 @@ def select_region(index: Array, regions: Sequence[Region]) -> Region:
 
 
 def _kind(region: Region) -> Any:
-    """Return what two regions share whose arrays can be exchanged row by row."""
+    """Return a value that is equal for regions that can be selected row by row."""
     leaves, structure = jax.tree.flatten(region)
     return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -1,4 +1,4 @@
-"""One weight for all positions."""
+"""The same weight at all positions."""
 
 from typing import Any
 
@@ -13,6 +13,16 @@ from mixup_jax._core.words import reads
 def everywhere(
     key: Array, lam: Array, inputs: Any, partners: Partners | None
 ) -> tuple[Everywhere, Array]:
-    """Weigh every position alike: ``w = lam`` (Mixup)."""
+    """Return the region with the same weight at all positions, ``w = lam`` (Mixup).
+
+    Args:
+      key: PRNG key; not used.
+      lam: float32 ``[B]``, as drawn by the ratio.
+      inputs: not used.
+      partners: not used.
+
+    Returns:
+      The region, and ``lam``.
+    """
     del key, inputs, partners
     return Everywhere(), lam

@@ -1,4 +1,4 @@
-"""A weight of its own at each position."""
+"""A weight for each position."""
 
 import dataclasses
 
@@ -15,13 +15,14 @@ from mixup_jax._core.register import pytree
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field(Region):
-    """A weight of its own at each position.
+    """A weight for each position.
 
     Attributes:
-      own: ``[B, *sizes]``: bool, True where the own content stays; or float32, its
-        weight.
+      own: weights of the example's own content, ``[B, *sizes]``; float32, or bool for a
+        region that pastes.
       grid: the positions that the field covers.
-      of_example: whether it was drawn from what an example or its partner holds.
+      of_example: whether the draw depended on the contents of an example or its
+        partner.
     """
 
     own: Array
@@ -38,7 +39,7 @@ class Field(Region):
     def weights(self, lam: Array, x: Array) -> Array:
         """Return the field, ``[B, ..., 1]``, in its dtype."""
         axes = self.grid.axes_of(x)
-        advice = "Give a weight for each position of the grid."
+        advice = "Pass a weight for each position of the grid."
         wanted = (x.shape[0], *self.grid.sizes)
         checks.shaped(self.own, "field: own", [wanted], advice)
         shape = tuple(n if k in (0, *axes) else 1 for k, n in enumerate(x.shape))

@@ -1,4 +1,4 @@
-"""A layer of the model, drawn for the whole batch."""
+"""A layer of the model, drawn once for the whole batch."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from mixup_jax._core.words import Whole, reads
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layer(Region):
-    """``w = lam`` in the layer that was drawn, the own content in all others.
+    """``w = lam`` in the layer that was drawn, the example's own content in all others.
 
     Attributes:
-      drawn: int32 ``[B]``, the layer that each example is mixed in.
-      layers: those that it was drawn from.
-      here: the layer whose weights are asked for, 0 for the inputs.
+      drawn: int32 ``[B]``, the layer in which each example is mixed.
+      layers: the layers that it was drawn from.
+      here: the layer that ``weights`` is for; 0 is the inputs.
     """
 
     drawn: Array
@@ -39,19 +39,19 @@ class Layer(Region):
         return self.here not in self.layers
 
     def weights(self, lam: Array, x: Array) -> Array:
-        """Return ``lam`` or 1, float32 ``[B, 1, ...]``; bool if it is never mixed."""
+        """Return ``lam`` or 1, float32 ``[B, 1, ...]``; bool if never mixed."""
         if self.pastes:
             return Untouched().weights(lam, x)
         return per_example(jnp.where(self.drawn == self.here, lam, 1.0), x)
 
     def at(self, layer: int) -> Region:
-        """Return what is done to a hidden layer: nothing, unless it may be drawn."""
+        """Return the region of a hidden layer, the identity if it cannot be drawn."""
         if layer not in self.layers:
             return Untouched()
         return dataclasses.replace(self, here=layer)
 
     def of_labels(self) -> Region:
-        """Return what is done in whichever layer was drawn: ``w = lam``."""
+        """Return the region of the labels: ``w = lam`` whichever layer was drawn."""
         return Everywhere()
 
 
@@ -68,13 +68,16 @@ def layer(
 
     Args:
       key: PRNG key.
-      lam: float32 ``[B]``, as the ratio drew it.
+      lam: float32 ``[B]``, as drawn by the ratio.
       inputs: not used.
       partners: not used.
-      layers: numbers of layers, each once; 0 is the inputs.
+      layers: distinct numbers of layers; 0 is the inputs.
+
+    Returns:
+      The region, and ``lam``.
 
     Raises:
-      ValueError: no layers, a negative one, or one named twice.
+      ValueError: If ``layers`` is empty or contains a negative or repeated number.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -83,15 +86,17 @@ def layer(
       >>> region.drawn.shape, region.at(1)
       ((4,), Untouched())
 
-    Source: Verma et al., "Manifold Mixup", ICML 2019, arXiv:1806.05236.
+    References:
+      Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden
+      States", ICML 2019, https://arxiv.org/abs/1806.05236.
     """
     del inputs, partners
     numbers = tuple(layers) if isinstance(layers, Sequence) else ()
     counts = all(isinstance(k, int | np.integer) and k >= 0 for k in numbers)
     if not numbers or len(set(numbers)) < len(numbers) or not counts:
         raise ValueError(
-            "layers: expected numbers of layers, at least one, each once, 0 for the "
-            f"inputs; got {layers!r}. Number the hidden layers from 1."
+            "layers: expected at least one layer number, without repetition; got "
+            f"{layers!r}. 0 is the inputs; hidden layers are numbered from 1."
         )
     u = uniforms(key, ())
     drawn = jnp.int32(numbers[0])

@@ -1,4 +1,4 @@
-"""Which values of a row are not among its lowest, found by counting, without a sort."""
+"""The values of each row that are not among its lowest, by counting, not sorting."""
 
 import math
 from collections.abc import Callable
@@ -9,18 +9,21 @@ import numpy as np
 from jax import Array
 
 _SIGN = np.uint32(1 << 31)
-_INFINITY = np.uint32(0xFF800000)  # as `_ordered` writes it
+_INFINITY = np.uint32(0xFF800000)  # the code that ``_ordered`` gives it
 
 
 def above_lowest(x: Array, count: Array) -> Array:
-    """Return for each row of ``x`` which values are not among its ``count`` lowest.
+    """Return a mask of the values that are not among the ``count`` lowest of their row.
 
-    A search for the highest of these, a few bits at a time: far faster than to sort
-    them on a CPU, and than to compile a sort for a TPU.
+    It searches for the highest of these, a few bits at a time. This is much faster than
+    to sort on a CPU, and than to compile a sort for a TPU.
 
     Args:
       x: float32 ``[B, N]`` without NaN.
-      count: int32 ``[B]``, 0 to ``N``.
+      count: int32 ``[B]``, from 0 to ``N``.
+
+    Returns:
+      Bool ``[B, N]``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -35,7 +38,7 @@ def above_lowest(x: Array, count: Array) -> Array:
 
 
 def _in_few_counts(x: Array, count: Array) -> Array:
-    """Two bits at a time, which costs the fewest comparisons."""
+    """Search two bits at a time, which takes the fewest comparisons."""
     ordered = _ordered(x)
 
     def below(tried: Array) -> Array:
@@ -46,14 +49,17 @@ def _in_few_counts(x: Array, count: Array) -> Array:
 
 
 def _in_few_passes(x: Array, count: Array) -> Array:
-    """Four bits at a time, and no copy of ``x``: on a GPU each pass is two kernels."""
+    """Search four bits at a time, without a copy of ``x``.
+
+    On a GPU, each pass is two kernels.
+    """
     rows, total = x.shape
-    # XLA divides the sum over a long row into two kernels, but not one over two axes.
+    # XLA splits the sum over a long row into two kernels, but not one over two axes.
     parts = math.gcd(total, 8)
     apart = x.reshape(rows, parts, total // parts).transpose(1, 0, 2)
 
     def below(tried: Array) -> Array:
-        # A code above infinity is a NaN, below which there is nothing.
+        # Codes above infinity are NaN, and no value compares below NaN.
         values = _floats(jnp.minimum(tried, _INFINITY))[None, :, :, None]
         return (apart[:, :, None] < values).sum(axis=(0, 3), dtype=jnp.int32)
 
@@ -62,9 +68,10 @@ def _in_few_passes(x: Array, count: Array) -> Array:
 
 
 def _search(below: Callable[[Array], Array], count: Array, *, bits: int) -> Array:
-    """Return the highest code of 32 bits that fewer than ``count`` values lie below.
+    """Return the highest 32-bit code below which there are fewer than ``count`` values.
 
-    ``below`` returns how many values of each row lie below each of codes ``[B, C]``.
+    ``below`` returns how many values of each row are below each of the codes
+    ``[B, C]``.
     """
     highest = jnp.zeros_like(count, jnp.uint32)
     for shift in reversed(range(0, 32, bits)):
@@ -75,12 +82,12 @@ def _search(below: Callable[[Array], Array], count: Array, *, bits: int) -> Arra
 
 
 def _ordered(x: Array) -> Array:
-    """Return codes of 32 bits, ordered as the floats are."""
+    """Return 32-bit codes in the order of the floats."""
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     return jnp.where(bits >= _SIGN, ~bits, bits | _SIGN)
 
 
 def _floats(ordered: Array) -> Array:
-    """Return the floats that have these codes."""
+    """Return the floats with these codes."""
     bits = jnp.where(ordered >= _SIGN, ordered ^ _SIGN, ~ordered)
     return jax.lax.bitcast_convert_type(bits, jnp.float32)

@@ -1,4 +1,4 @@
-"""A box of the partner, shown in a box of the own place."""
+"""A box of the partner, shown in a box of the example."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,21 +23,23 @@ from mixup_jax.regions._share import from_pixels, of_valid, outside, side_of
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Window(Region):
-    """A box of the partner shown in a box of the own place, resized to fit.
+    """A box of the partner, resized to fit a box of the example.
 
-    A position q of a side from ``start`` to ``stop`` shows the partner's nearest::
+    Position ``q`` of a side from ``start`` to ``stop`` shows the nearest position of
+    the partner's box::
 
         first + floor((q - start + 1/2) * extent / (stop - start))
 
-    in whole positions, so any dtype goes and masks follow.
+    This is integer arithmetic, so any dtype can be resized, and masks the same way.
 
     Attributes:
-      start: int32 ``[B, S]``, the first position inside, on each of S spatial axes.
-      stop: int32 ``[B, S]``, the first position behind the box.
-      first: int32 ``[B, S]``, the first position of the partner's that is shown.
-      extent: int32 ``[B, S]``, how many of the partner's positions are shown.
+      start: int32 ``[B, S]``, first position inside the box, on each of S spatial axes.
+      stop: int32 ``[B, S]``, first position beyond the box.
+      first: int32 ``[B, S]``, first position of the partner that is shown.
+      extent: int32 ``[B, S]``, number of positions of the partner that are shown.
       grid: the positions that the boxes were drawn for.
-      of_example: whether it was drawn from what an example or its partner holds.
+      of_example: whether the draw depended on the contents of an example or its
+        partner.
     """
 
     start: Array
@@ -56,13 +58,13 @@ class Window(Region):
         return Box(self.start, self.stop, self.grid).weights(lam, x)
 
     def view(self, rows: Array) -> Array:
-        """Return the partners' content, resized into the boxes; elsewhere anything."""
+        """Return the partners' content, resized into the boxes; unspecified outside."""
         for s, axis in enumerate(self.grid.axes_of(rows)):
             rows = windows.shown(rows, axis, self._shown_at(s, rows.shape[axis]))
         return rows
 
     def _shown_at(self, s: int, size: int) -> Array:
-        """Return the position that each one of ``size`` shows, int32 ``[B, size]``."""
+        """Return the position shown at each position, int32 ``[B, size]``."""
         start, stop, first, extent = (
             corner[:, s][:, None]
             for corner in (self.start, self.stop, self.first, self.extent)
@@ -85,7 +87,7 @@ def resized(
     share: Callable[[Array, Array], Array] = from_pixels,
     valid: ArrayLike | None = None,
 ) -> tuple[Window, Array]:
-    """Draw a box, wholly inside, that shows the whole partner (ResizeMix).
+    """Draw a box for each example that shows its whole partner, resized (ResizeMix).
 
     On each of S spatial axes of size n::
 
@@ -95,17 +97,22 @@ def resized(
 
     Args:
       key: PRNG key.
-      lam: float32 ``[B]``, as the ratio drew it.
+      lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
-      partners: whose valid positions count; otherwise not used.
-      spatial: the axis numbers of the spatial axes, as in ``grid``.
-      share: as in ``box``.
-      valid: as in ``box``; the partner's are seen through the window.
+      partners: the drawn partners; only used with ``valid``, and may otherwise be
+        ``None``.
+      spatial: numbers of the spatial axes, as for ``grid``.
+      share: as for ``box``.
+      valid: as for ``box``; that of the partner is resized too.
+
+    Returns:
+      The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``valid`` is not of bools.
-      ValueError: If inputs do not say which axes are spatial, or ``valid`` has other
-        sizes.
+      TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
+        is ``None``.
+      ValueError: If the shape of the inputs does not determine the spatial axes, or
+        ``valid`` has other spatial sizes.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -117,7 +124,7 @@ def resized(
 
     References:
       Qin et al., "ResizeMix: Mixing Data with Preserved Object Information and True
-      Labels", 2020, arXiv:2012.11101.
+      Labels", 2020, https://arxiv.org/abs/2012.11101.
     """
     positions = grid_for(resized, inputs, spatial)
     n = jnp.asarray([positions.sizes], jnp.int32)

@@ -153,5 +153,4 @@ def _put(x: Any, sharding: jax.NamedSharding) -> Array:
 
 def described(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
     """Return the shapes of ``tree``, laid out as ``layout`` says."""
-
     return jax.tree.map(lambda x: layouts.described(x, layout(x, mesh)), tree)

@@ -93,7 +93,7 @@ NO_EXPLICIT = (
 
 def loss_of(forward):
     """Return the loss for the train step, given the training forward pass."""
-    # Integer labels are not mixed: the loss weights one term for each of the two.
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     @mx.training.stateful

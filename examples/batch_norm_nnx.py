@@ -1,4 +1,4 @@
-"""Train a NNX model with BatchNorm and Dropout on several devices.
+"""Train an NNX model with BatchNorm and Dropout on several devices.
 
     python -m examples.batch_norm_nnx --devices 4 --driver pmap
 
@@ -91,7 +91,7 @@ DRIVERS: dict[str, Callable] = {
 
 def loss_of(forward):
     """Return the loss for the train step, given the training forward pass."""
-    # Integer labels are not mixed: the loss weights one term for each of the two.
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     @mx.training.stateful

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
-    # Integer labels are not mixed: the loss weights one term for each of the two.
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 

@@ -195,8 +195,8 @@ def masks(tree: Any) -> Masks:
 
     Like ``mix.union``, the result is True wherever any source with nonzero weight is
     True, through its window. For numbers it is the maximum, so masks of 0 and 1, and
-    additive attention masks of 0 and -inf, follow in the same way. Invert a mask that
-    is True at padding.
+    additive attention masks of 0 and -inf, follow in the same way. Invert masks that
+    are True at padding before wrapping them.
 
     A mix of a hidden layer leaves masks unchanged. The model takes their union where it
     mixes: ``mix.at(k).union(mask)``. Since padding is blended as well, hidden states

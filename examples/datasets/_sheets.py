@@ -79,8 +79,8 @@ def _number(sheet: Sheet, line: int, index: int, field: str) -> float:
     if not abs(number) <= _LARGEST:
         raise ValueError(
             f"{sheet.path}, line {line}: expected a finite float32 number in column "
-            f"{sheet.names[index]!r}, got {field!r}. Correct the field, or add the "
-            "column to `categorical`."
+            f"{sheet.names[index]!r}, got {field!r}. Correct the field; if the column "
+            "is categorical, add it to `categorical`."
         )
     return number
 

@@ -192,10 +192,10 @@ def sharded(
       TypeError: If ``step`` is not callable. If ``mesh`` is not a
         ``jax.sharding.Mesh``. If ``axis_name`` is not a name or a tuple of names.
       ValueError: If ``axis_name`` repeats a name, or names an axis that the mesh does
-        not have. When called: If the axis sizes do not divide the batch size. If the
-        state, the key or the batch is on several devices other than the mesh's, or in
-        a different order. If the state is sharded over another mesh, or was donated to
-        an earlier step.
+        not have. When called: If the number of shards does not divide the batch size.
+        If the state, the key or the batch is on several devices other than the mesh's,
+        or in a different order. If the state is sharded over another mesh, or was
+        donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx

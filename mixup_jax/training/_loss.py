@@ -46,9 +46,10 @@ def stateful(loss: StatefulLoss) -> Stateful:
     Args:
       loss: ``(params, batch, mix, state, key) -> (value, (metrics, changes))``, where
         ``state`` is the train state, ``key`` is unique to the step, micro-batch and
-        device, and ``changes`` maps fields of the state to their new values, such as
-        ``{"batch_stats": ...}``. Under ``pmapped``, floating-point and complex changes
-        are averaged over devices; others (counts, keys) must be equal on all devices.
+        (under ``pmapped``) device, and ``changes`` maps fields of the state to their
+        new values, such as ``{"batch_stats": ...}``. Under ``pmapped``, floating-point
+        and complex changes are averaged over devices; others (counts, keys) must be
+        equal on all devices.
         Merge an NNX model that updates itself with ``nnx.merge(..., copy=True)``.
 
     Returns:

@@ -69,12 +69,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
     add("--data-dir", type=command_line.folder, help="folder with the original files")
     add("--pairs", type=command_line.whole(1, MOST_PAIRS), default=5)
     add("--seed", type=command_line.seed, default=0)
-    add(
-        "--out",
-        type=Path,
-        default=Path("results/gallery.png"),
-        help="file for the figure",
-    )
+    add("--out", type=Path, default=Path("results/gallery.png"), help="figure file")
     args = parser.parse_args(argv)
     if args.out.suffix.lower() not in SUFFIXES:
         parser.error(

@@ -74,9 +74,7 @@ def train_each(steps):
     bar = Console(stderr=True)
     for name, mixer in MIXERS.items():
         step, ious = jax.jit(mx.training.train_step(loss, mixer)), []
-        for seed in range(
-            SEEDS
-        ):  # the same images, parameters and order for each method
+        for seed in range(SEEDS):  # same images, start and order for each method
             draw, key = np.random.default_rng(seed), jax.random.key(seed)
             (images, labels), state = scenes(draw, TRAIN), start(key)
             for _ in track(range(steps), f"{name} {seed}", console=bar, transient=True):
@@ -110,9 +108,7 @@ def main(argv=None):
     command_line.check_writable(parser, picture)
     with command_line.Interruption() as interruption:
         ious = dict(interruption.until(train_each(args.steps)))
-        print(
-            f"mean IoU in percent ± standard error over {SEEDS} seeds, and gain on ERM"
-        )
+        print(f"mean IoU in percent ± standard error over {SEEDS} seeds, and over ERM")
         for name, each in ious.items():
             both = each, each - ious["ERM"]
             said = [f"{x.mean():5.1f} ± {x.std(ddof=1) / SEEDS**0.5:.1f}" for x in both]

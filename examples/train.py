@@ -189,12 +189,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
     add("--learning-rate", type=command_line.positive_float)
     add("--limit", type=size, help="use the first LIMIT training and test examples")
     add("--seed", type=command_line.seed, default=0)
-    add(
-        "--out",
-        type=Path,
-        default=Path("results"),
-        help="folder for the figure and JSON",
-    )
+    add("--out", type=Path, default=Path("results"), help="folder for the results")
     args = parser.parse_args(argv)
 
     args.picture = args.out / f"train_{args.data}.png"

@@ -128,18 +128,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add, size = parser.add_argument, command_line.positive_int
     add("--steps", type=size, default=20)
     add("--batch-size", type=size, default=64)
-    add(
-        "--devices",
-        type=command_line.devices,
-        default=4,
-        help="number of devices of both processes together",
-    )
-    add(
-        "--timeout",
-        type=command_line.positive_float,
-        default=300,
-        help="time limit in seconds",
-    )
+    add("--devices", type=command_line.devices, default=4, help="devices in total")
+    add("--timeout", type=command_line.positive_float, default=300, help="in seconds")
     # The following options are for the processes that this one starts.
     add("--process", type=command_line.whole(0), help=argparse.SUPPRESS)
     add("--processes", type=size, help=argparse.SUPPRESS)

@@ -121,7 +121,7 @@ def test_what_is_not_trained_is_no_parameter(name, where):
         call()
     message = str(caught.value)
     assert [part for part in said if part not in message] == [], message
-    assert "expected parameters to be trained" in message
+    assert "expected trainable parameters" in message
 
 
 def advised_nnx() -> Any:

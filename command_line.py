@@ -1,8 +1,8 @@
-"""What the command lines of the examples and the benchmarks have in common.
+"""Command-line utilities shared by the examples and the benchmarks.
 
-Types for `add_argument`, so that a bad value is one line and exit code 2; a check that
-results can be written, made before the work and not after it; keys from seeds of any
-size; and SIGINT, which ends the work but not the writing of what it has finished.
+Types for ``add_argument``, so that a bad value gives a one-line error and exit code 2;
+a check before the work that its results can be written; keys from seeds of any size;
+and handling of SIGINT, which stops the work but still writes the completed results.
 """
 
 import argparse
@@ -22,17 +22,17 @@ T = TypeVar("T")
 INTERRUPTED = 128 + signal.SIGINT
 LARGEST_INT = 2**31 - 1  # steps and sizes are int32 in JAX
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
-MOST_DEVICES = 256  # a CPU that is made into more needs minutes to start
+MOST_DEVICES = 256  # more virtual CPU devices take minutes to start
 
 
 def whole(low: int, high: int | None = LARGEST_INT) -> Callable[[str], int]:
-    """Return a type for whole numbers from `low` to `high`."""
+    """Return a type for whole numbers from ``low`` to ``high``, both inclusive."""
     wanted = f"{low} or more" if high is None else f"from {low} to {high}"
 
     def parse(text: str) -> int:
         try:
             number = int(text)
-        except ValueError:  # also for more digits than Python reads
+        except ValueError:  # also raised for more digits than Python converts
             number = low - 1
         if number < low or (high is not None and number > high):
             raise argparse.ArgumentTypeError(
@@ -49,12 +49,12 @@ seed = whole(0, None)
 
 
 def positive_float(text: str) -> float:
-    """A type for float32 numbers above 0."""
+    """Parse a positive float32 number; a type for ``add_argument``."""
     return _real(text, "above 0", lambda number: number > 0)
 
 
 def nonnegative_float(text: str) -> float:
-    """A type for float32 numbers from 0 up."""
+    """Parse a nonnegative float32 number; a type for ``add_argument``."""
     return _real(text, "0 or more", lambda number: number >= 0)
 
 
@@ -75,7 +75,7 @@ def _shortened(text: str) -> str:
 
 
 def folder(text: str) -> Path:
-    """A type for folders that are there."""
+    """Return the path of an existing folder; a type for ``add_argument``."""
     path = Path(text)
     if not path.is_dir():
         found = "it is a file" if path.exists() else "there is nothing of that name"
@@ -84,7 +84,7 @@ def folder(text: str) -> Path:
 
 
 def file(text: str) -> Path:
-    """A type for files that are there."""
+    """Return the path of an existing file; a type for ``add_argument``."""
     path = Path(text)
     if not path.is_file():
         found = "it is a folder" if path.exists() else "there is nothing of that name"
@@ -93,7 +93,7 @@ def file(text: str) -> Path:
 
 
 def check_writable(parser: argparse.ArgumentParser, *files: Path) -> None:
-    """Exit with code 2 unless each of `files`, named by --out, can be written."""
+    """Exit with code 2 unless all ``files``, specified by --out, can be written."""
     for path in files:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,15 +104,16 @@ def check_writable(parser: argparse.ArgumentParser, *files: Path) -> None:
         except OSError as error:
             reason = error.strerror or error
             parser.error(
-                f"--out: could not write {path} ({reason}). Give a place that can be "
-                "written."
+                f"--out: could not write {path} ({reason}). Choose a location that "
+                "can be written."
             )
 
 
 def key(seed: int) -> jax.Array:
-    """Return a PRNG key for a seed from 0 up, another one for every seed.
+    """Return a PRNG key for a nonnegative seed of any size.
 
-    `jax.random.key` looks at the last 32 bits alone; those before are folded in.
+    Seeds that differ give different keys: ``jax.random.key`` uses only the lowest 32
+    bits, and the others are folded in.
     """
     found = jax.random.key(np.uint32(seed % 2**32))
     while seed := seed >> 32:
@@ -121,17 +122,20 @@ def key(seed: int) -> jax.Array:
 
 
 class Interruption:
-    """Lets SIGINT end the work, and what was finished still be written down.
+    """Context in which SIGINT stops the work but not the writing of results.
 
-    with Interruption() as interruption:
-        for row in interruption.until(work()):  # SIGINT ends the loop,
-            rows.append(row)
-        write(rows)                             # and waits for the end of this.
+    ::
 
-    Leaving the block then raises SystemExit with code 130, after a line on stderr.
+        with Interruption() as interruption:
+            for row in interruption.until(work()):  # SIGINT stops this loop,
+                rows.append(row)
+            write(rows)                             # but not this.
+
+    After SIGINT, leaving the context prints a line to stderr and raises SystemExit with
+    code 130.
 
     Attributes:
-      came: whether SIGINT has come.
+      came: True once SIGINT has been received.
     """
 
     came = False
@@ -142,9 +146,9 @@ class Interruption:
         return self
 
     def until(self, pieces: Iterable[T]) -> Iterator[T]:
-        """Yield `pieces` until SIGINT, which stops the making of one at any point."""
+        """Yield ``pieces`` until SIGINT, which may also interrupt one in progress."""
         making, end = iter(pieces), object()
-        # The flag is looked at too: an exception within a callback of the garbage
+        # Check the flag as well: an exception raised within a callback of the garbage
         # collector is lost.
         while not self.came:
             try:
@@ -166,12 +170,12 @@ class Interruption:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
         if self.came and kind is None:
-            print("interrupted; what had finished is kept", file=sys.stderr)
+            print("interrupted; completed results are kept", file=sys.stderr)
             raise SystemExit(INTERRUPTED)
 
 
 def start(main: Callable[[], object]) -> None:
-    """Call the `main` of a program; SIGINT is a line on stderr and exit code 130."""
+    """Run ``main``; on SIGINT print a line to stderr and exit with code 130."""
     try:
         main()
         return
@@ -182,5 +186,5 @@ def start(main: Callable[[], object]) -> None:
             raise
     sys.stdout.flush()
     sys.stderr.flush()
-    # What XLA still runs in the background crashes an orderly exit.
+    # A regular exit could crash while XLA still runs in the background.
     os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""The tests on each Python that can be found here; those that cannot are named."""
+"""Nox sessions: the tests on several Python and JAX versions, and for TPU and GPU."""
 
 import glob
 import os
@@ -10,37 +10,37 @@ import nox
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests"]
 
-# The interpreters of pyenv are not on the path under names of their own.
+# pyenv does not put its interpreters on the path by version.
 pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
 folders = glob.glob(os.path.join(pyenv, "versions", "*", "bin"))
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *folders])
 
-# The least versions of the dependencies, from the one place where they are written.
+# The oldest supported dependencies, as declared in pyproject.toml.
 LEAST = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
 FLOOR = [least.replace(">=", "==") for least in LEAST]
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def tests(session: nox.Session) -> None:
-    """Run the tests with the newest JAX that this Python admits."""
+    """Run the tests with the newest JAX for each Python."""
     _tested(session, *session.posargs)
 
 
 @nox.session(python="3.11")
 def floor(session: nox.Session) -> None:
-    """Run the tests with the least version of each dependency."""
+    """Run the tests with the oldest supported version of each dependency."""
     _tested(session, *session.posargs, pins=FLOOR)
 
 
 @nox.session(python="3.13")
 def newest(session: nox.Session) -> None:
-    """Run the tests with a JAX that is newer than Python 3.11 admits."""
+    """Run the tests with a JAX version that no longer supports Python 3.11."""
     _tested(session, *session.posargs, pins=["jax>=0.12"])
 
 
 @nox.session(python="3.11")
 def without_flax(session: nox.Session) -> None:
-    """Run the tests that need no Flax where there is none."""
+    """Run the tests that do not need Flax, without Flax installed."""
     direct = r"^(from|import) (flax|examples|benchmarks(?!\._programs))|\.hidden\b"
     needs = re.compile(rf"{direct}|test_api|donation", re.M)
     files = [
@@ -53,14 +53,14 @@ def without_flax(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def tpu(session: nox.Session) -> None:
-    """Look at the programs for TPUs, whose compiler takes 0.7 GB on the disk."""
+    """Inspect the programs compiled for TPU; installs a compiler of 0.7 GB."""
     session.install("-e", ".[tests,tpu]")
     session.run("pytest", "tests/test_tpu.py", *session.posargs)
 
 
 @nox.session(python="3.11")
 def gpu(session: nox.Session) -> None:
-    """Look at the programs for GPUs, whose compiler takes 4.4 GB on the disk."""
+    """Inspect the programs compiled for GPU; installs a compiler of 4.4 GB."""
     session.install("-e", ".[tests,gpu]")
     session.run(
         "pytest", "tests/test_gpu.py", "-m", "slow or not slow", *session.posargs
@@ -69,7 +69,7 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(python=["3.11", "3.13"])
 def tests_all(session: nox.Session) -> None:
-    """Run the slow tests as well, which takes hours, on the oldest and a newer JAX."""
+    """Run all tests, including slow ones, on two Python versions; takes hours."""
     _tested(session, "-m", "slow or not slow", *session.posargs)
 
 

@@ -1,4 +1,4 @@
-"""What `examples.train` has to show: a table, a picture, and JSON."""
+"""The results of ``examples.train``: a table, a figure, and JSON."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ def write(
     data: Images,
     recipe: Any,
 ) -> None:
-    """Print the table, and write the picture and JSON, of the epochs that are done."""
+    """Print the table and write the figure and JSON for the completed epochs."""
     missing = {name: recipe.epochs - len(errors.get(name, ())) for name in args.methods}
     missing = {name: epochs for name, epochs in missing.items() if epochs}
     seeds = "one seed" if recipe.seeds == 1 else f"{recipe.seeds} seeds"
@@ -51,7 +51,7 @@ def write(
 
 
 def mean_and_error(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over the seeds (last axis), and its standard error."""
+    """Return the mean over seeds, the last axis, and its standard error."""
     seeds = errors.shape[-1]
     if seeds == 1:
         return errors[..., 0], np.full(errors.shape[:-1], np.nan)
@@ -67,7 +67,7 @@ def table(errors: dict[str, np.ndarray], title: str, epochs: int) -> Table:
     table = Table(title=title)
     table.add_column("method")
     table.add_column("mean ± standard error", justify="right")
-    table.add_column("of each seed", justify="right")
+    table.add_column("each seed", justify="right")
     if not is_whole:
         table.add_column("epochs", justify="right")
     for name, curve in errors.items():
@@ -78,7 +78,7 @@ def table(errors: dict[str, np.ndarray], title: str, epochs: int) -> Table:
 
 
 def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) -> None:
-    """Draw the learning curves, and below them examples as the methods mix them."""
+    """Plot the learning curves, with a row of mixed examples below."""
     figure = Figure(figsize=(9, 6.6), layout="constrained")
     grid = figure.add_gridspec(2, 8, height_ratios=[3, 1])
     axes = figure.add_subplot(grid[0, :])
@@ -113,15 +113,15 @@ def draw(errors: dict[str, np.ndarray], data: Images, title: str, file: Path) ->
 
 
 def mixed_examples(method: Any, data: Images, count: int) -> list[tuple[Any, str]]:
-    """Return mixed images in [0, 1], each with its label in words."""
+    """Return mixed images in [0, 1], each with a caption for its label."""
     images = jnp.asarray(data.train_images[: 2 * count], jnp.float32) / 255
-    # Far from 0 and 1, so that both examples can be seen.
+    # Away from 0 and 1, so that both examples are visible.
     ratio = mx.ratios.constant(np.linspace(0.4, 0.7, len(images), dtype=np.float32))
     mixer = jax.jit(partial(method, ratio=ratio))
     (images, _), mix = mixer(jax.random.key(0), (images, None))
     names = [data.classes[label] for label in data.train_labels]
     examples = []
-    for i in range(0, len(images), 2):  # of each pair the first
+    for i in range(0, len(images), 2):  # the first example of each pair
         share = float(mix.lam[i])
         own, partner = names[i], names[int(mix.partner[i])]
         label = f"{own}: {share:.0%}\n{partner}: {1 - share:.0%}"

@@ -1,4 +1,4 @@
-"""What the examples that train on several devices ask for on their command lines."""
+"""The command line shared by the examples that train on several devices."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from examples.datasets import DATASETS, Images
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """Return a parser of the arguments that each of them takes."""
+    """Return a parser with the arguments that these examples share."""
     parser = argparse.ArgumentParser(description=description)
     add, size = parser.add_argument, command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=command_line.folder, help="the original files")
-    add("--devices", type=command_line.devices, help="on a CPU: make it this many")
+    add("--data-dir", type=command_line.folder, help="folder with the original files")
+    add("--devices", type=command_line.devices, help="number of virtual CPU devices")
     add("--epochs", type=size, default=10)
     add("--batch-size", type=size, default=64)
     add("--seed", type=command_line.seed, default=0)
@@ -25,10 +25,10 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def parsed(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> tuple[argparse.Namespace, Images]:
-    """Return the arguments and the data, once there are as many devices as asked for.
+    """Parse the arguments, set the number of CPU devices, and read the data.
 
-    Exits with code 2 where the data cannot be read, or the devices do not divide the
-    batch.
+    Exits with code 2 if the data cannot be read, or if the number of devices does not
+    divide the batch size.
     """
     args = parser.parse_args(argv)
     try:
@@ -40,7 +40,8 @@ def parsed(
     count, examples = jax.device_count(), len(data.train_labels)
     if args.batch_size > examples or args.batch_size % count:
         parser.error(
-            f"--batch-size: expected a multiple of the {count} devices, at most the "
-            f"{examples} examples to train on; got {args.batch_size}."
+            f"--batch-size: expected a multiple of {count}, the number of devices, and "
+            f"at most {examples}, the number of training examples; got "
+            f"{args.batch_size}."
         )
     return args, data

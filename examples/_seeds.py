@@ -1,4 +1,4 @@
-"""What is compared with the same seeds for each: command line, training, table."""
+"""Comparison of methods over the same seeds: command line, training, table."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,22 +26,24 @@ def parsed(
     *,
     epochs: int,
 ) -> tuple[argparse.Namespace, Data]:
-    """Return the arguments, and the data: what is read of a folder, or else made."""
+    """Return the arguments, and the data: read from a folder, or generated."""
     parser = argparse.ArgumentParser(
         prog=f"python -m examples.{program}",
-        description="ERM beside Mixup on sequences of several lengths.",
+        description="Compare ERM and Mixup on sequences of varying length.",
     )
     add, size = parser.add_argument, command_line.positive_int
     add(
         "--data-dir",
         type=command_line.folder,
-        help="the original files; else the data are made",
+        help="folder with the original files; without it, data are generated",
     )
     add("--epochs", type=size, default=epochs)
-    add("--seeds", type=size, default=5, help="how many networks of each method")
+    add("--seeds", type=size, default=5, help="number of networks to train per method")
     add("--seed", type=command_line.seed, default=0)
     args = parser.parse_args(argv)
-    args.title = f"{program}, {args.data_dir.name if args.data_dir else 'made data'}"
+    args.title = (
+        f"{program}, {args.data_dir.name if args.data_dir else 'generated data'}"
+    )
     try:
         return args, read(args.data_dir) if args.data_dir else made()
     except (OSError, ValueError) as error:
@@ -49,20 +51,21 @@ def parsed(
 
 
 def epoch_of(step: Callable, logits: Callable, size: int) -> Callable:
-    """Return `epoch(state, key, train, test) -> (state, test error)`.
+    """Return a function ``epoch(state, key, train, test) -> (state, test error)``.
 
-    The batches are of one size, or all there is to train on, and shuffled.
+    The training examples are shuffled.
 
     Args:
-      step: `(state, key, batch) -> (state, metrics)`.
-      logits: `(params, batch) -> logits`, of batches that are not mixed.
+      step: ``(state, key, batch) -> (state, metrics)``.
+      logits: ``(params, batch) -> logits``, for unmixed batches.
+      size: batch size, limited to the number of training examples.
     """
 
     def epoch(state: Any, key: jax.Array, train: Batch, test: Batch):
         batch_size = min(size, len(train["label"]))
         steps = len(train["label"]) // batch_size
         key_order, key_step = jax.random.split(key)
-        # The default pairing mixes neighbours, so the examples have to be shuffled.
+        # The default pairing mixes adjacent examples, so shuffle them.
         order = jax.random.fold_in(key_order, state.step)
         order = jax.random.permutation(order, len(train["label"]))
         rows = order[: steps * batch_size].reshape(steps, batch_size)
@@ -86,15 +89,19 @@ def train_all(
     seeds: int,
     seed: int,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name of an arm and its test errors, float[seeds], for each epoch.
+    """Yield the name of an arm and its test errors, float ``[seeds]``, per epoch.
 
-    The seeds of an arm are trained together, in one compiled program.
+    All seeds of an arm are trained together, in one compiled program.
 
     Args:
-      start: `key -> state`, the same for each arm.
-      arms: by name, `(state, key, *data) -> (state, error)`, an epoch; the key is that
-        of all.
-      data: what an epoch is given. What it closes over is compiled as constants.
+      start: ``key -> state``, shared by all arms.
+      arms: maps names to epoch functions ``(state, key, *data) -> (state, error)``. A
+        seed has the same key in every epoch and arm.
+      data: arguments for the epoch functions. Arrays that these close over instead
+        become constants of the compiled program.
+      epochs: number of epochs.
+      seeds: number of networks per arm.
+      seed: seed of the keys.
     """
     keys = jax.random.split(command_line.key(seed), (seeds, 2))
     axes = (0, 0, *(None for _ in data))
@@ -125,10 +132,13 @@ def compare(
     data: Sequence[Batch],
     args: argparse.Namespace,
 ) -> None:
-    """Train all, and print the table of the epochs that are done.
+    """Train all arms and print a table of the completed epochs.
 
     Args:
-      data: what to train on, and what to test with.
+      start: as for ``train_all``.
+      arms: as for ``train_all``.
+      data: training and test data.
+      args: the parsed command line.
     """
     given = {"epochs": args.epochs, "seeds": args.seeds, "seed": args.seed}
     with command_line.Interruption() as interruption:

@@ -1,8 +1,8 @@
-"""BatchNorm and Dropout in a train step on several devices, with Linen.
+"""Train a Linen model with BatchNorm and Dropout on several devices.
 
     python -m examples.batch_norm_linen --devices 4 --driver pmap
 
-`batch_norm_nnx.py` is the same program but for the lines marked "model" and
+``batch_norm_nnx.py`` is the same program except for the lines marked "model" and
 "drivers".
 """
 
@@ -45,13 +45,13 @@ class TrainState(train_state.TrainState):
 
 
 def build(key, images, classes, tx, dropout=0.25):
-    """Return a train state, the model to train, and the model to judge."""
+    """Return a train state, a training forward pass and a prediction function."""
     model = CNN(classes, dropout)
     variables = model.init(key, images, train=False)
 
     def forward(params, state, images, key):
         variables = {"params": params, "batch_stats": state.batch_stats}
-        # What is mutable comes back too: {"batch_stats": ...}, a field of the state.
+        # Mutable collections are returned, here {"batch_stats": ...}.
         options = {"mutable": ["batch_stats"], "rngs": {"dropout": key}}
         return model.apply(variables, images, train=True, **options)
 
@@ -59,8 +59,8 @@ def build(key, images, classes, tx, dropout=0.25):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         return model.apply(variables, images, train=False)
 
-    # Running statistics are no parameters: among those they would never be updated, and
-    # weight decay would erode them.
+    # Running statistics must not be among the parameters: they would never be updated,
+    # and weight decay would shrink them.
     state = TrainState.create(apply_fn=model.apply, tx=tx, **variables)
     return state, forward, predict
 
@@ -70,21 +70,21 @@ def build(key, images, classes, tx, dropout=0.25):
 
 # --- drivers
 def on_mesh(kind, step):
-    """Return the step on a mesh of all devices, over which the batch is divided."""
+    """Return the step on a mesh of all devices, with the batch sharded over it."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",), (kind,))
     return mx.training.sharded(step, mesh)
 
 
-# Over a mesh BatchNorm normalizes with the statistics of the whole batch. Under pmap it
-# does with those of each device's share, and the running ones follow their mean over
-# the devices; given `axis_name="data"`, it takes those of the whole batch there too.
+# On a mesh, BatchNorm normalizes with the statistics of the whole batch. Under pmap it
+# uses those of each device's shard, and the running statistics follow their mean over
+# devices; with ``axis_name="data"`` it uses those of the whole batch there as well.
 DRIVERS: dict[str, Callable] = {
     "pmap": mx.training.pmapped,
     "auto": partial(on_mesh, AxisType.Auto),
 }
 NO_EXPLICIT = (
-    "--driver explicit: Linen's Dropout does not lay out its masks as Explicit axes "
-    "demand. Use --driver auto, or NNX: examples.batch_norm_nnx."
+    "--driver explicit: Linen's Dropout does not shard its masks as Explicit axes "
+    "require. Use --driver auto, or NNX: examples.batch_norm_nnx."
 )
 
 
@@ -92,13 +92,13 @@ NO_EXPLICIT = (
 
 
 def loss_of(forward):
-    """Return the loss for the train step, `forward` being the model to train."""
-    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    """Return the loss for the train step, given the training forward pass."""
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     @mx.training.stateful
     def loss(params, batch, mix, state, key):
-        # The key is of this step, micro-batch and (under pmap) device alone.
+        # The key is unique to this step, micro-batch and (under pmap) device.
         logits, changes = forward(params, state, batch["image"], key)
         return jnp.mean(entropy(logits, batch["label"], mix)), ({}, changes)
 
@@ -107,7 +107,7 @@ def loss_of(forward):
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _on_devices.arguments(
-        "BatchNorm and Dropout in a train step on several devices."
+        "Train with BatchNorm, Dropout and Mixup on several devices."
     )
     choices = [*DRIVERS, "explicit"]  # drivers
     parser.add_argument("--driver", choices=choices, default="auto")

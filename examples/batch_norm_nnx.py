@@ -1,8 +1,8 @@
-"""BatchNorm and Dropout in a train step on several devices, with NNX.
+"""Train an NNX model with BatchNorm and Dropout on several devices.
 
     python -m examples.batch_norm_nnx --devices 4 --driver pmap
 
-`batch_norm_linen.py` is the same program but for the lines marked "model" and
+``batch_norm_linen.py`` is the same program except for the lines marked "model" and
 "drivers".
 """
 
@@ -32,8 +32,8 @@ class CNN(nnx.Module):
         self.norm1 = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
         self.conv2 = nnx.Conv(16, 32, (3, 3), strides=2, use_bias=False, rngs=rngs)
         self.norm2 = nnx.BatchNorm(32, momentum=0.9, rngs=rngs)
-        # No `rngs`: a stream of keys would be part of the model state, so the same on
-        # each device of a pmap, and all would drop the same.
+        # No ``rngs``: a key stream would be part of the model state, and so all devices
+        # of a pmap would have the same keys and drop the same units.
         self.dropout = nnx.Dropout(dropout)
         self.dense = nnx.Linear(positions * 32, classes, rngs=rngs)
 
@@ -45,21 +45,21 @@ class CNN(nnx.Module):
 
 
 def build(key, images, classes, tx, dropout=0.25):
-    """Return a train state, the model to train, and the model to judge."""
+    """Return a train state, a training forward pass and a prediction function."""
     model = CNN(images.shape[1:], classes, dropout, rngs=nnx.Rngs(key))
-    # Running statistics are no parameters: among those they would never be updated, and
-    # weight decay would erode them. Variables of a third kind would be refused here.
+    # Running statistics must not be among the parameters: they would never be updated,
+    # and weight decay would shrink them. A variable of a third type raises an error.
     graph, params, statistics = nnx.split(model, nnx.Param, nnx.BatchStat)
 
     def forward(params, state, images, key):
         model = nnx.merge(graph, params, state.model_state, copy=True)
         logits = model(images, key)
-        # The whole of the model state, for it takes the place of the old one.
+        # The complete model state, since it replaces the old one.
         return logits, {"model_state": nnx.state(model, nnx.BatchStat)}
 
     def predict(state, images):
         model = nnx.merge(graph, state.params, state.model_state)
-        model.eval()  # the running statistics, and no dropout
+        model.eval()  # use the running statistics, disable dropout
         return model(images)
 
     state = mx.training.TrainState.create(params, tx, model_state=statistics)
@@ -71,14 +71,14 @@ def build(key, images, classes, tx, dropout=0.25):
 
 # --- drivers
 def on_mesh(kind, step):
-    """Return the step on a mesh of all devices, over which the batch is divided."""
+    """Return the step on a mesh of all devices, with the batch sharded over it."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",), (kind,))
     return mx.training.sharded(step, mesh)
 
 
-# Over a mesh BatchNorm normalizes with the statistics of the whole batch. Under pmap it
-# does with those of each device's share, and the running ones follow their mean over
-# the devices; given `axis_name="data"`, it takes those of the whole batch there too.
+# On a mesh, BatchNorm normalizes with the statistics of the whole batch. Under pmap it
+# uses those of each device's shard, and the running statistics follow their mean over
+# devices; with ``axis_name="data"`` it uses those of the whole batch there as well.
 DRIVERS: dict[str, Callable] = {
     "pmap": mx.training.pmapped,
     "auto": partial(on_mesh, AxisType.Auto),
@@ -90,13 +90,13 @@ DRIVERS: dict[str, Callable] = {
 
 
 def loss_of(forward):
-    """Return the loss for the train step, `forward` being the model to train."""
-    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    """Return the loss for the train step, given the training forward pass."""
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
     @mx.training.stateful
     def loss(params, batch, mix, state, key):
-        # The key is of this step, micro-batch and (under pmap) device alone.
+        # The key is unique to this step, micro-batch and (under pmap) device.
         logits, changes = forward(params, state, batch["image"], key)
         return jnp.mean(entropy(logits, batch["label"], mix)), ({}, changes)
 
@@ -105,7 +105,7 @@ def loss_of(forward):
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _on_devices.arguments(
-        "BatchNorm and Dropout in a train step on several devices."
+        "Train with BatchNorm, Dropout and Mixup on several devices."
     )
     choices = [*DRIVERS]  # drivers
     parser.add_argument("--driver", choices=choices, default="auto")

@@ -1,9 +1,9 @@
-"""What Mixup does to a decision: ERM beside Mixup on a ring around a blob.
+"""Compare the decision boundaries of ERM and Mixup on a ring around a blob.
 
     python -m examples.decision_boundary
 
-Draws p(y = 1 | x) of both, as Figure 1b of the paper (arXiv:1710.09412) does, and says
-how much of the plane lies between the classes: where neither has a probability of 0.9.
+Plots p(y = 1 | x) for both, like Figure 1b of the paper (arXiv:1710.09412), and prints
+the fraction of the plane where neither class has a probability of 0.9 or more.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from rich.progress import Progress
 import command_line
 import mixup_jax as mx
 
-CHUNK = 500  # steps in one call; SIGINT waits for the end of it
+CHUNK = 500  # steps per call; SIGINT takes effect between calls
 MOST_STEPS = 10_000_000
 TICKS = np.linspace(-3, 3, 201, dtype=np.float32)
 
 
 def ring_around_blob(key, size: int):
-    """Return points, float[size, 2], and for each 1 if it is of the blob, else 0."""
+    """Return points, float ``[size, 2]``, and labels: 1 for the blob, otherwise 0."""
     key_angle, key_radius, key_label, key_noise = jax.random.split(key, 4)
     labels = jax.random.bernoulli(key_label, shape=(size,)).astype(jnp.float32)
     angle = jax.random.uniform(key_angle, (size,), maxval=2 * jnp.pi)
@@ -42,11 +42,11 @@ def ring_around_blob(key, size: int):
 
 
 def program(mixer, points, labels, steps: int, key):
-    """Return what trains on all points in each step.
+    """Return the parts of a training run with all points in each batch.
 
     Returns:
-      The first state, the keys of the steps, `advance(state, keys) -> state`, and
-      `probability(state, x)`, which is p(y = 1 | x).
+      The initial state, the keys of the steps, ``advance(state, keys) -> state``, and
+      ``probability(state, x)``, which is p(y = 1 | x).
     """
     model = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(64), nn.relu, nn.Dense(1)])
     apply = jax.jit(model.apply)
@@ -80,7 +80,7 @@ def program(mixer, points, labels, steps: int, key):
 def train_each(
     mixers: Mapping[str, mx.Mixer], points, labels, steps: int, key
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name of a method and p(y = 1 | x) on the grid, as each is trained."""
+    """Yield the name of each method and p(y = 1 | x) on a grid after training."""
     grid = np.stack(np.meshgrid(TICKS, TICKS), axis=-1)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for name, mixer in mixers.items():
@@ -117,13 +117,13 @@ def draw(planes: Mapping[str, np.ndarray], points, labels) -> Figure:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m examples.decision_boundary",
-        description="ERM beside Mixup on a toy problem.",
+        description="Compare the decision boundaries of ERM and Mixup.",
     )
     add = parser.add_argument
     add("--alpha", type=command_line.nonnegative_float, default=1.0)
     add("--steps", type=command_line.whole(1, MOST_STEPS), default=1000)
     add("--seed", type=command_line.seed, default=0)
-    add("--out", type=Path, default=Path("results"), help="for the picture")
+    add("--out", type=Path, default=Path("results"), help="folder for the figure")
     args = parser.parse_args(argv)
     picture = args.out / "decision_boundary.png"
     command_line.check_writable(parser, picture)

@@ -1,13 +1,13 @@
-"""A state that is divided over the devices, as in FSDP, and what that changes.
+"""Train with a state that is sharded over devices, as in FSDP.
 
     python -m examples.fsdp --devices 8
 
-Parameters and the optimizer's state lie over the mesh axis "fsdp", the batch over
-"data" and "fsdp". Trains on one device and on 1, 2, 4, ... shards, on a CPU made into
-several devices or on those that are there. Prints the bytes of the state on each
-device, which fall by the number of shards, and how far the losses are from those of one
-device. Exits with 1 where they differ by more than rounding, or the state comes back
-laid out otherwise.
+Parameters and optimizer state are sharded over the mesh axis "fsdp", and the batch over
+"data" and "fsdp". Trains on one device and with 1, 2, 4, ... shards, on virtual CPU
+devices or on the accelerators available. Prints the bytes of state per device, which
+are inversely proportional to the number of shards, and the largest difference of the
+losses from those of one device. Exits with code 1 if the losses differ by more than
+rounding, or if the state is returned with a different sharding.
 """
 
 import sys
@@ -45,9 +45,9 @@ class MLP(nnx.Module):
 
 # --- the rule
 def over_shards(mesh: jax.sharding.Mesh, tree: Any) -> Any:
-    """Return where each array of a tree lies: its largest axis over "fsdp".
+    """Return shardings for the arrays of a tree: the largest axis over "fsdp".
 
-    Arrays that have no axis that the shards divide are whole on each device.
+    Arrays without an axis that the number of shards divides are replicated.
     """
     shards = mesh.shape["fsdp"]
 
@@ -79,15 +79,15 @@ def bytes_on_a_device(tree: Any) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _on_devices.arguments("A state that is divided over the devices.")
+    parser = _on_devices.arguments("Train with a state that is sharded over devices.")
     parser.set_defaults(epochs=1, devices=8)
     args, data = _on_devices.parsed(parser, argv)
-    # On a GPU products are rounded to fewer bits, by the shapes of the shards.
+    # By default, GPUs round products to fewer bits, depending on the shapes of shards.
     jax.config.update("jax_default_matmul_precision", "highest")
     key_init, key = jax.random.split(command_line.key(args.seed))
     inputs, classes = data.train_images[0].size, len(data.classes)
-    # With a larger eps than usual: Adam divides a gradient by its size, and so makes
-    # whole steps of one that is nothing but rounding.
+    # Adam divides a gradient by its magnitude. With the usual eps it would take full
+    # steps along gradients that consist of rounding errors.
     tx = optax.adam(1e-3, eps=1e-4)
 
     def model(key):
@@ -118,15 +118,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     state, expected = trained(alone, jax.jit(create)(key_init))
     count, whole = jax.device_count(), bytes_on_a_device(state)
     print(f"{args.data} on {count} devices, {len(expected)} steps")
-    print("shards  bytes of state a device  of the whole  laid out as before  losses")
-    print(f"{'none':>6}  {whole:23,}  {1:12.3f}  {'':18}  those of one device")
+    print("shards  bytes of state per device  of the total  sharding preserved  losses")
+    print(f"{'none':>6}  {whole:25,}  {1:12.3f}  {'':18}  those of one device")
     worst, stayed = 0.0, True
     for shards in (n for n in (2**k for k in range(9)) if count % n == 0):
         types = (AxisType.Auto,) * 2
         mesh = jax.make_mesh((count // shards, shards), AXES, types)
         run = mx.training.sharded(step, mesh, axis_name=AXES)
         layout = over_shards(mesh, jax.eval_shape(create, key_init))
-        # Made where it lies: no device ever holds the whole.
+        # Created with its sharding, so that no device ever holds the whole state.
         state, losses = trained(run, jax.jit(create, out_shardings=layout)(key_init))
         held = bytes_on_a_device(state)
         same = all(
@@ -135,12 +135,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         far = float(np.max(np.abs(losses - expected)))
         print(
-            f"{shards:6}  {held:23,}  {held / whole:12.3f}  "
+            f"{shards:6}  {held:25,}  {held / whole:12.3f}  "
             f"{'yes' if same else 'no':18}  within {far:.1e}"
         )
         worst, stayed = max(worst, far), stayed and same
     if worst > TOLERANCE or not stayed:
-        sys.exit("The losses or the layouts differ.")
+        sys.exit("The losses or the shardings differ.")
 
 
 if __name__ == "__main__":

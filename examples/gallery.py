@@ -1,4 +1,4 @@
-"""Pairs of examples and what each mixer makes of them, as a picture.
+"""Plot pairs of examples and their mixtures, one row per mixer.
 
 python -m examples.gallery --data fashion_mnist --data-dir DIR
 """
@@ -18,8 +18,8 @@ import command_line
 import mixup_jax as mx
 from examples.datasets import DATASETS, Images
 
-SHARE = mx.ratios.truncated(mx.ratios.uniform(), 0.35, 0.65)  # so that both are seen
-MOST_PAIRS = 100  # in one picture
+SHARE = mx.ratios.truncated(mx.ratios.uniform(), 0.35, 0.65)  # so that both are visible
+MOST_PAIRS = 100
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 MIXERS = {
     "mixup": partial(mx.mixup, ratio=SHARE),
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         line[0].set_ylabel(name, fontsize=10)
     figure.tight_layout()
     figure.savefig(args.out, dpi=90)
-    print(f"wrote {args.out}")
+    print(f"Written: {args.out}")
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
@@ -66,10 +66,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
     )
     add = parser.add_argument
     add("--data", choices=DATASETS, default="digits")
-    add("--data-dir", type=command_line.folder, help="the original files")
+    add("--data-dir", type=command_line.folder, help="folder with the original files")
     add("--pairs", type=command_line.whole(1, MOST_PAIRS), default=5)
     add("--seed", type=command_line.seed, default=0)
-    add("--out", type=Path, default=Path("results/gallery.png"), help="the picture")
+    add("--out", type=Path, default=Path("results/gallery.png"), help="figure file")
     args = parser.parse_args(argv)
     if args.out.suffix.lower() not in SUFFIXES:
         parser.error(
@@ -86,17 +86,17 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images]:
     most = len(counts) * int(counts.min()) // 2 if len(counts) > 1 else 0
     if args.pairs > most:
         parser.error(
-            f"--pairs: expected at most {most}, for which the data have examples of "
-            f"two classes; got {args.pairs}."
+            f"--pairs: expected at most {most}, since each pair needs examples of two "
+            f"classes; got {args.pairs}."
         )
     return args, data
 
 
 def choose(data: Images, count: int, seed: int) -> list[int]:
-    """Return rows of the training part, of each class in turn, none of them twice.
+    """Return distinct indices of training examples that cycle through the classes.
 
-    With the classes in turn every pair holds two of them. `seed` says with which
-    example of each class to begin.
+    Every pair then has two different classes. ``seed`` determines the first example of
+    each class.
     """
     of_class = [
         np.flatnonzero(data.train_labels == k) for k in np.unique(data.train_labels)
@@ -109,7 +109,7 @@ def choose(data: Images, count: int, seed: int) -> list[int]:
 
 
 def words(target: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Return a soft label as a reader would say it: 0.62 Bag + 0.38 Coat."""
+    """Return a soft label as text, such as ``0.62 Bag + 0.38 Coat``."""
     heaviest = [k for k in np.argsort(-target)[:2] if target[k] > 0]
     if len(heaviest) == 1:
         return classes[heaviest[0]]

@@ -1,8 +1,8 @@
-"""The train step under `jit` on a mesh, with an NNX model.
+"""Train an NNX model with Mixup under ``jit`` on a mesh.
 
     python -m examples.mesh_nnx --devices 4
 
-`pmap_linen.py` is the same program but for the lines marked "model" and "driver".
+``pmap_linen.py`` is the same program except for the lines marked "model" and "driver".
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class CNN(nnx.Module):
 
 
 def build(key, images, classes, tx):
-    """Return a train state, and `predict(params, images) -> logits`."""
+    """Return a train state, and ``predict(params, images) -> logits``."""
     model = CNN(images.shape[1:], classes, rngs=nnx.Rngs(key))
     graph, params = nnx.split(model, nnx.Param)
 
@@ -52,7 +52,7 @@ def build(key, images, classes, tx):
 
 # --- driver
 def drive(step):
-    """Return the step on a mesh of all devices, over which the batch is divided."""
+    """Return the step on a mesh of all devices, with the batch sharded over it."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     return mx.training.sharded(step, mesh)
 
@@ -61,7 +61,7 @@ def drive(step):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _on_devices.arguments("Mixup in a train step on several devices.")
+    parser = _on_devices.arguments("Train with Mixup on several devices.")
     args, data = _on_devices.parsed(parser, argv)
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
-    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 

@@ -1,8 +1,8 @@
-"""The train step under `pmap`, with a Linen model and Linen's `TrainState`.
+"""Train a Linen model with Mixup under ``pmap``, using Linen's ``TrainState``.
 
     python -m examples.pmap_linen --devices 4
 
-`mesh_nnx.py` is the same program but for the lines marked "model" and "driver".
+``mesh_nnx.py`` is the same program except for the lines marked "model" and "driver".
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class CNN(nn.Module):
 
 
 def build(key, images, classes, tx):
-    """Return a train state, and `predict(params, images) -> logits`."""
+    """Return a train state, and ``predict(params, images) -> logits``."""
     model = CNN(classes)
     params = model.init(key, images)
     return TrainState.create(apply_fn=model.apply, params=params, tx=tx), model.apply
@@ -45,7 +45,7 @@ def build(key, images, classes, tx):
 
 # --- driver
 def drive(step):
-    """Return the step on every local device, each with its share of the batch."""
+    """Return the step mapped over all devices, each with its shard of the batch."""
     return mx.training.pmapped(step)
 
 
@@ -53,7 +53,7 @@ def drive(step):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _on_devices.arguments("Mixup in a train step on several devices.")
+    parser = _on_devices.arguments("Train with Mixup on several devices.")
     args, data = _on_devices.parsed(parser, argv)
     images = data.train_images.astype(np.float32) / 255
     tests = data.test_images.astype(np.float32) / 255
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     state, predict = build(key_init, images[:1], len(data.classes), optax.adam(2e-3))
     predict = jax.jit(predict)
 
-    # Integer labels stay as they are: two terms weigh them as the images were mixed.
+    # Integer labels are not mixed; the loss weights a term for each of the two labels.
     mixer = mx.on_keys(partial(mx.mixup, alpha=0.2), inputs="image")
     entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 

@@ -1,8 +1,8 @@
-"""Mixup in a train step, beside the same step without it: python -m examples.quickstart
+"""Compare a train step with Mixup to one without: python -m examples.quickstart
 
-The case is one where Mixup helps: 300 of scikit-learn's digits to train on, a fifth of
-them with a wrong label, and training that goes on until such labels are known by heart.
-With right labels, or after 100 steps instead of 500, the two err alike.
+This is a setting in which Mixup helps: 300 training examples of scikit-learn's digits,
+a fifth of them mislabeled, and training that lasts long enough to memorize them. With
+correct labels, or after 100 steps instead of 500, the two have similar test errors.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(argv=None):
     keys, errors = jax.random.split(jax.random.key(0), SEEDS), {}
     started = jax.jit(partial(jax.lax.map, start))(keys)
     for name, mixer in {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=1.0)}.items():
-        step = jax.jit(jax.vmap(mx.training.train_step(loss, mixer)))  # all the seeds
+        step = jax.jit(jax.vmap(mx.training.train_step(loss, mixer)))  # over seeds
         state, shuffled = started, np.random.default_rng(1)
         for _ in range(STEPS):
             rows = shuffled.choice(TRAIN, BATCH, replace=False)
@@ -55,8 +55,8 @@ def main(argv=None):
         logits = jax.vmap(model.apply)(state.params, images[:, TRAIN:])
         errors[name] = 100 * np.mean(logits.argmax(-1) != labels[:, TRAIN:], axis=1)
 
-    errors["saved"] = errors["ERM"] - errors["Mixup"]  # by each seed
-    print(f"test error in percent, mean and standard error of {SEEDS} seeds")
+    errors["saved"] = errors["ERM"] - errors["Mixup"]  # per seed
+    print(f"test error in percent, mean and standard error over {SEEDS} seeds")
     for name, each in errors.items():
         print(f"{name:5} {each.mean():5.2f} ± {each.std(ddof=1) / SEEDS**0.5:.2f}")
 

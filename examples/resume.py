@@ -1,13 +1,14 @@
-"""A run that may be killed at any time, and goes on as if it had not been.
+"""Resume a killed training run exactly where its last checkpoint left off.
 
     python -m examples.resume --out DIR
-    python -m examples.resume --out DIR    # the same again, after kill -9
+    python -m examples.resume --out DIR    # run it again, after kill -9
 
-A checkpoint of Orbax holds what the next step depends on: the state, whose `step` is
-folded into the key, the key, and where Grain's input stands. `DIR/steps.csv` has a line
-for each step, its loss and a checksum of its lam and partners; that of a run that was
-killed is that of one that was not, byte for byte. On another number of devices
-(`--devices`) the checksums stay the same, and losses differ by rounding.
+An Orbax checkpoint holds everything that the next step depends on: the state, whose
+``step`` is folded into the key; the key; and the position of the Grain input pipeline.
+``DIR/steps.csv`` lists the loss of each step and a checksum of its lam and partners. A
+run that was killed and resumed writes the same file, byte for byte, as one that was
+not. With another number of devices (``--devices``) the checksums are the same, and the
+losses differ by rounding.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from examples.datasets import Images
 
 
 def batches(data: Images, args: argparse.Namespace) -> grain.DatasetIterator:
-    """Return the input of the whole run, shuffled anew in each epoch."""
+    """Return the batches of the whole run, reshuffled in each epoch."""
     images = data.train_images.astype(np.float32) / 255
 
     def example(row: int) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def batches(data: Images, args: argparse.Namespace) -> grain.DatasetIterator:
 
 
 def build(key: jax.Array, data: Images) -> tuple[mx.training.TrainState, Any]:
-    """Return the state before the first step, and the step."""
+    """Return the initial state and the step."""
     layers = [nn.Dense(256), nn.relu, nn.Dense(len(data.classes))]
     model: Any = nn.Sequential(layers)
     size = int(np.prod(data.train_images.shape[1:]))
@@ -62,7 +63,7 @@ def build(key: jax.Array, data: Images) -> tuple[mx.training.TrainState, Any]:
 
 
 def saved(run: Any, now: Any, where: Any) -> ocp.args.Composite:
-    """Return what a checkpoint holds: all that the next step depends on."""
+    """Return the contents of a checkpoint: all that the next step depends on."""
     return ocp.args.Composite(
         run=ocp.args.JsonSave(run),
         now=ocp.args.StandardSave(now),
@@ -71,9 +72,9 @@ def saved(run: Any, now: Any, where: Any) -> ocp.args.Composite:
 
 
 def restored(manager: ocp.CheckpointManager, step: int, now: Any, where: Any) -> Any:
-    """Return the state and the key of a step, and set the input to where it was.
+    """Return the state and key of a checkpoint, and restore the input position.
 
-    `now` says on which devices, which need not be those of before.
+    ``now`` provides the devices, which may differ from those of the earlier run.
     """
     both = ocp.args.Composite(
         now=ocp.args.StandardRestore(now),
@@ -83,16 +84,16 @@ def restored(manager: ocp.CheckpointManager, step: int, now: Any, where: Any) ->
 
 
 def check_arguments(before: Any, run: Any) -> None:
-    """Raise ValueError unless a run has the arguments of the one it goes on with."""
+    """Raise ValueError unless the arguments equal those of the run to resume."""
     if before != run:
         raise ValueError(
-            f"--out: expected the arguments of its run, {before}; got {run}. Give "
-            "another folder."
+            f"--out: expected the arguments of the run in this folder, {before}; got "
+            f"{run}. Use another folder."
         )
 
 
 def check_epochs(step: int, epochs: int, per_epoch: int) -> None:
-    """Raise ValueError if the run ends before the step of its checkpoint."""
+    """Raise ValueError if the run would end before the step of its checkpoint."""
     if step > epochs * per_epoch:
         least = -(-step // per_epoch)
         raise ValueError(
@@ -112,8 +113,8 @@ def check_log(file: Path, step: int) -> None:
         got = f"the first {found}" if file.exists() else "no such file"
         raise ValueError(
             f"--out: {file}: expected the lines of steps 1 to {step}, since the "
-            f"checkpoint beside it is of step {step}; got {got}. Put the file back, "
-            "or give another folder."
+            f"checkpoint beside it is of step {step}; got {got}. Restore the file, or "
+            "use another folder."
         )
 
 
@@ -123,9 +124,9 @@ def _is_of(step: int, lines: Sequence[str]) -> bool:
 
 
 def log(file: Path, step: int) -> TextIO:
-    """Open the log, without what a killed run did after its last checkpoint."""
+    """Open the log, dropping lines that were written after the last checkpoint."""
     lines = file.read_text().splitlines()[: 1 + step] if step else ["step,loss,draws"]
-    # Whoever is killed here leaves the lines of before, or these.
+    # Replacing the file is atomic: a kill leaves either the old lines or the new.
     new = file.with_suffix(".new")
     new.write_text("".join(f"{line}\n" for line in lines))
     new.replace(file)
@@ -139,7 +140,7 @@ def line(step: int, metrics: Mapping[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = _on_devices.arguments("A run that may be killed, and goes on.")
+    parser = _on_devices.arguments("Train with checkpoints, and resume a killed run.")
     parser.add_argument("--every", type=command_line.positive_int, default=20)
     parser.add_argument("--out", type=Path, default=Path("results/resume"))
     args, data = _on_devices.parsed(parser, argv)
@@ -153,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     where = batches(data, args)
     run = {name: getattr(args, name) for name in ("data", "batch_size", "seed")}
 
-    # What a killed process was still writing is not taken, and deleted.
+    # Delete checkpoints that a killed process did not finish writing.
     options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
     folder = (args.out / "checkpoints").absolute()
     with ocp.CheckpointManager(folder, options=options) as manager:

@@ -1,10 +1,11 @@
-"""Segmentation with CutMix, FMix and ResizeMix beside ERM: mean IoU, and a picture.
+"""Compare ERM, CutMix, FMix and ResizeMix on a segmentation task.
 
     python -m examples.segmentation
 
-A pixel is pasted with its own label: `mx.follow.maps` says so of label maps, and in a
-dict batch `mx.on_keys(mixer, inputs="image", maps="label")`. It shows how, not a gain:
-with these shapes no method is above ERM by more than chance, in 500 steps or 2000.
+Pixels are pasted together with their labels: wrap label maps in ``mx.follow.maps``, or
+for dict batches use ``mx.on_keys(mixer, inputs="image", maps="label")``. Prints the
+mean IoU and plots mixed examples. This shows usage, not a gain: on these shapes no
+method beats ERM by more than chance, after 500 steps or 2000.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def start(key):
 
 
 def loss(params, batch, mix):
-    images, labels = batch  # labels.tree: int32[B, H, W], mixed as the images were
+    images, labels = batch  # labels.tree: int32 [B, H, W], mixed like the images
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels
     return entropy(model.apply(params, images), labels.tree).mean(), {}
 
@@ -68,12 +69,12 @@ def mean_iou(found, labels):
 
 
 def train_each(steps):
-    """Yield the name of a method and the mean IoU of each seed, in percent."""
+    """Yield the name of each method and the mean IoU per seed, in percent."""
     tests, truth = scenes(np.random.default_rng(SEEDS), TEST)
     bar = Console(stderr=True)
     for name, mixer in MIXERS.items():
         step, ious = jax.jit(mx.training.train_step(loss, mixer)), []
-        for seed in range(SEEDS):  # the same pictures, start and order for each method
+        for seed in range(SEEDS):  # same images, start and order for each method
             draw, key = np.random.default_rng(seed), jax.random.key(seed)
             (images, labels), state = scenes(draw, TRAIN), start(key)
             for _ in track(range(steps), f"{name} {seed}", console=bar, transient=True):
@@ -91,7 +92,7 @@ def mixed_pictures():
     for (name, mixer), (above, below) in zip(MIXERS.items(), axes.T):
         mixer, batch = jax.jit(mixer), (images, mx.follow.maps(labels))
         (mixed, maps), mix = mixer(jax.random.key(0), batch)
-        i = int(abs(mix.lam - 0.6).argmin())  # where both are well seen
+        i = int(abs(mix.lam - 0.6).argmin())  # both are clearly visible
         above.imshow(mixed[i].clip(0, 1))
         below.imshow(maps.tree[i], vmin=0, vmax=len(CLASSES) - 1)
         above.set_title(name)
@@ -107,7 +108,7 @@ def main(argv=None):
     command_line.check_writable(parser, picture)
     with command_line.Interruption() as interruption:
         ious = dict(interruption.until(train_each(args.steps)))
-        print(f"mean IoU in percent ± standard error of {SEEDS} seeds, and over ERM")
+        print(f"mean IoU in percent ± standard error over {SEEDS} seeds, and over ERM")
         for name, each in ious.items():
             both = each, each - ious["ERM"]
             said = [f"{x.mean():5.1f} ± {x.std(ddof=1) / SEEDS**0.5:.1f}" for x in both]

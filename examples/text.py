@@ -1,12 +1,13 @@
-"""Manifold Mixup of questions of several lengths: hidden states mix, masks follow.
+"""Compare ERM and Manifold Mixup on questions of varying length.
 
     python -m examples.text
     python -m examples.text --data-dir DIR    # the original files of TREC
 
-Token ids cannot be blended, so a layer is drawn in which hidden states are: embeddings,
-or what the block makes of them. There the model joins the masks too: by its own alone
-a partner's words beyond the own end would be hidden, while its label counts. Without a
-folder a grammar makes the questions, and a fifth of the labels to train on are wrong.
+Token ids cannot be blended, so hidden states are, in a randomly drawn layer: the
+embeddings, or the output of the transformer block. The model also takes the union of
+the masks there. Under the example's own mask, the partner's words beyond its end would
+be hidden although the partner's label counts. Without a folder, questions are generated
+by a grammar, and a fifth of the training labels are wrong.
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ import mixup_jax as mx
 from examples import _seeds
 from examples.datasets.questions import Questions, trec
 
-BATCH, WIDTH, LONGEST = 64, 32, 20  # the rest of a longer question is left out
+BATCH, WIDTH, LONGEST = 64, 32, 20  # longer questions are truncated
 NOUNS = {
     "place": "city river country island lake street desert valley harbour capital",
     "person": "king author singer doctor actress pilot painter queen rider senator",
@@ -50,16 +51,16 @@ class Classifier(nn.Module):
 
 
 def mixed(x, mask, mix, layer):
-    """Return hidden states and their mask, mixed if the layer was drawn."""
+    """Return hidden states and their mask, mixed if this layer was drawn."""
     if mix is None:
         return x, mask
     here = mix.at(layer)
-    x = jnp.where(mask[..., None], x, 0)  # what stands at padding is nothing
+    x = jnp.where(mask[..., None], x, 0)  # padding is blended as well
     return here.inputs(x), here.union(mask)
 
 
 def made() -> Questions:
-    """Return questions of the class of the noun that stands behind "what"."""
+    """Generate questions whose class is that of the noun that follows "what"."""
     draw = np.random.default_rng(0)
     nouns = [words.split() for words in NOUNS.values()]
 
@@ -76,7 +77,7 @@ def made() -> Questions:
 
 
 def padded(data: Questions) -> tuple[int, list[_seeds.Batch]]:
-    """Return the number of words, and both parts with their words as padded ids."""
+    """Return the vocabulary size, and both parts with padded token ids."""
     texts = data.train_texts, data.test_texts
     words = [[text.lower().split()[:LONGEST] for text in part] for part in texts]
     counts = Counter(word for each in words[0] for word in each)
@@ -107,7 +108,7 @@ def main(argv=None):
         return entropy(logits(params, batch, mix), batch["label"], mix).mean(), {}
 
     def epoch(mixer):
-        # Both pass unchanged: none of the layers to draw from is the inputs.
+        # Both are returned unchanged, since the inputs are not among the layers.
         named = mx.on_keys(mixer, inputs="token", masks="mask")
         return _seeds.epoch_of(mx.training.train_step(loss, named), logits, BATCH)
 

@@ -1,13 +1,14 @@
-"""ERM, Mixup, CutMix and their mixture on real images, with the same seeds for each.
+"""Compare ERM, Mixup, CutMix and their mixture on real images.
 
     python -m examples.train
     python -m examples.train --data cifar10 --data-dir DIR
 
-The seeds of a method are trained together, in one compiled program. At the end there
-are a table of test errors, `train_DATA.json` with every error of every epoch, and
-`train_DATA.png` with the learning curves and a row of mixed examples; Ctrl-C ends the
-training and leaves them of the epochs that are done. The digits take half a minute on a
-CPU; the others are for an accelerator, or for --limit and --epochs.
+All methods use the same seeds, and the seeds of a method are trained together, in one
+compiled program. Prints a table of test errors and writes ``train_DATA.json`` with the
+errors after each epoch and ``train_DATA.png`` with learning curves and mixed examples.
+Ctrl-C stops the training and writes the results of the completed epochs. The digits
+take half a minute on a CPU. For the other data sets use an accelerator, or reduce them
+with --limit and --epochs.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from examples.datasets import DATASETS, Images
 
 
 class Recipe(NamedTuple):
-    """What suits a data set."""
+    """Hyperparameters for a data set."""
 
     widths: tuple[int, ...]
     epochs: int
@@ -49,7 +50,7 @@ RECIPES = {
 
 
 def methods(alpha: float) -> dict[str, mx.Mixer]:
-    """Return the mixers that are compared, by name."""
+    """Return the mixers to compare, by name."""
     mixup = partial(mx.mixup, alpha=alpha)
     cutmix = partial(mx.cutmix, alpha=alpha)
     return {
@@ -61,10 +62,10 @@ def methods(alpha: float) -> dict[str, mx.Mixer]:
 
 
 class Conv(nn.Module):
-    """A 3x3 convolution, as a matrix times the 3x3 patches.
+    """A 3x3 convolution as a product of a matrix and 3x3 patches.
 
-    One program trains a network for each seed, and over them `nn.Conv` becomes a
-    grouped convolution, which XLA runs ten times slower than this on a CPU.
+    Under a vmap over seeds, ``nn.Conv`` becomes a grouped convolution, which XLA runs
+    ten times slower than this on a CPU.
     """
 
     features: int
@@ -94,7 +95,7 @@ class CNN(nn.Module):
 
 
 def program(data: Images, recipe: Recipe) -> tuple[Callable, Callable]:
-    """Return `start(key)` and `epoch(mixer, state, key)` for one network."""
+    """Return ``start(key)`` and ``epoch(mixer, state, key)`` for one network."""
     classes = len(data.classes)
     images, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
     tests = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
@@ -124,7 +125,7 @@ def program(data: Images, recipe: Recipe) -> tuple[Callable, Callable]:
     def epoch(mixer, state, key):
         train_step = mx.training.train_step(loss, mixer)
         key_order, key_augment, key_step = jax.random.split(key, 3)
-        # The default pairing mixes neighbours, so the examples have to be shuffled.
+        # The default pairing mixes adjacent examples, so shuffle them.
         order = jax.random.permutation(
             jax.random.fold_in(key_order, state.step), len(images)
         )
@@ -149,7 +150,7 @@ def program(data: Images, recipe: Recipe) -> tuple[Callable, Callable]:
 
 
 def augmented(key, images):
-    """Return each image mirrored or not, and moved by up to four pixels."""
+    """Randomly flip each image and shift it by up to four pixels."""
     key_flip, key_move = jax.random.split(key)
     flip = jax.random.bernoulli(key_flip, shape=(len(images), 1, 1, 1))
     images = jnp.where(flip, images[:, :, ::-1], images)
@@ -163,17 +164,17 @@ def augmented(key, images):
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recipe]:
-    """Return the arguments, the data and the recipe that they ask for."""
+    """Return the arguments, the data and the recipe that they specify."""
     parser = argparse.ArgumentParser(
         prog="python -m examples.train",
-        description="ERM, Mixup, CutMix and their mixture on real images.",
+        description="Compare ERM, Mixup, CutMix and their mixture on real images.",
     )
     add, size = parser.add_argument, command_line.positive_int
     add("--data", choices=DATASETS, default="digits")
     add(
         "--data-dir",
         type=command_line.folder,
-        help="the original files; else they are downloaded",
+        help="folder with the original files; without it, they are downloaded",
     )
     add("--methods", nargs="+", choices=COLORS, default=list(COLORS))
     add(
@@ -183,12 +184,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
         help="lam ~ Beta(alpha, alpha)",
     )
     add("--epochs", type=size)
-    add("--seeds", type=size, help="how many networks of each method")
+    add("--seeds", type=size, help="number of networks to train per method")
     add("--batch-size", type=size)
     add("--learning-rate", type=command_line.positive_float)
-    add("--limit", type=size, help="take the first LIMIT examples of both parts")
+    add("--limit", type=size, help="use the first LIMIT training and test examples")
     add("--seed", type=command_line.seed, default=0)
-    add("--out", type=Path, default=Path("results"), help="for the picture and JSON")
+    add("--out", type=Path, default=Path("results"), help="folder for the results")
     args = parser.parse_args(argv)
 
     args.picture = args.out / f"train_{args.data}.png"
@@ -211,8 +212,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
     examples = len(data.train_labels)
     if recipe.batch_size > examples:
         parser.error(
-            f"--batch-size: expected at most the {examples} examples to train on; got "
-            f"{recipe.batch_size}."
+            f"--batch-size: expected at most {examples}, the number of training "
+            f"examples; got {recipe.batch_size}."
         )
     most = command_line.LARGEST_INT // (examples // recipe.batch_size)
     if recipe.epochs > most:
@@ -226,8 +227,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Images, Recip
 def main(argv: Sequence[str] | None = None) -> None:
     args, data, recipe = parse(argv)
     examples, tests = len(data.train_labels), len(data.test_labels)
-    said = f"{args.data}: {examples} examples to train on, {tests} to test with"
-    print(said, flush=True)
+    summary = f"{args.data}: {examples} training examples, {tests} test examples"
+    print(summary, flush=True)
     available = methods(args.alpha)
     start, epoch = program(data, recipe)
     epochs = {name: partial(epoch, available[name]) for name in args.methods}

@@ -1,10 +1,10 @@
-"""Two processes train as one: each feeds its half of every batch.
+"""Train from two processes, each of which loads half of every batch.
 
     python -m examples.two_processes
 
-Trains on a mesh twice: once from two processes with `jax.distributed` (Gloo on a CPU),
-once from one process with as many devices. Prints the losses of both side by side, and
-exits with 1 where they differ by more than float32 rounding.
+Trains on a mesh twice: from two processes with ``jax.distributed`` (Gloo on CPU), and
+from one process with the same number of devices. Prints the losses side by side, and
+exits with code 1 if they differ by more than float32 rounding.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PROCESSES = 2
 
 
 def train(steps: int, batch_size: int) -> list[float]:
-    """Return the losses. Runs in each process, on the devices of all of them."""
+    """Return the losses. Each process runs this, over the devices of all processes."""
     data = DATASETS["digits"](None)
     images = data.train_images.reshape(-1, 64).astype(np.float32) / 255
     model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(len(data.classes))])
@@ -52,7 +52,7 @@ def train(steps: int, batch_size: int) -> list[float]:
     )
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     train_step = mx.training.sharded(mx.training.train_step(loss, mixer), mesh)
-    shuffle = np.random.default_rng(0)  # the same in each process
+    shuffle = np.random.default_rng(0)  # the same order in each process
     share = batch_size // jax.process_count()
     losses = []
     for _ in range(steps):
@@ -65,7 +65,7 @@ def train(steps: int, batch_size: int) -> list[float]:
 
 
 def worker(args: argparse.Namespace) -> None:
-    """Be process `args.process` of `args.processes`; write the losses to `args.out`."""
+    """Run process ``args.process`` of ``args.processes``, and write its losses."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", args.devices // args.processes)
     if args.processes > 1:
@@ -76,7 +76,7 @@ def worker(args: argparse.Namespace) -> None:
 
 
 def run(processes: int, args: argparse.Namespace) -> list[float]:
-    """Start the workers and wait for them; return the losses, which all agree on."""
+    """Start the workers, wait for them, and return the losses, which must agree."""
     deadline = time.monotonic() + args.timeout
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{process}.json" for process in range(processes)]
@@ -89,7 +89,7 @@ def run(processes: int, args: argparse.Namespace) -> list[float]:
         try:
             for process, file in enumerate(files):
                 mine = ["--process", str(process), "--out", str(file)]
-                # Of a session of its own: Ctrl-C is for this process alone.
+                # In a new session, so that Ctrl-C reaches only this process.
                 workers.append(
                     subprocess.Popen([*command, *mine], start_new_session=True)
                 )
@@ -98,13 +98,13 @@ def run(processes: int, args: argparse.Namespace) -> list[float]:
                 if failed:
                     raise RuntimeError(f"a process failed with exit code {failed[0]}")
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"no end after {args.timeout:g} seconds")
+                    raise RuntimeError(f"timed out after {args.timeout:g} seconds")
                 time.sleep(0.1)
             codes = [worker.returncode for worker in workers]
             if any(codes):
                 raise RuntimeError(f"the processes ended with exit codes {codes}")
         finally:
-            # One without the other would wait for ever.
+            # A process without its peer would wait forever.
             for worker in workers:
                 worker.kill()
                 worker.wait()
@@ -123,14 +123,14 @@ def free_port() -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.two_processes",
-        description="Two processes train as one.",
+        description="Train from two processes, and compare with one process.",
     )
     add, size = parser.add_argument, command_line.positive_int
     add("--steps", type=size, default=20)
     add("--batch-size", type=size, default=64)
-    add("--devices", type=command_line.devices, default=4, help="of both together")
+    add("--devices", type=command_line.devices, default=4, help="devices in total")
     add("--timeout", type=command_line.positive_float, default=300, help="in seconds")
-    # What follows is for the processes that this one starts.
+    # The following options are for the processes that this one starts.
     add("--process", type=command_line.whole(0), help=argparse.SUPPRESS)
     add("--processes", type=size, help=argparse.SUPPRESS)
     add("--coordinator", help=argparse.SUPPRESS)
@@ -141,12 +141,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     examples = len(DATASETS["digits"](None).train_labels)
     if args.batch_size % args.devices or args.batch_size > examples:
         parser.error(
-            f"--batch-size: expected a multiple of the {args.devices} devices, at most "
-            f"the {examples} examples to train on; got {args.batch_size}."
+            f"--batch-size: expected a multiple of {args.devices}, the number of "
+            f"devices, and at most {examples}, the number of training examples; got "
+            f"{args.batch_size}."
         )
     worker = (args.process, args.processes, args.coordinator, args.out)
     if len({value is None for value in worker}) > 1:
-        parser.error("--process and the like are for what this program itself starts.")
+        parser.error("--process and similar options are for internal use.")
     return args
 
 

@@ -1,13 +1,13 @@
-"""Mixup and CutMix of waveforms of several lengths: masks follow, padding has no share.
+"""Compare ERM, Mixup and CutMix on waveforms of varying length.
 
     python -m examples.waveforms
-    python -m examples.waveforms --data-dir DIR    # the zip of the spoken digits, FSDD
+    python -m examples.waveforms --data-dir DIR    # the zip file of spoken digits, FSDD
 
-A mixture is as long as the longer of two, and a box can leave a hole of padding: masks,
-declared as such, say where a mixture has samples, and the model averages over these.
-CutMix weighs labels by the samples that are heard (`valid=`), for half of what a box
-covers may be padding. Without a folder the script makes chirps in noise. Trained as
-briefly as here, ERM errs least on both.
+A blend is as long as the longer of two waveforms, and a pasted box can leave a gap of
+padding. Masks declared with ``masks=`` mark the valid samples of a mixed waveform, and
+the model averages over these. Since half of a box may be padding, CutMix weights labels
+by valid samples (``valid=``). Without a folder, chirps in noise are generated. After
+training as short as this, ERM has the lowest error on both data sets.
 """
 
 from functools import partial
@@ -23,12 +23,12 @@ import mixup_jax as mx
 from examples import _seeds
 from examples.datasets.recordings import Recordings, spoken_digits
 
-BATCH, WIDTH, HOP, LONGEST = 64, 32, 100, 6400  # the rest of a longer one is left out
+BATCH, WIDTH, HOP, LONGEST = 64, 32, 100, 6400  # longer waveforms are truncated
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
 
 def cutmix(mask):
-    """Return CutMix in time, which counts the samples of this mask alone."""
+    """Return CutMix along time that counts only the samples of this mask."""
     region = partial(mx.regions.box, valid=mask)
     mixer = partial(mx.cutmix, spatial=(1,), region=region)
     return mx.on_keys(mixer, inputs="wave", masks="mask")
@@ -42,7 +42,7 @@ MIXERS: dict[str, mx.Mixer] = {
 
 
 def powers(frames):
-    """Return the log power of frames at pitches from 100 to 3500 Hz."""
+    """Return the log power of frames at frequencies from 100 to 3500 Hz."""
     pitches = np.geomspace(100, 3500, WIDTH) / 8000
     phases = 2 * np.pi * pitches * np.arange(2 * HOP)[:, None]
     windowed = np.hanning(2 * HOP)[:, None] * [np.cos(phases), np.sin(phases)]
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         hops = wave.reshape(len(wave), -1, HOP)
         has = mask.reshape(hops.shape).any(axis=-1)[:, 1:, None]
         x = powers(jnp.concatenate([hops[:, :-1], hops[:, 1:]], axis=-1))
-        for apart in (1, 3):  # a convolution in time of three frames, so far apart
+        for apart in (1, 3):  # dilated convolution over three frames
             x = jnp.pad(jnp.where(has, x, 0), ((0, 0), (apart, apart), (0, 0)))
             near = [x[:, k * apart :][:, : has.shape[1]] for k in range(3)]
             x = nn.Dense(WIDTH)(jnp.concatenate(near, axis=-1))
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
 
 
 def made() -> Recordings:
-    """Return chirps in noise from one of three pitches to one, so of nine classes."""
+    """Generate noisy chirps between three pitches, in nine classes."""
     draw, index = np.random.default_rng(0), np.arange(1500, dtype=np.int32)
     labels, takes = index % 9, index // 9 % 25
     lengths = draw.integers(LONGEST // 8, LONGEST, len(index), np.int32)
@@ -83,7 +83,7 @@ def made() -> Recordings:
 
 
 def parts(data: Recordings) -> list[_seeds.Batch]:
-    """Return what to train on, and what to test with: takes 0 to 4."""
+    """Return training data, and test data: takes 0 to 4."""
     waves = np.zeros((len(data.digits), LONGEST), np.float32)
     some = data.waveforms[:, :LONGEST]
     waves[:, : some.shape[1]] = some / (np.abs(some).max(axis=1, keepdims=True) + 1e-6)

@@ -1,9 +1,9 @@
-"""Adversarial examples: what a model does where its loss rises fastest.
+"""Adversarial examples, to evaluate the robustness of a model.
 
-An attack moves inputs within ``epsilon`` of where they were, in every coordinate, so as
-to raise a loss. The units are those of the inputs: 4 of 255 grey levels are ``4 / 255``
-for images in [0, 1]. White box: the loss of the model under test. Black box: that of
-another model, trained apart.
+An attack moves each coordinate of the inputs by at most ``epsilon`` to increase a loss.
+``epsilon`` is in the units of the inputs: 4 of 255 gray levels are ``4 / 255`` for
+images in [0, 1]. A white-box attack uses the loss of the model under test, a black-box
+attack that of a separately trained model.
 """
 
 from collections.abc import Callable
@@ -28,17 +28,21 @@ def fgsm(
     ``x' = clip(x + epsilon * sign(d loss / d x), bounds)``
 
     Args:
-      loss: of the inputs alone, per example ``[B]`` or their sum. Examples must not
-        depend on each other: run batch normalisation with its averages.
-      x: pytree of floating arrays ``[B, ...]``.
-      epsilon: at least 0, in the units of the inputs, may be traced; a scalar, or
-        ``[B]`` one per example.
-      bounds: the least and the largest value that an input can have.
+      loss: function of the inputs alone that returns the loss of each example, ``[B]``,
+        or their sum. Examples must not depend on each other: run batch normalization
+        with its running averages.
+      x: pytree of floating-point arrays ``[B, ...]``.
+      epsilon: nonnegative, in the units of the inputs, a scalar or ``[B]``; may be a
+        traced value.
+      bounds: smallest and largest valid input. None does not clip.
+
+    Returns:
+      The adversarial examples, with the structure of ``x``.
 
     Raises:
-      TypeError: an input leaf is not floating.
-      ValueError: ``epsilon`` is negative or of another shape, or ``bounds`` are the
-        wrong way round.
+      TypeError: If an input leaf is not floating-point.
+      ValueError: If ``epsilon`` is negative or neither a scalar nor ``[B]``, or
+        ``bounds`` are not increasing.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -47,8 +51,9 @@ def fgsm(
       >>> mx.attacks.fgsm(loss, x, epsilon=0.1, bounds=(0, 1))
       Array([[1. , 0.4]], dtype=float32)
 
-    Source: Goodfellow et al., "Explaining and Harnessing Adversarial Examples",
-    ICLR 2015, arXiv:1412.6572.
+    References:
+      Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015,
+      https://arxiv.org/abs/1412.6572.
     """
     x = _checked(x, bounds, epsilon=epsilon)
     return _step(loss, x, epsilon, bounds)
@@ -63,7 +68,7 @@ def iterated_fgsm(
     steps: int = 10,
     bounds: Bounds = None,
 ) -> Any:
-    """Take ``steps`` steps of size ``step``, each clipped to within ``epsilon`` of x.
+    """Take ``steps`` FGSM steps, each clipped to within ``epsilon`` of ``x``.
 
     ::
 
@@ -72,15 +77,18 @@ def iterated_fgsm(
 
     Args:
       loss: as for ``fgsm``.
-      x: pytree of floating arrays ``[B, ...]``.
-      epsilon: how far an input may move, as for ``fgsm``.
-      step: how far at once, as ``epsilon``.
-      steps: how many, at least 1.
-      bounds: the least and the largest value that an input can have.
+      x: pytree of floating-point arrays ``[B, ...]``.
+      epsilon: largest distance from ``x`` in each coordinate, as for ``fgsm``.
+      step: size of one step, like ``epsilon``.
+      steps: number of steps, at least 1.
+      bounds: smallest and largest valid input. None does not clip.
+
+    Returns:
+      The adversarial examples, with the structure of ``x``.
 
     Raises:
-      TypeError: an input leaf is not floating.
-      ValueError: as ``fgsm``, of ``step`` too; or there are no steps.
+      TypeError: If an input leaf is not floating-point.
+      ValueError: As for ``fgsm``, also for ``step``. If ``steps`` is less than 1.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -88,8 +96,9 @@ def iterated_fgsm(
       >>> mx.attacks.iterated_fgsm(loss, x, epsilon=0.25, step=0.125, steps=3)
       Array([[0.75, 0.25]], dtype=float32)
 
-    Source: Kurakin et al., "Adversarial examples in the physical world", 2016,
-    arXiv:1607.02533.
+    References:
+      Kurakin et al., "Adversarial Examples in the Physical World", ICLR Workshops 2017,
+      https://arxiv.org/abs/1607.02533.
     """
     x = _checked(x, bounds, epsilon=epsilon, step=step)
     if steps < 1:
@@ -122,19 +131,19 @@ def _distance(size: ArrayLike, x: Array) -> Array:
 
 
 def _checked(x: Any, bounds: Bounds, **sizes: ArrayLike) -> Any:
-    """Return ``x`` as JAX arrays, once all is as it must be."""
+    """Return ``x`` as JAX arrays after checking all arguments."""
     _checks.no_list(x, "x")
-    advice = "Scale images to floats within the model's range first."
+    advice = "First scale images to the range of the model."
     _checks.floating(x, "x", "to be differentiated by", advice)
     shapes = [(), (_checks.rows(x, "x"),)]
     for name, size in sizes.items():
         advice = "It is a distance in the units of the inputs."
         _checks.number(size, name, 0, advice=advice)
-        one_or_each = "Give one for all examples, or one for each."
+        one_or_each = "Pass a scalar, or one value per example."
         _checks.shaped(size, name, shapes, one_or_each)
     if bounds is not None and not bounds[0] < bounds[1]:
         raise ValueError(
-            f"bounds: expected the least value, then the largest; got {bounds}. "
-            "Images scaled to [0, 1]: bounds=(0, 1)."
+            f"bounds: expected the smallest and the largest value; got {bounds}. "
+            "For images in [0, 1] pass bounds=(0, 1)."
         )
     return jax.tree.map(jnp.asarray, x)

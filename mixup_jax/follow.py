@@ -1,9 +1,10 @@
-"""How parts of a batch follow a mix that are neither blended nor weighed by label.
+"""Containers for label maps, masks and lengths, which follow a mix by their own rules.
 
-A container says so of what it holds, wherever it stands in the inputs or the targets of
-a mixer. It is a pytree, so it passes through jit, vmap and shard_map, and comes back in
-its place; ``.tree`` is what it holds. In a dict batch ``on_keys(..., maps=, masks=,
-lengths=)`` wraps and unwraps. A rule of your own is a subclass of ``Follower``.
+Wrap such arrays anywhere in the inputs or targets of a mixer; a mixer returns them in
+the same container. Containers are pytrees, so they pass through jit, vmap and
+shard_map, and their content is ``.tree``. For dict batches,
+``on_keys(..., maps=, masks=, lengths=)`` wraps and unwraps the entries. To define
+another rule, subclass ``Follower``.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from mixup_jax._core.register import pytree
 from mixup_jax._core.source import Source, seen
 
 _IDS = (
-    "One-hot integer maps with mixup_jax.losses.one_hot(maps, classes); or leave them "
+    "One-hot integer maps with mixup_jax.losses.one_hot(maps, classes), or leave them "
     "out of the batch and use mixup_jax.losses.termwise(loss)(logits, "
     "mixup_jax.follow.maps(labels), mix)."
 )
@@ -33,14 +34,14 @@ _IDS = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Container(Follower):
-    """What holds something else, and is not to be taken for it."""
+    """Base of the containers; cannot be compared in place of its content."""
 
     tree: Any
 
     def __eq__(self, other: object) -> bool:
         raise TypeError(
-            f"{type(self).__name__}: expected to be compared by what it holds; got "
-            f"{arrays.describe(other)} to compare it with. Compare its .tree."
+            f"{type(self).__name__}: expected its content to be compared; got a "
+            f"comparison with {arrays.describe(other)}. Compare its .tree."
         )
 
     __hash__ = object.__hash__
@@ -49,21 +50,22 @@ class _Container(Follower):
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Maps(_Container):
-    """Values at each position, such as labels: mixed there as the inputs are.
+    """Per-position values, such as label maps, mixed like the inputs.
 
     Attributes:
       tree: pytree of arrays with the spatial sizes of the inputs.
     """
 
-    # Lost where the pytree is made anew, and so no promise.
+    # Best effort: unflattening the pytree resets it.
     were_mixed: bool = dataclasses.field(default=False, init=False, repr=False)
 
     def mixed(self, mix: Mix) -> "Maps":
-        """Return them pasted or blended, position by position.
+        """Return the maps, pasted or blended position by position.
 
         Raises:
-          TypeError: If an array would be blended and is neither floating nor complex.
-          ValueError: If an array has other spatial sizes than the inputs.
+          TypeError: If an array would be blended and is neither floating-point nor
+            complex.
+          ValueError: If the spatial sizes of an array differ from those of the inputs.
         """
 
         def placed(x: Array, where: str, sources: tuple[Source, ...]) -> Array:
@@ -74,16 +76,15 @@ class Maps(_Container):
         return maps
 
     def positions(self) -> ArrayLike:
-        """Return the array of labels, whose positions have shares of their own.
+        """Return the array of labels, each position of which has its own shares.
 
         Raises:
-          ValueError: If there are several arrays, or they are known to be mixed.
+          ValueError: If there are several arrays, or a mixer has already mixed them.
         """
         if self.were_mixed:
             raise ValueError(
-                "maps: expected labels before they are mixed; got what a mixer has "
-                "mixed, of which each position is of one label. Leave out the mix: "
-                "loss(logits, labels)."
+                "maps: expected unmixed labels; got labels that a mixer has mixed, "
+                "with one label per position. Leave out the mix: loss(logits, labels)."
             )
         return content(self, "maps")
 
@@ -91,23 +92,23 @@ class Maps(_Container):
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks(_Container):
-    """Which positions hold something: where any content that is seen there does.
+    """Masks of valid positions, mixed as the union over visible sources.
 
     Attributes:
       tree: pytree of arrays with the spatial sizes of the inputs.
     """
 
     def mixed(self, mix: Mix) -> "Masks":
-        """Return, per position, the largest value of what is seen there.
+        """Return, for each position, the largest value among the visible sources.
 
         Raises:
-          TypeError: If an array is neither of bools nor of real numbers.
-          ValueError: If an array has other spatial sizes than the inputs.
+          TypeError: If an array contains neither bools nor real numbers.
+          ValueError: If the spatial sizes of an array differ from those of the inputs.
         """
 
         def joined(x: Array, where: str, sources: tuple[Source, ...]) -> Array:
             if x.dtype != jnp.bool_:
-                checks.real(x, where, "Mask with bools, True where there is something.")
+                checks.real(x, where, "Use a bool mask, True at valid positions.")
             return leaf.largest_seen(x, sources)
 
         return Masks(_of_seen("masks", joined, self.tree, mix))
@@ -116,33 +117,33 @@ class Masks(_Container):
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lengths(_Container):
-    """How many positions hold something, from the first on.
+    """Numbers of valid positions, counted from the first.
 
     Attributes:
       tree: pytree of integer arrays ``[B]``.
     """
 
     def mixed(self, mix: Mix) -> "Lengths":
-        """Return the last position at which something is seen, plus 1.
+        """Return the last position at which a source is visible and valid, plus 1.
 
         Raises:
-          TypeError: If an array is not of integers.
+          TypeError: If an array does not contain integers.
           ValueError: If the mix pastes positions, or an array is not ``[B]``.
         """
 
         def last(n: Array, where: str, sources: tuple[Source, ...]) -> Array:
             if not jnp.issubdtype(n.dtype, jnp.integer):
                 raise TypeError(
-                    f"{where}: expected integers, numbers of positions; got "
-                    f"{arrays.describe(n)}. Lengths as shares of the longest follow "
-                    "once they are multiplied by it and rounded."
+                    f"{where}: expected integer numbers of positions; got "
+                    f"{arrays.describe(n)}. Multiply relative lengths by the number of "
+                    "positions, and round them."
                 )
-            checks.shaped(n, where, [mix.lam.shape], "Give one for each example.")
+            checks.shaped(n, where, [mix.lam.shape], "Pass one per example.")
             grids = [each.region.grid for each in sources if each.region.grid]
             if any(each.region.cuts for each in sources):
                 raise ValueError(
-                    f"{where}: expected a mix without pasted positions, between which "
-                    "padding is left that a length does not tell; got "
+                    f"{where}: expected a mix that does not paste, since a paste can "
+                    "leave gaps of padding that a length cannot describe; got "
                     f"{', '.join(type(each.region).__name__ for each in sources)}. "
                     "Declare masks: "
                     "mixup_jax.follow.masks(jnp.arange(size) < lengths[:, None])."
@@ -155,25 +156,28 @@ class Lengths(_Container):
 
 
 def maps(tree: Any) -> Maps:
-    """Return a container of what is mixed position by position, as the inputs are.
+    """Wrap label maps and other per-position values, to be mixed like the inputs.
 
     ::
 
         m~[i, q] = w[i, q] * m[i, q] + (1 - w[i, q]) * m[partner(i), q]
 
-    at position q: pasted where inputs are pasted, of any dtype, and seen through the
-    same window; blended where they are blended. For label maps and whatever else has a
-    value at each position. In the targets, labels of a mix of a hidden layer are mixed
-    whichever layer was drawn.
+    at position q. Values are pasted where the inputs are pasted, through the same
+    window and for any dtype, and blended where the inputs are blended. For a mix of a
+    hidden layer, maps in the targets are mixed whichever layer was drawn.
 
-    Losses and metrics of integer labels take it too, with a mix, of labels that were
-    not mixed: each position then has shares of its own. Labels that a mixer has mixed,
-    which it pastes, take no mix.
+    Losses and metrics of integer labels also accept maps. With a mix, pass unmixed
+    labels; each position then has its own shares. Maps that a mixer has already pasted
+    are passed without a mix.
 
     Args:
-      tree: pytree of arrays ``[B, *sizes]`` or ``[B, *sizes, K]`` of the spatial sizes
-        of the inputs. Integers and bools can be pasted, not blended. Channels stand
-        where those of the inputs do, or last; where both fit, as those of the inputs.
+      tree: pytree of arrays ``[B, *sizes]`` or ``[B, *sizes, K]``, with the spatial
+        sizes of the inputs. Integers and bools can be pasted but not blended. Channels
+        are on the same axis as those of the inputs, or on the last; if the shape allows
+        both, on that of the inputs.
+
+    Returns:
+      The container.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -187,20 +191,23 @@ def maps(tree: Any) -> Maps:
 
 
 def masks(tree: Any) -> Masks:
-    """Return a container of masks of what positions hold: any that is seen counts.
+    """Wrap masks of valid positions, to be mixed by union.
 
-    As ``mix.union``: True where a source of a weight other than 0 has True, through its
-    window. Of numbers the largest counts, so masks of 0 and 1, and those of 0 and -inf
-    that are added to attention, follow alike. A mask that is True at padding does not:
-    invert it first.
+    Like ``mix.union``, the result is True wherever any source with nonzero weight is
+    True, through its window. For numbers it is the maximum, so masks of 0 and 1, and
+    additive attention masks of 0 and -inf, follow in the same way. Invert masks that
+    are True at padding before wrapping them.
 
-    A mix of a hidden layer leaves masks as they are; the model joins them where it
-    mixes: ``mix.at(k).union(mask)``. What a model has at padding is blended too, so let
-    it be 0 there.
+    A mix of a hidden layer leaves masks unchanged. The model takes their union where it
+    mixes: ``mix.at(k).union(mask)``. Since padding is blended as well, hidden states
+    should be 0 there.
 
     Args:
-      tree: pytree of arrays ``[B, *sizes]`` or ``[B, *sizes, K]`` of the spatial sizes
-        of the inputs: bools, integers or floats.
+      tree: pytree of bool, integer or floating-point arrays ``[B, *sizes]`` or
+        ``[B, *sizes, K]``, with the spatial sizes of the inputs.
+
+    Returns:
+      The container.
 
     Example:
       >>> import jax, jax.numpy as jnp, mixup_jax as mx
@@ -215,14 +222,17 @@ def masks(tree: Any) -> Masks:
 
 
 def lengths(tree: Any) -> Lengths:
-    """Return a container of lengths: how many positions hold something.
+    """Wrap lengths, the numbers of valid positions of sequences.
 
-    A mixture is as long as the last position at which something is seen, plus 1: of a
-    blend the longer of the two. A paste leaves holes of padding, which only masks tell,
-    and is refused.
+    A mixed example ends at the last visible valid position; the length of a blend is
+    therefore the larger of the two. Mixes that paste are rejected: they can leave gaps
+    of padding, which only masks can describe.
 
     Args:
       tree: pytree of integer arrays ``[B]``, counted along the first spatial axis.
+
+    Returns:
+      The container.
 
     Example:
       >>> import jax, jax.numpy as jnp, mixup_jax as mx
@@ -235,7 +245,13 @@ def lengths(tree: Any) -> Lengths:
 
 
 def tree_of(value: Any) -> Any:
-    """Return what one of these containers holds, or ``value`` if it is none of them.
+    """Return the content of a container, or ``value`` itself if it is not one.
+
+    Args:
+      value: any object.
+
+    Returns:
+      ``value.tree`` for maps, masks and lengths, otherwise ``value``.
 
     Example:
       >>> import mixup_jax as mx
@@ -251,7 +267,7 @@ def _of_seen(
     tree: Any,
     mix: Mix,
 ) -> Any:
-    """Return ``rule`` of each array, for the sources that show anything."""
+    """Apply ``rule`` to each array with the visible sources."""
     sources = seen(mix.drawn().sources)
 
     def followed(path: Any, value: Any) -> Any:
@@ -259,7 +275,7 @@ def _of_seen(
         if is_follower(value):
             raise ValueError(
                 f"{where}: expected arrays; got {type(value).__name__} within a "
-                "container, whose rules may differ. Put each where it stands by itself."
+                "container, and their rules may differ. Do not nest containers."
             )
         value = on_mesh_of(mix.lam, arrays.exact(value, where))
         return rule(value, where, sources) if sources else value
@@ -270,9 +286,9 @@ def _of_seen(
 def _last_seen(
     n: Array, sources: tuple[Source, ...], positions: Grid, where: str
 ) -> Array:
-    """Return the last position seen along the first spatial axis, plus 1."""
+    """Return the last visible valid position on the first spatial axis, plus 1."""
     most = positions.sizes[0]
-    checks.number(n, where, 0, most, "Count positions of the first spatial axis.")
+    checks.number(n, where, 0, most, "Count positions along the first spatial axis.")
     place = jnp.arange(most, dtype=n.dtype)
     place = place.reshape(1, most, *[1] * (len(positions.sizes) - 1))
     held = jnp.broadcast_to(place, (*n.shape, *positions.sizes)) < per_example(

@@ -1,10 +1,10 @@
-"""What to watch while training on mixed targets.
+"""Metrics for training on mixed targets.
 
-A label outside of [0, K), which no class has, is refused where it is concrete, and
-makes the value of its example NaN where it is traced. ``ignored`` is asked first which
-labels do not count (``losses.negative``, or ``lambda labels: labels == 255``): they are
-worth 0, in value and gradient. For the mean over the others divide by their number, as
-``losses.termwise_mean(nll)`` does.
+A concrete label outside [0, K) raises an error; a traced one makes the value of its
+example NaN. Labels selected by ``ignored``, such as ``losses.negative`` or
+``lambda labels: labels == 255``, are exempt and contribute 0 to values and gradients.
+To average over the other labels, divide by their number, like
+``losses.termwise_mean(nll)``.
 """
 
 import dataclasses
@@ -31,30 +31,32 @@ def accuracy(
     mix: Mix | None = None,
     ignored: Ignored | None = None,
 ) -> Array:
-    """Return what share of its target each prediction hits.
+    """Return the share of the target that each prediction hits.
 
-    ``targets[argmax(logits)]`` for soft targets, 1 or 0 for integer labels; with a mix
-    the sum of the shares of the labels that it hits. Against mixed targets 1 is out of
-    reach: a model that always names the heavier label has ``max(lam, 1 - lam)``. Logits
-    with a NaN, or without a number above -inf, predict no class: a miss.
+    This is ``targets[argmax(logits)]`` for soft targets, and 1 or 0 for integer labels;
+    with a mix, it is the sum of the shares of the labels that the prediction hits. It
+    cannot reach 1 on mixed targets: a model that always predicts the label of larger
+    weight scores ``max(lam, 1 - lam)``. Logits that contain NaN, or are all -inf,
+    predict no class and count as a miss.
 
     Args:
       logits: ``[B, ..., K]``.
-      targets: floating ``[B, ..., K]``, mixed or not, or integer labels ``[B, ...]`` in
-        [0, K); of positions, ``follow.maps`` of such.
-      mix: what integer labels are to be mixed by, which makes no dense targets; None
-        is not at all.
-      ignored: tells from integer labels which to ignore; None ignores nothing.
+      targets: floating-point ``[B, ..., K]``, mixed or not, or integer labels
+        ``[B, ...]`` in [0, K); per-position labels as ``follow.maps``.
+      mix: the mix to apply to integer labels, without materializing dense targets.
+        None for unmixed labels.
+      ignored: function from integer labels to a mask of those to ignore. None ignores
+        no label.
 
     Returns:
-      float32 ``[B, ...]``. An ignored label adds 0, and others keep their weights; a
-      traced label outside of [0, K) with a weight above 0 gives NaN.
+      float32 ``[B, ...]``. Ignored labels add 0, and others keep their weights. A
+      traced label outside [0, K) with nonzero weight gives NaN.
 
     Raises:
-      TypeError: If targets are neither floating nor integers, or ``ignored`` or ``mix``
-        is given for floating ones.
-      ValueError: If the shapes do not fit, a concrete label that is not ignored is
-        outside of [0, K), or the mix was drawn for another batch size.
+      TypeError: If targets are neither floating-point nor integers, or ``ignored`` or
+        ``mix`` is passed with floating-point targets.
+      ValueError: If the shapes do not match, a concrete label that is not ignored is
+        outside [0, K), or the mix was drawn for another batch size.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -71,8 +73,8 @@ def accuracy(
     if values.shape != expected:
         raise ValueError(
             f"accuracy: expected {values.dtype} targets of shape {expected} for "
-            f"logits {logits.shape}; got {values.shape}. Give floating targets one "
-            "value a class, and integer labels none."
+            f"logits {logits.shape}; got {values.shape}. Floating-point targets have a "
+            "class axis, integer labels do not."
         )
     if not dense and mix is None:
         return _hits(logits, values, ignored)
@@ -81,14 +83,14 @@ def accuracy(
         return termwise(unmixed, ignored=ignored)(logits, targets, mix)
     if mix is not None:
         raise TypeError(
-            "accuracy: expected integer targets, to mix by `mix`; got "
+            "accuracy: expected integer targets with `mix`; got "
             f"{_arrays.describe(values)}. Mix soft targets first: mix.targets(targets)."
         )
     if ignored is not None:
         raise TypeError(
-            "accuracy: expected integer targets, to ask `ignored` of; got "
-            f"{_arrays.describe(values)}. Leave ignored out: against a target of zeros "
-            "the accuracy is 0."
+            "accuracy: expected integer targets with `ignored`; got "
+            f"{_arrays.describe(values)}. Leave ignored out: the accuracy on a target "
+            "of zeros is 0."
         )
     return _at(_predicted(logits), jnp.asarray(values)).astype(jnp.float32)
 
@@ -99,15 +101,15 @@ def nll(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Arr
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
-      ignored: tells from the labels which to ignore; None ignores nothing.
+      ignored: function from labels to a mask of those to ignore. None ignores none.
 
     Returns:
-      float32 ``[B]``; 0 for an ignored label, NaN for a traced one outside of [0, K).
+      float32 ``[B]``: 0 for an ignored label, NaN for a traced one outside [0, K).
 
     Raises:
       TypeError: If labels are not integers.
-      ValueError: If the shapes do not fit, or a concrete label that is not ignored is
-        outside of [0, K).
+      ValueError: If the shapes do not match, or a concrete label that is not ignored is
+        outside [0, K).
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -120,21 +122,22 @@ def nll(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Arr
 
 
 def brier(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Array:
-    """Return each prediction's Brier score, in [0, 2].
+    """Return the Brier score of each prediction, in [0, 2].
 
     ``sum_k (p[k] - [k == label])^2``
 
-    Arguments and errors: as ``nll``.
+    Arguments and errors are those of ``nll``.
 
     Returns:
-      float32 ``[B]``; 0 for an ignored label, NaN for a traced one outside of [0, K).
+      float32 ``[B]``: 0 for an ignored label, NaN for a traced one outside [0, K).
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
       >>> mx.metrics.brier(jnp.zeros((1, 2)), jnp.array([1]))
       Array([0.5], dtype=float32)
 
-    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    References:
+      Brier, "Verification of Forecasts Expressed in Terms of Probability", 1950.
     """
     logits, classes = _classes(logits, labels, "brier", ignored)
     p = jax.nn.softmax(logits, axis=-1)
@@ -145,16 +148,16 @@ def brier(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> A
 @_pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often predictions hold, over how sure they were: sums, which add up.
+    """Sums over predictions, binned by confidence.
 
-    A pytree: ``jax.tree.map(jnp.add, a, b)`` joins batches, ``jax.lax.psum`` devices.
+    As a pytree of sums, it can be accumulated over batches with
+    ``jax.tree.map(jnp.add, a, b)`` and over devices with ``jax.lax.psum``.
 
     Attributes:
-      count: float32 ``[bins]``, the predictions whose confidence fell into the bin.
-      confidence: float32 ``[bins]``, the sum of their confidences; NaN if one of them
-        had none.
-      hits: float32 ``[bins]``, how many of them were right; NaN if that is not known
-        of one of them.
+      count: float32 ``[bins]``, number of predictions per bin.
+      confidence: float32 ``[bins]``, sum of their confidences; NaN if one is NaN.
+      hits: float32 ``[bins]``, number of them that are correct; NaN if the label of one
+        is traced and outside the classes.
     """
 
     count: Array
@@ -169,25 +172,25 @@ def reliability(
     bins: int = 15,
     ignored: Ignored | None = None,
 ) -> Reliability:
-    """Sort predictions into ``bins`` of equal width by their largest probability.
+    """Bin predictions by confidence, their largest probability.
 
     Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``.
 
-    What is not known makes its own bin NaN, and with it ``ece``; the other bins stay as
-    they are. Of a traced label outside of [0, K) that is whether the prediction hit. A
-    prediction whose probabilities are NaN has no confidence: it counts in the first
-    bin, and as a miss if the logits have a NaN.
+    A traced label outside [0, K) makes the ``hits`` of its bin NaN, and therefore
+    ``ece``; other bins are unaffected. A prediction with NaN probabilities falls into
+    the first bin and makes its ``confidence`` NaN; it is a miss if its logits contain
+    NaN.
 
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
-      bins: how many, at least 1.
-      ignored: tells from the labels which predictions not to count; None counts all.
+      bins: number of bins of equal width, at least 1.
+      ignored: function from labels to a mask of predictions to ignore. None counts all.
 
     Raises:
       TypeError: If labels are not integers.
-      ValueError: If the shapes do not fit, a concrete label that is not ignored is
-        outside of [0, K), or there are no bins.
+      ValueError: If the shapes do not match, a concrete label that is not ignored is
+        outside [0, K), or ``bins`` is less than 1.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -198,7 +201,7 @@ def reliability(
     """
     if bins < 1:
         raise ValueError(
-            f"reliability: expected at least 1 bin; got {bins}. Usual: 15."
+            f"reliability: expected at least 1 bin; got {bins}. 15 is usual."
         )
     logits, classes = _classes(logits, labels, "reliability", ignored)
     sure = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
@@ -207,7 +210,7 @@ def reliability(
     hit = classes.worth(_equal(_predicted(logits), classes))
     one = classes.counted(jnp.ones_like(sure))
     within = jax.nn.one_hot(place, bins, axis=0, dtype=bool)
-    # 0 times NaN would be NaN in every bin.
+    # In a product, NaN would spread to every bin.
     sums = (
         jnp.sum(jnp.where(within, each[None], 0), axis=1)
         for each in (one, classes.counted(sure), hit)
@@ -220,10 +223,10 @@ def ece(found: Reliability) -> Array:
 
     ``sum_m count[m] / n * |hits[m] / count[m] - confidence[m] / count[m]|``
 
-    NaN if a sum is, which ``reliability`` explains; 0 of no predictions.
+    over the bins m. It is NaN if any sum is, and 0 without predictions.
 
     Args:
-      found: from ``reliability``, whose bins ``m`` are, or a sum of several.
+      found: the result of ``reliability``, or the sum of several.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -232,18 +235,16 @@ def ece(found: Reliability) -> Array:
       >>> mx.metrics.ece(mx.metrics.reliability(logits, labels)).round(4)
       Array(0.35, dtype=float32)
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
-    arXiv:1706.04599.
+    References:
+      Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+      https://arxiv.org/abs/1706.04599.
     """
     gaps = jnp.sum(jnp.abs(found.hits - found.confidence))
     return gaps / jnp.maximum(jnp.sum(found.count), 1)
 
 
 def _predicted(logits: Array) -> Array:
-    """Return the class of the largest logit, int32; -1 if none is a number above -inf.
-
-    With a NaN among them there is no largest.
-    """
+    """Return the int32 class of the largest logit; -1 if all are -inf or one is NaN."""
     largest = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         return largest
@@ -251,7 +252,7 @@ def _predicted(logits: Array) -> Array:
 
 
 def _count(logits: Array, name: str) -> int:
-    """Return how many classes there are, or raise ValueError if there are none."""
+    """Return the number of classes, or raise ValueError if it is 0."""
     if not logits.shape or logits.shape[-1] == 0:
         raise ValueError(
             f"{name}: expected logits of at least one class, [B, ..., K]; got shape "
@@ -265,15 +266,15 @@ def _equal(predicted: Array, classes: Classes) -> Array:
 
 
 def _hits(logits: Array, labels: ArrayLike, ignored: Ignored | None) -> Array:
-    """Return 1 where the prediction is the label, 0 elsewhere, float32 ``[B, ...]``."""
-    advice, name = "Give the classes by their numbers.", "accuracy: targets"
+    """Return 1 where the prediction equals the label, otherwise 0, float32."""
+    advice, name = "Pass class ids.", "accuracy: targets"
     count = _count(logits, "accuracy")
     classes = classes_of(labels, count, name, advice, ignored)
     return classes.worth(_equal(_predicted(logits), classes))
 
 
 def _at(classes: Array, values: Array) -> Array:
-    """Return ``values[i, classes[i]]`` without a gather; 0 where the class is -1."""
+    """Return ``values[i, classes[i]]`` without a gather, or 0 for class -1."""
     hit = jax.nn.one_hot(classes, values.shape[-1], dtype=bool)
     return jnp.sum(jnp.where(hit, values, 0), axis=-1)
 
@@ -281,17 +282,17 @@ def _at(classes: Array, values: Array) -> Array:
 def _classes(
     logits: Array, labels: Labels, name: str, ignored: Ignored | None
 ) -> tuple[Array, Classes]:
-    """Return logits in float32, 0 for ignored labels, and what the labels name."""
-    unmixed = "Measure on data that are not mixed."
+    """Return float32 logits, zeroed for ignored labels, and the checked labels."""
+    unmixed = "Evaluate on unmixed data."
     values = _arrays.array(_content(labels, f"{name}: labels"))
     if jnp.issubdtype(values.dtype, jnp.integer) and (
         logits.ndim != 2 or values.shape != logits.shape[:1]
     ):
         raise ValueError(
             f"{name}: expected logits [B, K] and labels [B]; got {tuple(logits.shape)} "
-            f"and {tuple(values.shape)}. Put all but the classes on axis 0."
+            f"and {tuple(values.shape)}. Flatten the other axes into axis 0."
         )
     count = _count(logits, name)
     classes = classes_of(values, count, f"{name}: labels", unmixed, ignored)
-    # Else 0 times a gradient of NaN would be one.
+    # Otherwise 0 times a NaN gradient would be NaN.
     return classes.counted(logits.astype(jnp.float32)), classes

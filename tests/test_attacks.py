@@ -118,7 +118,7 @@ def test_float64_of_numpy_is_what_jax_makes_of_it():
         (
             lambda: mx.attacks.fgsm(linear, X, epsilon=1, bounds=(1, 0)),
             ValueError,
-            "bounds: expected the least",
+            "bounds: expected the smallest",
         ),
         (
             lambda: mx.attacks.fgsm(linear, X.astype(jnp.int32), epsilon=1),

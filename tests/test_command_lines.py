@@ -178,7 +178,7 @@ def test_data_that_are_not_there(program, data, tmp_path, capsys, monkeypatch):
 def test_a_batch_that_cannot_be_divided_or_is_more_than_there_is(program, size, capsys):
     assert exit_code(program.main, "--batch-size", size) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "a multiple of the 8 devices, at most the 1437 examples" in said
+    assert "a multiple of 8, the number of devices, and at most 1437," in said
     assert said.endswith(f"got {size}.")
 
 
@@ -256,7 +256,7 @@ def test_sigint_ends_the_work_at_any_point_and_waits_for_what_follows(capsys):
 
     assert exit_code(main) == 130
     assert kept == [1, 2, "written"]
-    assert capsys.readouterr().err == "interrupted; what had finished is kept\n"
+    assert capsys.readouterr().err == "interrupted; completed results are kept\n"
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -347,7 +347,7 @@ def test_an_interrupted_training_keeps_the_epochs_that_are_done(tmp_path):
         when=r"epoch [1-9]\d*/100000",
     )
     assert code == 130
-    assert "interrupted; what had finished is kept" in said
+    assert "interrupted; completed results are kept" in said
     assert "Traceback" not in said
     results = json.loads((tmp_path / "train_digits.json").read_text())
     errors = np.array(results["test_error"]["erm"])

@@ -720,7 +720,7 @@ BAD = {
             lambda logits, labels: logits.sum(axis=1)
         )(y, np.zeros((4, 2), np.int32), own(4)),
         ValueError,
-        ["loss: expected one loss a label", "[4, 2, ...]", "shape (4,)", "the sum"],
+        ["loss: expected one loss per label", "[4, 2, ...]", "shape (4,)", "the sum"],
     ),
     "no classes": (
         lambda k, x, y: mx.losses.one_hot(LABELS, 0),
@@ -740,17 +740,17 @@ BAD = {
     "nothing but smoothing": (
         lambda k, x, y: mx.losses.binary_targets(y, smoothing=1.0),
         ValueError,
-        ["smoothing: expected a number in [0, ", "got 1", "no label is left"],
+        ["smoothing: expected a number in [0, ", "got 1", "no label remains"],
     ),
     "a threshold of 1": (
         lambda k, x, y: mx.losses.binary_targets(y, threshold=1.0),
         ValueError,
-        ["threshold: expected a number in [0, ", "got 1", "no class is left"],
+        ["threshold: expected a number in [0, ", "got 1", "no class is positive"],
     ),
     "accuracy of other shapes": (
         lambda k, x, y: mx.metrics.accuracy(y, LABELS[:3]),
         ValueError,
-        ["targets of shape (4,)", "got (3,)", "integer labels none"],
+        ["targets of shape (4,)", "got (3,)", "integer labels do not"],
     ),
 }
 

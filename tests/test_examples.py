@@ -71,7 +71,7 @@ def test_train(tmp_path):
     methods = ("erm", "mixture")
     small = ("--epochs", 2, "--seeds", 2, "--limit", 256, "--out", tmp_path)
     said = output("train", *small, "--methods", *methods)
-    assert "256 examples to train on, 256 to test with" in said
+    assert "256 training examples, 256 test examples" in said
     for name in methods:
         assert re.search(rf"{name} +│ +[\d.]+ ± [\d.]+ % │( +[\d.]+){{2}}", said)
     assert (tmp_path / "train_digits.png").read_bytes().startswith(PNG)
@@ -93,7 +93,7 @@ def test_train(tmp_path):
         (["--epochs", "100000000"], "--epochs: expected at most 97612893, which is"),
         (["--learning-rate", "nan"], "--learning-rate: expected a finite number, abov"),
         (["--alpha", "-1"], "--alpha: expected a finite number, 0 or more; got -1"),
-        (["--limit", "8"], "expected at most the 8 examples to train on; got 64"),
+        (["--limit", "8"], "most 8, the number of training examples; got 64"),
         (["--data", "cifar10", "--data-dir", "nowhere"], "nowhere: expected a folder"),
     ],
 )
@@ -191,7 +191,7 @@ def test_mean_iou():
 )
 def test_sequences(example, arms):
     said = output(example, "--epochs", 2, "--seeds", 2)
-    assert f"{example}, made data: test error, 2 seeds" in said
+    assert f"{example}, generated data: test error, 2 seeds" in said
     row = r"│ (.+?) +│ +([\d.]+) ± [\d.]+ % │ +([\d.]+)  ([\d.]+) │"
     found = re.findall(row, said)
     assert [name for name, *_ in found] == arms
@@ -378,7 +378,7 @@ def test_linen_says_why_it_has_no_explicit_driver(capsys):
     with pytest.raises(SystemExit) as exit_:
         batch_norm_linen.main(["--driver", "explicit"])
     assert exit_.value.code == 2
-    assert "Linen's Dropout does not lay out its masks" in capsys.readouterr().err
+    assert "Linen's Dropout does not shard its masks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -387,9 +387,9 @@ def test_linen_says_why_it_has_no_explicit_driver(capsys):
         (["--driver", "tpu"], "invalid choice: 'tpu'"),
         (
             ["--batch-size", "12"],
-            "a multiple of the 8 devices, at most the 1437 examples",
+            "a multiple of 8, the number of devices, and at most 1437, the number",
         ),
-        (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
+        (["--batch-size", "1440"], "most 1437, the number of training exa"),
     ],
 )
 def test_batch_norm_with_bad_arguments(arguments, message, capsys):
@@ -422,7 +422,7 @@ def test_two_processes_train_as_one():
 def test_two_processes_that_hang_are_ended():
     done = run("two_processes", "--timeout", 0.5)
     assert done.returncode == 1
-    assert done.stderr.endswith("two_processes: no end after 0.5 seconds\n")
+    assert done.stderr.endswith("two_processes: timed out after 0.5 seconds\n")
 
 
 def test_two_processes_that_differ_are_told(monkeypatch, capsys):
@@ -437,9 +437,9 @@ def test_two_processes_that_differ_are_told(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["--devices", "3"], "--devices: expected an even number; got 3"),
-        (["--batch-size", "6"], "a multiple of the 4 devices, at most"),
-        (["--batch-size", "1440"], "at most the 1437 examples to train on; got 1440"),
-        (["--process", "1"], "what this program itself starts"),
+        (["--batch-size", "6"], "a multiple of 4, the number of devices"),
+        (["--batch-size", "1440"], "most 1437, the number of training exa"),
+        (["--process", "1"], "are for internal use"),
     ],
 )
 def test_two_processes_with_bad_arguments(arguments, message, capsys):

@@ -318,7 +318,7 @@ def test_lengths_after_a_paste_are_refused_and_masks_are_named():
     hidden = partial(mx.manifold, layers=(0, 1))
     (mixed, _), _ = mx.choose([hidden, mx.mixup], [0.5, 0.5])(KEY, (inputs, None))
     assert (np.asarray(mixed["n"].tree) >= LENGTHS).all()
-    with pytest.raises(TypeError, match="lengths: expected integers"):
+    with pytest.raises(TypeError, match="lengths: expected integer numbers"):
         mx.mixup(KEY, ((WAVES, mx.follow.lengths(LENGTHS / 9)), None))
     with pytest.raises(ValueError, match="lengths: expected shape"):
         mx.mixup(KEY, ((WAVES, mx.follow.lengths(IDS)), None))

@@ -249,7 +249,7 @@ def test_weights_for_another_batch_are_refused():
 )
 def test_a_loss_that_leaves_less_than_one_value_an_example(wrap, reduced, got):
     two = wrap(lambda logits, labels: reduced(entropy(logits, labels)))
-    with pytest.raises(ValueError, match=f"one loss an example.*{got}.*the mean"):
+    with pytest.raises(ValueError, match=f"one loss per example.*{got}.*the mean"):
         two(LOGITS, LABELS, MIX)
 
 
@@ -406,7 +406,7 @@ def test_labels_that_are_added_up_cannot_be_ignored(wrap):
     logits, labels = LOGITS.reshape(2, 2, 3), LABELS.reshape(2, 2)
     mix = mx.Mix.from_pairs(jnp.array([0.75, 0.5]), jnp.array([1, 0]))
     with pytest.raises(
-        ValueError, match=r"one loss a label.*\[2, 2, ...\]; got shape \(2,\).*the sum"
+        ValueError, match=r"one loss per label.*\[2, 2, ...\]; got shape \(2,\).*the su"
     ):
         wrap(of_sequence, ignored=mx.losses.negative)(logits, labels, mix)
 
@@ -627,5 +627,5 @@ def test_what_is_real_comes_first_and_has_the_label_one():
 
 
 def test_as_many_are_made_as_are_real():
-    with pytest.raises(ValueError, match="as many made examples as real ones"):
+    with pytest.raises(ValueError, match="fake examples with the structure and shapes"):
         mx.losses.real_and_fake(jnp.ones((3, 2)), jnp.ones((4, 2)))

@@ -141,7 +141,7 @@ def test_a_run_with_other_arguments_is_not_taken_for_it(between, tmp_path):
     out = shutil.copytree(between, tmp_path / "out")
     before = steps(out)
     said = finished(start(out, DEVICES, "--batch-size", "32"), code=2)
-    assert "expected the arguments of its run, {'data': 'digits', 'batch_size'" in said
+    assert "the run in this folder, {'data': 'digits', 'batch_size'" in said
     assert steps(out) == before
 
 
@@ -179,7 +179,7 @@ def test_a_log_that_lacks_steps_of_the_checkpoint_is_refused(log, got, tmp_path)
     file = tmp_path / "steps.csv"
     if log is not None:
         file.write_text(log)
-    with pytest.raises(ValueError, match=f"steps 1 to 2, since.*got {got}. Put"):
+    with pytest.raises(ValueError, match=f"steps 1 to 2, since.*got {got}. Rest"):
         resume.check_log(file, 2)
 
 

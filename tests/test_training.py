@@ -449,7 +449,7 @@ def test_of_what_a_step_is_given_the_state_alone_is_donated(driver):
 def test_a_batch_that_the_devices_do_not_divide(driver):
     step = drivers()[driver](mx.training.train_step(soft_loss, mixup))
     batch = jax.tree.map(lambda x: x[:12], soft_batch())
-    with pytest.raises(ValueError, match="that 8 devices divide; got 12"):
+    with pytest.raises(ValueError, match="divisible by 8 devices; got 12"):
         step(new_state(), key(), batch)
 
 

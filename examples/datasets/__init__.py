@@ -1,7 +1,8 @@
-"""Real files, read from their original formats: the one home of their readers.
+"""Readers of real data sets in their original file formats.
 
-`images` are at hand here by name; `tables` are CSV and ARFF files, those of the Mixup
-papers among them, `recordings` are speech, and `questions` are text.
+The image data sets of ``images`` are exported here by name. ``tables`` reads CSV and
+ARFF files, including those of the Mixup papers, ``recordings`` speech, and
+``questions`` text.
 """
 
 from examples.datasets.images import DATASETS as DATASETS

@@ -1,4 +1,4 @@
-"""ARFF files: numeric and nominal attributes, dense rows."""
+"""Reader of ARFF files with dense rows of numeric and nominal attributes."""
 
 import io
 import re
@@ -66,13 +66,13 @@ def _arff_attribute(
         raise ValueError(
             f"{path}, line {line}: expected '@attribute NAME TYPE' with a type "
             f"numeric, real, integer or {{LEVEL, ...}}, got {text!r}. Other types are "
-            "not read; take the attribute out."
+            "not supported; remove the attribute."
         )
     name = _unquoted(match["name"])
     if match["levels"] is None:
         return name, None
     fields = _arff_fields(path, line, match["levels"])
-    # A declared `?` is still a missing value, not a level.
+    # Even if ``?`` is declared, it is a missing value rather than a level.
     declared = [field for field in fields if field is not None]
     return name, _sheets.distinct(path, line, declared)
 
@@ -85,7 +85,8 @@ def _arff_fields(path: Path, line: int, text: str) -> list[str | None]:
         if match is None or text.startswith("{"):
             raise ValueError(
                 f"{path}, line {line}: expected values separated by commas, got "
-                f"{text!r}. Quote values that hold quotes; sparse rows are not read."
+                f"{text!r}. Quote values that contain quotes; sparse rows are not "
+                "supported."
             )
         fields.append(None if match[1] == "?" else _unquoted(match[1]))
         position, separator = match.end(), match[2]

@@ -1,4 +1,4 @@
-"""CSV files: any delimiter, with a header or without."""
+"""Reader of CSV files with any delimiter, with or without a header."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def _csv_rows(
 ) -> Iterator[tuple[int, list[str | None]]]:
     handle = io.StringIO(text, newline=None)
     delimiter = delimiter or _delimiter(text)
-    # A run of white space is one separator.
+    # A run of white space is a single separator.
     source = (" ".join(line.split()) for line in handle) if delimiter == " " else handle
     reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:

@@ -1,4 +1,4 @@
-"""Downloads: a `.part` file grows until its checksum is right, then takes its name."""
+"""Downloads into ``.part`` files, which are renamed once their checksum is correct."""
 
 import functools
 import hashlib
@@ -18,23 +18,25 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-# A server that says nothing for this long is taken for gone.
+# A server that is silent for this long is considered gone.
 TIMEOUT_SECONDS = 30.0
 BLOCK_BYTES = 1 << 16
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads: `mixup_jax` in the user's cache folder."""
+    """Return the folder for downloads: ``mixup_jax`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mixup_jax"
 
 
 def download(url: str, sha256: str, folder: Path) -> Path:
-    """Return the path in `folder` of the file at `url`, fetched where not there yet.
+    """Download the file at ``url`` to ``folder`` unless it exists; return its path.
 
-    An interrupted download leaves `<name>.part`, from which the next call goes on.
-    Raises ConnectionError where the file cannot be fetched, ValueError where what came
-    does not have the checksum `sha256`; in that case the part is deleted.
+    An interrupted download leaves ``<name>.part``, which the next call resumes.
+
+    Raises:
+      ConnectionError: If the file cannot be downloaded.
+      ValueError: If the checksum differs from ``sha256``; the download is then deleted.
     """
     target = folder / url.rsplit("/", 1)[-1]
     if target.is_file():
@@ -45,9 +47,9 @@ def download(url: str, sha256: str, folder: Path) -> Path:
         _fetch(url, part)
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
-            f"Could not download {url} into {part}: {error}. What has arrived is kept; "
-            "run again to go on from there. Without a network, bring the file here by "
-            "other means and give its folder as data_dir (--data-dir)."
+            f"Could not download {url} into {part}: {error}. Run again to resume the "
+            "download. Without a network, copy the file to this machine and pass its "
+            "folder as data_dir (--data-dir)."
         ) from error
     _verify(url, part, sha256)
     return part.replace(target)
@@ -61,7 +63,7 @@ def _fetch(url: str, part: Path) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
-        # Nothing lies beyond what is here already: the checksum will tell what it is.
+        # The part may already be complete; the checksum decides.
         if offset and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return
         raise
@@ -105,7 +107,7 @@ def _verify(url: str, part: Path, sha256: str) -> None:
         part.unlink()
         raise ValueError(
             f"{url}: expected a file with the SHA-256 {sha256}, got {got}. The "
-            "download was deleted; run again, and if this stays so, the file at that "
-            "address has changed: get the original elsewhere and give its folder as "
+            "download was deleted; run again. If the error persists, the file at that "
+            "address has changed: get the original elsewhere and pass its folder as "
             "data_dir (--data-dir)."
         )

@@ -1,4 +1,4 @@
-"""IDX files: one array of bytes behind a header of its shape, within gzip."""
+"""Reader of gzipped IDX files: a header with the shape, then an array of bytes."""
 
 import gzip
 import math
@@ -12,12 +12,12 @@ from examples.datasets._originals import damaged
 
 
 def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Return the array of bytes in a file, which has so many dimensions."""
+    """Return the array in a file, which must have this number of dimensions."""
     raw = _gunzip(file)
     header = 4 + 4 * dimensions
     if len(raw) < header:
         raise damaged(file, f"an IDX header of {header} bytes", f"{len(raw)} bytes")
-    # 0x08 says unsigned bytes; the byte after it, the number of dimensions.
+    # 0x08 stands for unsigned bytes and is followed by the number of dimensions.
     expected, magic = 0x0800 + dimensions, int.from_bytes(raw[:4], "big")
     if magic != expected:
         raise damaged(file, f"the IDX magic number {expected:#06x}", f"{magic:#06x}")

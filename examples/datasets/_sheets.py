@@ -1,4 +1,4 @@
-"""A table as text: rows of fields, each with its line, and the arrays made of them."""
+"""Tables as text, with the line number of each row, and their conversion to arrays."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 Column = int | str
 
-# Stricter than float(), which takes "1_0", "nan" and "infinity" for numbers.
+# Stricter than ``float()``, which accepts "1_0", "nan" and "infinity".
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Sheet(NamedTuple):
-    """A file as text: its fields (None where missing), and the line of each row."""
+    """The text fields of a file, None where missing, and the line of each row."""
 
     path: Path
     names: tuple[str, ...]
     rows: list[list[str | None]]
     lines: list[int]
-    # The columns that are not numbers, with their levels in order.
+    # The levels of each categorical column, in order.
     levels: Mapping[int, tuple[str, ...]]
 
     def find(self, column: Column) -> int:
-        """Return the index of a column, given by its name or by its index."""
+        """Return the index of a column given by name or index."""
         if isinstance(column, str):
             if column in self.names:
                 return self.names.index(column)
@@ -46,7 +46,7 @@ def features_of(sheet: Sheet, label: Column) -> NDArray[np.float32]:
     if not columns:
         raise ValueError(
             f"{sheet.path}, line {sheet.lines[0]}: expected features beside the label, "
-            "got one column. Give the delimiter that separates the fields."
+            "got one column. Pass the delimiter of the fields."
         )
     blocks = [
         _one_hot(sheet, j) if j in sheet.levels else _filled(sheet, j)[:, np.newaxis]
@@ -62,7 +62,7 @@ def _filled(sheet: Sheet, index: int) -> NDArray[np.float64]:
 
 
 def numbers_of(sheet: Sheet, index: int) -> NDArray[np.float64]:
-    """The column as float64[N], NaN where missing."""
+    """Return a column as float64 ``[N]``, NaN where missing."""
     numbers = np.array(
         [
             np.nan if field is None else _number(sheet, line, index, field)
@@ -80,7 +80,7 @@ def _number(sheet: Sheet, line: int, index: int, field: str) -> float:
         raise ValueError(
             f"{sheet.path}, line {line}: expected a finite float32 number in column "
             f"{sheet.names[index]!r}, got {field!r}. Correct the field; if the column "
-            "holds levels, name it in `categorical`."
+            "is categorical, add it to `categorical`."
         )
     return number
 
@@ -99,7 +99,7 @@ def _one_hot(sheet: Sheet, index: int) -> NDArray[np.float64]:
 def _no_value(sheet: Sheet, index: int) -> ValueError:
     return ValueError(
         f"{sheet.path}: expected a value in the column {sheet.names[index]!r}, but all "
-        "are missing. Take the column out of the file."
+        "are missing. Remove the column from the file."
     )
 
 
@@ -110,7 +110,7 @@ def classes_of(sheet: Sheet, index: int) -> tuple[NDArray[np.int32], tuple[str, 
         position = {name: i for i, name in enumerate(names)}
         ids = [position[str(field)] for field in sheet.column(index)]
         return np.array(ids, np.int32), names
-    # By value: 1 and 1.0 are one class.
+    # Compare by value: 1 and 1.0 are the same class.
     values, ids = np.unique(numbers_of(sheet, index), return_inverse=True)
     names = tuple(str(int(v)) if v.is_integer() else str(v) for v in values.tolist())
     return ids.astype(np.int32), names
@@ -121,8 +121,8 @@ def refuse_missing_labels(sheet: Sheet, index: int) -> None:
         if field is None:
             raise ValueError(
                 f"{sheet.path}, line {line}: expected a label in the column "
-                f"{sheet.names[index]!r}, got a missing value. Take the row out: a "
-                "label cannot be filled in."
+                f"{sheet.names[index]!r}, got a missing value. Remove the row: labels "
+                "cannot be imputed."
             )
 
 
@@ -146,7 +146,7 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def spelled(field: str) -> str:
-    """Return a field, a number in the one spelling of its float32 value."""
+    """Return a field, with numbers in a canonical spelling of their float32 value."""
     return f"{float(field):.6g}" if NUMBER.fullmatch(field) else field
 
 
@@ -173,7 +173,7 @@ def read_text(path: Path) -> str:
         )
     if text.startswith("version https://git-lfs"):
         raise ValueError(
-            f"{path}, line 1: expected rows, got a pointer of Git LFS. Fetch the file "
+            f"{path}, line 1: expected rows, got a Git LFS pointer. Fetch the file "
             "itself (git lfs pull)."
         )
     return text
@@ -184,7 +184,7 @@ def complete(
     names: Sequence[str],
     numbered: Iterable[tuple[int, list[str | None]]],
 ) -> tuple[list[list[str | None]], list[int]]:
-    """The rows, each with a field for every name, and the line of each."""
+    """Return the rows and their lines, after checking that no field is absent."""
     rows, lines = [], []
     for line, fields in numbered:
         if len(fields) != len(names):

@@ -1,8 +1,8 @@
-"""Images for the examples and the benchmarks, read from their original formats.
+"""Image data sets for the examples and the benchmarks, in their original formats.
 
-Every set is a function `(data_dir) -> Images` in the table `DATASETS`. With
-`data_dir=None` a set comes from its official place, is checked, and is kept in a cache
-folder; with a folder, the original files in it are read and nothing is downloaded.
+``DATASETS`` maps names to functions ``(data_dir) -> Images``. With ``data_dir=None`` a
+data set is downloaded from its official source, verified, and cached. With a folder,
+the original files in it are read, and nothing is downloaded.
 """
 
 import gzip
@@ -24,9 +24,10 @@ DataDir = str | os.PathLike[str] | None
 
 
 class Images(NamedTuple):
-    """A set of labelled images in two parts, to train on and to test with.
+    """Labeled images, split into a training and a test part.
 
-    Images are uint8[N, H, W, C] in 0..255; labels are int32[N] and index `classes`.
+    Images are uint8 ``[N, H, W, C]`` in 0..255. Labels are int32 ``[N]`` indices into
+    ``classes``.
     """
 
     train_images: NDArray[np.uint8]
@@ -67,8 +68,8 @@ FASHION_MNIST_CLASSES = (
 )
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-# The authors publish the MD5 of this archive, c32a1d4ab5d03f1284b67883e8d87530; the
-# SHA-256 of the same bytes is the one that can still be trusted.
+# The authors publish only the MD5 of this archive, c32a1d4ab5d03f1284b67883e8d87530.
+# This SHA-256 of the same bytes is collision-resistant.
 CIFAR10_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
 CIFAR10_FOLDER = "cifar-10-batches-bin"
@@ -93,18 +94,19 @@ CIFAR10_CLASSES = (
 
 
 def digits(data_dir: DataDir = None) -> Images:
-    """Return scikit-learn's handwritten digits, uint8[N, 8, 8, 1].
+    """Return scikit-learn's handwritten digits, uint8 ``[N, 8, 8, 1]``.
 
-    1437 images train and the last 360 test: the file is ordered by writer, so nearly
-    all test images are by writers that training has not seen. The set is part of
-    scikit-learn: nothing is downloaded, and `data_dir` is not looked at.
+    The first 1437 images are for training and the last 360 for testing. The file is
+    ordered by writer, so nearly all test images are by writers not seen in training.
+    The data are part of scikit-learn: nothing is downloaded, and ``data_dir`` is
+    ignored.
     """
     from sklearn.datasets import load_digits
 
     del data_dir
     ink, target = load_digits(return_X_y=True)
     labels = np.asarray(target, np.int32)
-    # The levels of ink are 0..16; bytes are what the other sets hold.
+    # Scale the 17 gray levels to 0..255, the range of the other data sets.
     images = np.rint(np.asarray(ink) * (255 / 16)).astype(np.uint8)
     images = images.reshape(-1, 8, 8, 1)
     return Images(
@@ -117,10 +119,15 @@ def digits(data_dir: DataDir = None) -> Images:
 
 
 def fashion_mnist(data_dir: DataDir = None) -> Images:
-    """Return Fashion-MNIST, uint8[N, 28, 28, 1]: 60000 to train, 10000 to test.
+    """Return Fashion-MNIST, uint8 ``[N, 28, 28, 1]``: 60000 to train, 10000 to test.
 
-    `data_dir` is a folder with the four original gzip files of IDX arrays.
-    Raises FileNotFoundError where one is missing, ValueError where one is damaged.
+    Args:
+      data_dir: folder with the four original gzip files of IDX arrays. None downloads
+        them.
+
+    Raises:
+      FileNotFoundError: If a file is missing.
+      ValueError: If a file is damaged.
     """
     folder = _fashion_mnist_cache() if data_dir is None else Path(data_dir)
     require(folder, FASHION_MNIST_SHA256)
@@ -132,11 +139,16 @@ def fashion_mnist(data_dir: DataDir = None) -> Images:
 
 
 def cifar10(data_dir: DataDir = None) -> Images:
-    """Return CIFAR-10, uint8[N, 32, 32, 3]: 50000 to train, 10000 to test.
+    """Return CIFAR-10, uint8 ``[N, 32, 32, 3]``: 50000 to train, 10000 to test.
 
-    `data_dir` is a folder with the authors' binary version: the `.bin` files, or
-    `cifar-10-batches-bin/` with them, or `cifar-10-binary.tar.gz`.
-    Raises FileNotFoundError where a file is missing, ValueError where one is damaged.
+    Args:
+      data_dir: folder with the authors' binary version: the ``.bin`` files, a folder
+        ``cifar-10-batches-bin/`` with them, or ``cifar-10-binary.tar.gz``. None
+        downloads the archive.
+
+    Raises:
+      FileNotFoundError: If a file is missing.
+      ValueError: If a file is damaged.
     """
     if data_dir is None:
         archive = download(CIFAR10_URL, CIFAR10_SHA256, cache_folder())
@@ -212,14 +224,14 @@ BROKEN_ARCHIVE = (
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
-    KeyError,  # a link to a member that is not there
+    KeyError,  # a link to a missing member
 )
 
 
 def _archived_batches(archive: Path) -> dict[str, bytes]:
     members = {f"{CIFAR10_FOLDER}/{name}": b"" for name in CIFAR10_FILES}
     try:
-        # One pass in the order of the archive: going back would unpack it again.
+        # Read in archive order: seeking back would decompress it again.
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.name in members else None
@@ -231,7 +243,7 @@ def _archived_batches(archive: Path) -> dict[str, bytes]:
         ) from error
     missing = [name for name, raw in members.items() if not raw]
     if missing:
-        raise damaged(archive, f"members {', '.join(missing)}", "none of that name")
+        raise damaged(archive, f"members {', '.join(missing)}", "none of these names")
     return {f"{archive}:{name}": raw for name, raw in members.items()}
 
 
@@ -251,12 +263,12 @@ def _records(file: str, raw: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32
 def _cifar10_advice(folder: Path) -> str:
     if not any(folder.glob("data_batch_*.webp")):
         return (
-            "Give the folder that holds one of them, or leave data_dir out (no "
-            "--data-dir) to download the archive."
+            "Pass a folder with one of them, or leave data_dir out (no --data-dir) to "
+            "download the archive."
         )
     for script in (*folder.glob("unpack*.py"), *folder.parent.glob("unpack*.py")):
         return (
-            f"It holds the images as WebP sheets: run `python {script} DIR`, which "
-            f"writes DIR/{CIFAR10_FOLDER}, and give DIR as data_dir (--data-dir)."
+            f"It contains the images as WebP sheets: run `python {script} DIR`, which "
+            f"writes DIR/{CIFAR10_FOLDER}, and pass DIR as data_dir (--data-dir)."
         )
-    return "It holds the images as WebP sheets: unpack them to the binary version."
+    return "It contains the images as WebP sheets: unpack them to the binary version."

@@ -1,4 +1,4 @@
-"""Questions and what they ask for, read from the files as their authors gave them."""
+"""The TREC questions and their classes, read from the original files."""
 
 import os
 import re
@@ -15,9 +15,9 @@ _QUESTION = re.compile(r"(?P<label>[A-Z]+):[a-z]+\s+(?P<text>\S.*?)\s*")
 
 
 class Questions(NamedTuple):
-    """A set of labelled questions in two parts, to train on and to test with.
+    """Labeled questions, split into a training and a test part.
 
-    Labels are int32[N] and index `classes`, which are in alphabetical order.
+    Labels are int32 ``[N]`` indices into ``classes``, which are sorted alphabetically.
     """
 
     train_texts: tuple[str, ...]
@@ -28,18 +28,21 @@ class Questions(NamedTuple):
 
 
 def trec(data_dir: str | os.PathLike[str]) -> Questions:
-    """Return the TREC questions by their coarse classes, of the two files in a folder.
+    """Return the TREC questions with their coarse classes.
 
-    A line is `LABEL:kind question`, its words apart; of `LABEL:kind` the kind is left
-    out. Raises FileNotFoundError where a file is missing, ValueError where one holds
-    other lines.
+    Lines of the two files have the form ``LABEL:kind question``, with tokens separated
+    by spaces. The fine class ``kind`` is dropped.
+
+    Raises:
+      FileNotFoundError: If a file is missing.
+      ValueError: If a file contains other lines.
     """
     folder = Path(data_dir)
     missing = [name for name in (_TRAIN, _TEST) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{folder}: expected a folder with {_TRAIN} and {_TEST}, but it has no "
-            f"{' and no '.join(missing)}. Give the folder of the original files."
+            f"{' and no '.join(missing)}. Pass the folder with the original files."
         )
     (train, train_texts), (test, test_texts) = (
         _read(folder, _TRAIN),
@@ -49,7 +52,7 @@ def trec(data_dir: str | os.PathLike[str]) -> Questions:
     unknown = sorted({*test} - {*classes})
     if unknown:
         raise damaged(
-            folder / _TEST, f"the labels {', '.join(classes)} alone", ", ".join(unknown)
+            folder / _TEST, f"only the labels {', '.join(classes)}", ", ".join(unknown)
         )
     return Questions(
         train_texts,
@@ -61,9 +64,9 @@ def trec(data_dir: str | os.PathLike[str]) -> Questions:
 
 
 def _read(folder: Path, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the labels and the texts of a file, line by line."""
+    """Return the labels and texts of the lines of a file."""
     file, found = folder / name, []
-    # Latin-1 knows every byte: one question has 0xf0 for a space.
+    # Latin-1 decodes every byte; one question has 0xf0 in place of a space.
     lines = file.read_text("latin-1").split("\n")
     for number, line in enumerate(lines, start=1):
         match = _QUESTION.fullmatch(line)

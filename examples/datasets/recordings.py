@@ -1,4 +1,4 @@
-"""Speech, read from the zip file as its authors gave it."""
+"""Spoken digits, read from the original zip file."""
 
 import io
 import os
@@ -20,10 +20,10 @@ _RATE = 8000
 
 
 class Recordings(NamedTuple):
-    """Spoken digits, one recording a row, ordered by digit, speaker and take.
+    """Spoken digits, one recording per row, ordered by digit, speaker and take.
 
-    Waveforms are float32[N, T] in [-1, 1), with zeros from `lengths[i]` on; the other
-    arrays are int32[N], and `speaker_ids` index `speakers`.
+    Waveforms are float32 ``[N, T]`` in [-1, 1), zero from ``lengths[i]`` on. The other
+    arrays are int32 ``[N]``; ``speaker_ids`` are indices into ``speakers``.
     """
 
     waveforms: NDArray[np.float32]
@@ -36,17 +36,20 @@ class Recordings(NamedTuple):
 
 
 def spoken_digits(data_dir: str | os.PathLike[str]) -> Recordings:
-    """Return the Free Spoken Digit Dataset, read from the one zip file in `data_dir`.
+    """Return the Free Spoken Digit Dataset, read from the zip file in ``data_dir``.
 
     The authors test on takes 0 to 4 and train on the others.
-    Raises FileNotFoundError where there is not one zip file, ValueError where the zip
-    or a recording in it is damaged or is not 16-bit mono at 8 kHz.
+
+    Raises:
+      FileNotFoundError: If ``data_dir`` does not contain exactly one zip file.
+      ValueError: If the zip file or a recording in it is damaged, or a recording is not
+        16-bit mono at 8 kHz.
     """
     archive = _only_zip(Path(data_dir))
     try:
         with zipfile.ZipFile(archive) as zipped:
             found = sorted(_recordings(archive, zipped))
-    # RuntimeError: said to be encrypted, or packed in a way that is not known.
+    # RuntimeError: encrypted, or an unsupported compression method.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(
             f"{archive}: expected a whole zip file, got a broken one ({error}). "

@@ -1,8 +1,8 @@
-"""Tables of rows, read from the files as their authors gave them.
+"""Tabular data sets, read from the original files.
 
-Any CSV or ARFF file becomes a `Table` with `read_table` (a class to predict) or
-`read_regression` (a number to predict); `UCI` holds the sets of the Mixup papers by
-name. Every error names the file and the line.
+``read_table`` (classification) and ``read_regression`` read any CSV or ARFF file into a
+``Table``. ``UCI`` maps names to readers of the data sets of the Mixup papers. Errors
+name the file and the line.
 """
 
 import os
@@ -21,10 +21,10 @@ PathLike = str | os.PathLike[str]
 
 
 class Table(NamedTuple):
-    """A data set of rows.
+    """A tabular data set.
 
-    Features are float32[N, D]. Labels are int32[N], which index `classes`, or for
-    regression float32[N], with no classes.
+    Features are float32 ``[N, D]``. Labels are int32 ``[N]`` indices into ``classes``;
+    for regression they are float32 ``[N]``, and ``classes`` is empty.
     """
 
     features: NDArray[np.float32]
@@ -40,40 +40,39 @@ def read_table(
     delimiter: str | None = None,
     categorical: Collection[Column] = (),
 ) -> Table:
-    """Return the rows of a CSV or ARFF file with int32[N] class labels.
+    """Read a CSV or ARFF file for classification, with int32 ``[N]`` labels.
 
-    A CSV file may have a header, which is recognised where a column of numbers has a
-    name on its first line, or where a column is asked for by name. Fields are separated
-    by `delimiter`, by default the first of tab, semicolon and comma that splits the
-    first line, or else by white space. `?`, `NA`, `N/A`, `NaN`, `nan`, `null` and an
-    empty field are missing.
+    The first line of a CSV file is a header if a numeric column has text there, or if
+    any column is given by name. Fields are separated by ``delimiter``; by default, the
+    first of tab, semicolon and comma that occurs in the first line, otherwise white
+    space. Empty fields, ``?``, ``NA``, ``N/A``, ``NaN``, ``nan`` and ``null`` are
+    missing values.
 
-    A column is numeric where most of its fields are numbers; `categorical` lists the
-    columns that are not, though they look it. Other columns are categorical, as are
-    the nominal attributes of an ARFF file, and become one feature for each level
-    (one-hot). A missing number becomes the mean of its column, a missing level the most
-    frequent one (the first of these), over all rows of the file.
+    A column is numeric if most of its fields are numbers and it is not listed in
+    ``categorical``. Other columns, and nominal ARFF attributes, are categorical and are
+    one-hot encoded. Missing numbers are replaced by the mean of the column, missing
+    levels by the most frequent level (the first of several), over the whole file.
 
-    Classes are the declared levels of a nominal ARFF attribute; otherwise the distinct
-    labels, in order of their value where all are numbers, else of their spelling.
+    The classes are the declared levels of a nominal ARFF attribute; otherwise the
+    distinct labels, sorted by value if all are numbers, otherwise alphabetically.
 
     Args:
-      path: the file; ARFF where its name ends in `.arff`, else CSV.
-      label: the column to predict, by name or by index.
-      delimiter: one character, or `" "` for any white space. CSV only.
-      categorical: columns by name or by index, to be read as levels, not as numbers.
+      path: the file; ARFF if its name ends in ``.arff``, otherwise CSV.
+      label: name or index of the column to predict.
+      delimiter: one character, or ``" "`` for any white space. Only for CSV.
+      categorical: names or indices of numeric columns to treat as categorical.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: a line is malformed; the message names file and line.
+      FileNotFoundError: If the file does not exist.
+      ValueError: If a line is malformed; the message names the file and the line.
     """
     sheet = _read_sheet(Path(path), label, delimiter, categorical)
     table = _table(sheet, label, sheet.path.stem)
     if len(table.classes) < 2:
         raise ValueError(
             f"{path}, line {sheet.lines[-1]}: expected at least two classes in the "
-            f"column {label!r}, got {len(table.classes)} up to the last row. Give the "
-            "column that holds the labels, by its name if there is a header."
+            f"column {label!r}, got {len(table.classes)} up to the last row. Pass the "
+            "column of the labels, by name if there is a header."
         )
     return table
 
@@ -85,9 +84,9 @@ def read_regression(
     delimiter: str | None = None,
     categorical: Collection[Column] = (),
 ) -> Table:
-    """Return the rows of a CSV or ARFF file with float32[N] targets, and no classes.
+    """Read a CSV or ARFF file for regression, with float32 ``[N]`` labels.
 
-    Arguments, features and errors are those of `read_table`.
+    Arguments, features and errors are those of ``read_table``.
     """
     sheet = _read_sheet(Path(path), label, delimiter, categorical)
     return _regression(sheet, label, sheet.path.stem)
@@ -121,19 +120,19 @@ def _read_sheet(
     return sheet._replace(levels={**sheet.levels, **levels})
 
 
-# The UCI sets: each takes the folder with its original files.
+# The UCI data sets: each reader takes the folder with the original files.
 
 
 def abalone(data_dir: PathLike) -> Table:
-    """Return Abalone: float32[4177, 10], the sex one-hot, and 28 counts of rings."""
+    """Return Abalone: float32 ``[4177, 10]``, sex one-hot; 28 classes (rings)."""
     sheet = _original(data_dir, "abalone.data", rows=4177, checksum=0xBEAE66DA)
     return _table(sheet, -1, "abalone")
 
 
 def arcene(data_dir: PathLike) -> Table:
-    """Return Arcene: float32[200, 10000], 2 classes.
+    """Return Arcene: float32 ``[200, 10000]``, 2 classes.
 
-    The first 100 rows are the authors' training part, the others their validation part.
+    The first 100 rows are the original training part, the others the validation part.
     """
     parts = [
         _original(data_dir, f"arcene_{name}", rows=100, checksum=checksum)
@@ -154,28 +153,28 @@ def arcene(data_dir: PathLike) -> Table:
 
 
 def arrhythmia(data_dir: PathLike) -> Table:
-    """Return Arrhythmia: float32[452, 279], the 13 classes that occur of 16."""
+    """Return Arrhythmia: float32 ``[452, 279]``, 13 of 16 classes occur."""
     sheet = _original(data_dir, "arrhythmia.data", rows=452, checksum=0xD9ABD873)
     return _table(sheet, -1, "arrhythmia")
 
 
 def htru2(data_dir: PathLike) -> Table:
-    """Return HTRU2: float32[17898, 8], 2 classes."""
+    """Return HTRU2: float32 ``[17898, 8]``, 2 classes."""
     sheet = _original(data_dir, "HTRU_2.csv", rows=17_898, checksum=0x52912960)
     return _table(sheet, -1, "htru2")
 
 
 def iris(data_dir: PathLike) -> Table:
-    """Return Iris: float32[150, 4], 3 classes, with UCI's two slips as they are."""
+    """Return Iris: float32 ``[150, 4]``, 3 classes, with the two errors in the file."""
     sheet = _original(data_dir, "iris.data", rows=150, checksum=0xE0F55414)
     return _table(sheet, -1, "iris")
 
 
 def phishing(data_dir: PathLike) -> Table:
-    """Return Phishing Websites: float32[11055, 30] in -1, 0, 1, and 2 classes.
+    """Return Phishing Websites: float32 ``[11055, 30]`` in {-1, 0, 1}, 2 classes.
 
-    The attributes are nominal, but their levels are an order (legitimate, suspicious,
-    phishing), so the numbers are kept where `read_table` would make them one-hot.
+    The attributes are nominal, but their levels are ordered (legitimate, suspicious,
+    phishing), so they are kept as numbers; ``read_table`` would one-hot encode them.
     """
     name = "Training Dataset.arff"
     sheet = _original(data_dir, name, rows=11_055, checksum=0x228AFB1D)
@@ -185,7 +184,7 @@ def phishing(data_dir: PathLike) -> Table:
 
 
 def airfoil(data_dir: PathLike) -> Table:
-    """Return Airfoil self-noise: float32[1503, 5], and targets float32[1503] in dB."""
+    """Return Airfoil Self-Noise: float32 ``[1503, 5]``, labels in dB."""
     name = "airfoil_self_noise.dat"
     sheet = _original(data_dir, name, rows=1503, checksum=0x26C390CB)
     return _regression(sheet, -1, "airfoil")
@@ -203,31 +202,30 @@ UCI: Mapping[str, Callable[[PathLike], Table]] = {
 
 
 def _original(data_dir: PathLike, name: str, *, rows: int, checksum: int) -> Sheet:
-    """Return an original file, refused where rows or values are not the authors'."""
+    """Read an original file, and check its number of rows and its values."""
     path = Path(data_dir) / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{data_dir}: expected a folder with {name}, found no such file. Give the "
-            "folder that holds the original file under its original name."
+            f"{data_dir}: expected a folder with {name}, found no such file. Pass the "
+            "folder with the original file under its original name."
         )
     sheet = _read_sheet(path, -1, None, ())
     if len(sheet.rows) != rows:
         raise ValueError(
             f"{path}, line {sheet.lines[min(len(sheet.rows), rows + 1) - 1]}: expected "
-            f"{rows} rows as documented, got {len(sheet.rows)} up to the last line. A "
-            "part of the file is missing or it has been changed; replace it with the "
-            "original."
+            f"{rows} rows as documented, got {len(sheet.rows)} up to the last line. "
+            "Replace the file, which is incomplete or changed, with the original."
         )
     if _checksum(sheet) != checksum:
         raise ValueError(
             f"{path}, lines {sheet.lines[0]} to {sheet.lines[-1]}: expected the values "
-            "of the original, got others: the last line was cut off, or a field has "
+            "of the original, got others: the last line is truncated, or a field has "
             "been changed. Replace the file with the original."
         )
     return sheet
 
 
 def _checksum(sheet: Sheet) -> int:
-    """Return a number that depends on all values, not on how they are spelled."""
+    """Return a checksum of all values that does not depend on their spelling."""
     fields = ("?" if f is None else _sheets.spelled(f) for r in sheet.rows for f in r)
     return zlib.crc32(" ".join(fields).encode())

@@ -1,8 +1,8 @@
-"""Targets and losses: what a mixed label is worth.
+"""Targets and losses for mixed labels.
 
-Two paths lead to the same number for every loss that is linear in the target: mix
-dense targets and use the loss as it is, or keep integer labels and weigh one term for
-each source of the mix. The second never makes an array of the size of the classes.
+For a loss that is linear in the target, two approaches give the same value: mix dense
+targets and use the loss unchanged, or keep integer labels and weight one loss term per
+source of the mix. The second never materializes one-hot targets.
 """
 
 from mixup_jax.losses._attention import by_attention as by_attention

@@ -1,4 +1,4 @@
-"""The weight of the own label by what the model attends to."""
+"""Label weights from the attention of the model."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,14 @@ from mixup_jax.losses._termwise import or_one
 
 
 def mean(area: Array, attention: Array) -> Array:
-    """Return the mean of both: how ``by_attention`` combines them by default.
+    """Return the mean of both weights, the default ``combine`` of ``by_attention``.
+
+    Args:
+      area: ``[B]``, the example's own share by area.
+      attention: ``[B]``, its own share by attention.
+
+    Returns:
+      ``[B]``, the mean of the two.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -32,30 +39,35 @@ def by_attention(
     *,
     combine: Callable[[Array, Array], Array] = mean,
 ) -> Mix:
-    """Return the mix whose own label weighs what the model attends to (TransMix).
+    """Return the mix with labels weighted by the model's attention (TransMix).
 
     ::
 
         lam[i] = combine(lam[i], sum_q a[i, q] * s[i, q] / sum_q a[i, q])
 
-    where ``a`` is the attention to each patch of the mixed input and ``s`` the own
-    share of the patch, by area. No gradient passes through ``lam``. Examples without
-    attention keep their ``lam``. Inputs stay as they were mixed.
+    where ``a`` is the attention to each patch of the mixed input and ``s`` is the share
+    of the patch, by area, that is the example's own content. No gradient passes through
+    ``lam``. Examples whose attention is 0 everywhere keep their ``lam``. Inputs are not
+    affected.
 
     Args:
-      mix: what the batch was mixed by.
-      attention: floating ``[B, P]`` or ``[B, heads, P]``, at least 0: what the model
-        attends to, such as from the class token to the P patches in the last block.
-        The mean is taken over heads.
-      sizes: patches on each spatial axis, ``(14, 14)``; their product is P.
-      combine: ``(area, attention) -> lam``, each ``[B]`` in [0, 1]. The default is that
-        of the authors' code; their paper takes the attention alone:
+      mix: the mix of the batch.
+      attention: floating-point ``[B, P]`` or ``[B, heads, P]``, nonnegative: attention
+        weights, such as those from the class token to the P patches in the last block.
+        Heads are averaged.
+      sizes: number of patches along each spatial axis, such as ``(14, 14)``; their
+        product is P.
+      combine: function ``(area, attention) -> lam``, each ``[B]`` in [0, 1]. The
+        default is that of the authors' code. Their paper uses the attention only:
         ``lambda area, attention: attention``.
 
+    Returns:
+      The mix with the new ``lam``.
+
     Raises:
-      TypeError: If ``attention`` is not floating.
-      ValueError: If ``attention`` is for another batch size or number of patches, or
-        ``sizes`` do not fit the inputs.
+      TypeError: If ``attention`` is not floating-point, or ``combine`` is not callable.
+      ValueError: If ``attention`` is negative, or is for another batch size or number
+        of patches. If ``sizes`` do not fit the inputs.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -68,10 +80,10 @@ def by_attention(
 
     References:
       Chen et al., "TransMix: Attend to Mix for Vision Transformers", CVPR 2022,
-      arXiv:2111.09833.
+      https://arxiv.org/abs/2111.09833.
     """
-    advice = "Give the weights that the model attends with."
-    checks.floating(attention, "attention", "to weigh patches by", advice)
+    advice = "Pass the attention weights of the model."
+    checks.floating(attention, "attention", "to weight patches by", advice)
     checks.number(attention, "attention", 0, advice=advice)
     checks.function(combine, "combine", "mixup_jax.losses.mean")
     weights = jnp.asarray(attention)
@@ -85,7 +97,7 @@ def by_attention(
         raise ValueError(
             f"attention: expected shape [{batch}, {patches}] or [{batch}, heads, "
             f"{patches}], for patches {sizes}; got {arrays.describe(weights)}. "
-            "Drop the class token's own place, and take one block."
+            "Drop the entry of the class token, and use a single block."
         )
     a = widened(weights)
     if a.ndim == 3:
@@ -93,11 +105,11 @@ def by_attention(
     own = mix.coverage(sizes, like=a).reshape(a.shape).astype(a.dtype)
     total = jnp.sum(a, axis=1)
     attended = jnp.sum(a * own, axis=1) / or_one(total)
-    # A mean is no more than the largest, but for rounding.
+    # Rounding could move the mean out of this range.
     attended = jnp.clip(attended, jnp.min(own, axis=1), jnp.max(own, axis=1))
     lam, attended = alike(jnp.asarray(mix.lam, jnp.float32), attended)
     combined = combine(lam, attended.astype(jnp.float32))
-    advice = "Return the weight of the own label of each example."
+    advice = "Return the weight of each example's own label."
     checks.shaped(combined, "combine", [lam.shape], advice)
     total, combined, lam = alike(total, jnp.asarray(combined), lam)
     return mix.with_label_weight(jnp.where(total > 0, combined, lam))

@@ -1,4 +1,4 @@
-"""Losses on integer labels, one term for each source of the mix."""
+"""Losses on integer labels, with one term per source of the mix."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ from mixup_jax._core.mix import Mix
 from mixup_jax.losses._targets import negative
 
 ExampleLoss: TypeAlias = Callable[[Array, Array], Array]
-"""``(logits, labels) -> [B, ...]``, one loss for each label."""
+"""``(logits, labels) -> [B, ...]``, one loss per label."""
 
-_SOFT = "Soft targets need no terms: use the loss on mix.targets(targets)."
+_SOFT = "For soft targets, apply the loss to mix.targets(targets)."
 
 
 class TermwiseLoss(Protocol):
-    """A loss of mixed integer labels: what ``termwise`` returns."""
+    """A loss on mixed integer labels, as returned by ``termwise``."""
 
     def __call__(
         self, logits: ArrayLike, labels: Labels, mix: Mix | None = None
@@ -33,7 +33,7 @@ class TermwiseLoss(Protocol):
 
 
 class TermwiseMean(Protocol):
-    """The mean of a loss of mixed integer labels: what ``termwise_mean`` returns."""
+    """A mean loss on mixed integer labels, as returned by ``termwise_mean``."""
 
     def __call__(
         self,
@@ -46,44 +46,46 @@ class TermwiseMean(Protocol):
 
 @made
 def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLoss:
-    """Return ``loss`` on mixed integer labels, term by term: one for each source.
+    """Return ``loss`` for mixed integer labels, with one term per source of the mix.
 
-    ``sum_k share_k[i] * loss(logits[i], y_k[i])`` for the ``mix.terms`` of the labels,
-    of pairs ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y_j)``,
-    j = partner(i).
+    ::
 
-    Equal to the loss on mixed dense targets, where the loss is linear in the target,
-    and made without them. A term of weight 0 adds 0 to the value and to the gradient,
-    whatever its label.
+        sum_k share_k[i] * loss(logits[i], y_k[i])
 
-    How many classes there are, ``loss`` knows alone, and what a label outside of them
-    is worth: ``metrics.nll`` refuses it or gives NaN; Optax's integer cross-entropy
-    counts -1 as the last class, -2 as the one before, and gives NaN from K on. With
-    ``ignored`` it never sees such labels.
+    over ``mix.terms(labels)``. For a mix of pairs, with j = partner(i), this is
+    ``lam[i] * loss(logits[i], y[i]) + (1 - lam[i]) * loss(logits[i], y[j])``.
+
+    If ``loss`` is linear in the target, this equals the loss on mixed dense targets,
+    without materializing them. A term of weight 0 adds 0 to the value and to the
+    gradient, whatever its label.
+
+    Labels outside the range of classes are passed to ``loss`` unchanged.
+    ``metrics.nll`` raises an error or returns NaN for them; Optax's integer
+    cross-entropy counts -1 as the last class, -2 as the one before, and returns NaN
+    from K on. Labels selected by ``ignored`` never reach ``loss``.
 
     Args:
-      loss: ``(logits, labels) -> [B, ...]``, such as
-        ``optax.losses.softmax_cross_entropy_with_integer_labels``. Labels reach it as
-        they are, in 32 bits or more.
-      ignored: tells from the labels, ``[B, ...]``, which to ignore, before ``loss`` is
-        asked; such as ``negative``. None ignores nothing.
+      loss: function ``(logits, labels) -> [B, ...]``, such as
+        ``optax.losses.softmax_cross_entropy_with_integer_labels``. It receives labels
+        with at least 32 bits.
+      ignored: function from labels ``[B, ...]`` to a mask of those to ignore, such as
+        ``negative``. None ignores no label.
 
     Returns:
-      ``(logits, labels, mix=None) -> [B, ...]``, float32 or wider; take its mean.
-      Labels of positions are given as ``follow.maps(labels)``, before they are mixed;
-      each then has shares of its own.
-      Without a mix nothing was mixed, so training and evaluation can share the loss.
-      The term of an ignored label adds 0 to the value and to the gradient, and the
-      others keep their weights; ``termwise_mean`` divides by the weight left. Where an
-      example has many labels and some are left, its logits must be finite at the others
-      too.
+      A function ``(logits, labels, mix=None) -> [B, ...]`` in float32 or wider; take
+      the mean of its result. Without a mix it is the loss on unmixed labels, so
+      training and evaluation can share it. Pass per-position labels as
+      ``follow.maps(labels)``, before mixing; each position then has its own shares. The
+      term of an ignored label adds 0 to the value and to the gradient, and other terms
+      keep their weights; ``termwise_mean`` divides by the remaining weight. If only
+      some of an example's labels are ignored, its logits must be finite at these too.
 
     Raises:
-      TypeError: If ``labels`` are not integers, or ``ignored`` is not a function that
-        returns bools.
-      ValueError: If the mix was drawn for another batch size, or ``loss`` takes a mean
-        (with ``ignored``, a mean or a sum of an example's labels); if labels have the
-        spatial sizes of the inputs and are not declared as maps.
+      TypeError: When called: If ``labels`` are not integers, or ``ignored`` is not a
+        function that returns bools.
+      ValueError: When called: If the mix was drawn for another batch size. If ``loss``
+        returns a mean (with ``ignored``, a mean or sum over an example's labels). If
+        labels have the spatial sizes of the inputs and are not declared as maps.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
@@ -108,29 +110,33 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
 def termwise_mean(
     loss: ExampleLoss, *, ignored: Ignored | None = negative
 ) -> TermwiseMean:
-    """Return the mean of ``termwise`` over the labels that are not ignored.
+    """Return the mean of ``termwise`` over labels that are not ignored.
 
-    The term of an ignored label is dropped, and the mean divides by the weight left::
+    ::
 
         sum_ik(w_ik * loss(logits_i, y_ik)) / sum_ik(w_ik)
-        w_ik = share_k[i] * weight_j * kept(y_j),  j the source of term k
+        w_ik = share_k[i] * weight_j * kept(y_j)
 
-    An example of which no term is left gets no gradient. Where it has many labels and
-    some are left, the loss at class 0 stands in for the others, and must be finite.
+    where j is the example that term k of example i comes from. The terms of ignored
+    labels are dropped, and the mean divides by the remaining weight. Examples without
+    remaining terms get no gradient. If only some of an example's labels are ignored,
+    the loss is evaluated at class 0 in their place and must be finite there.
 
     Args:
-      loss: as in ``termwise``, which says what becomes of labels that no class has.
-      ignored: tells from the labels which to ignore, before ``loss`` is asked; negative
-        ones by default. None ignores nothing.
+      loss: as for ``termwise``, which describes labels outside the range of classes.
+      ignored: function from labels to a mask of those to ignore; by default negative
+        labels. None ignores no label.
 
     Returns:
-      ``(logits, labels, mix=None, weights=None) -> scalar``, float32 or wider; 0 where
-      no weight is left. ``weights``, ``[B]`` or one for each label, are what the
-      examples count; they are mixed as targets are. Without a mix nothing was mixed.
+      A function ``(logits, labels, mix=None, weights=None) -> scalar`` in float32 or
+      wider, 0 if no weight remains. ``weights`` are nonnegative, one per example
+      (``[B]``) or per label, and are mixed like targets. Without a mix it is the mean
+      over unmixed labels.
 
     Raises:
-      TypeError, ValueError: As for ``termwise``; if ``weights`` are for another batch
-        size.
+      TypeError: As for ``termwise``.
+      ValueError: As for ``termwise``. When called: If ``weights`` are negative, or for
+        another batch size.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
@@ -150,10 +156,10 @@ def termwise_mean(
         y, labels = _class_ids(labels, mix)
         kept = _kept(y, ignored)
         if weights is not None:
-            checks.number(weights, "weights", 0, advice="Weights are at least 0.")
+            checks.number(weights, "weights", 0, advice="Weights are nonnegative.")
             weights = jnp.asarray(weights, jnp.float32)
-            checks.sized(weights, y.shape[0], "weights", "Give each example its own.")
-            each = "Give each example its own, or each label."
+            checks.sized(weights, y.shape[0], "weights", "Pass one per example.")
+            each = "Pass one per example, or one per label."
             checks.shaped(weights, "weights", [y.shape[:1], y.shape], each)
             kept = jnp.where(kept > 0, per_example(weights, kept), 0.0)
         each, left = _of_kept(loss, logits, labels, mix, kept)
@@ -163,15 +169,15 @@ def termwise_mean(
 
 
 def _class_ids(labels: Labels, mix: Mix | None) -> tuple[Array, Labels]:
-    """Return integer labels, and the same in the container that they came in."""
+    """Return integer labels, and the same labels in their original container."""
     if mix is not None:
-        positions_of(labels)  # refuses what was mixed before
+        positions_of(labels)  # raises if they were already mixed
     y = checks.class_ids(content(labels, "labels"), "labels", _SOFT)
     return y, held_as(labels, y)
 
 
 def _terms(mix: Mix | None, labels: Any) -> Sequence[tuple[Array, Array]]:
-    """Return the terms of labels, of which without a mix there is one."""
+    """Return the terms of labels: a single one without a mix."""
     if isinstance(mix, Mix):
         found = [(share, content(y, "labels")) for share, y in mix.terms(labels)]
         return [(_of_positions(share, y), y) for share, y in found]
@@ -185,7 +191,7 @@ def _terms(mix: Mix | None, labels: Any) -> Sequence[tuple[Array, Array]]:
 
 
 def _of_positions(share: Array, y: Array) -> Array:
-    """Return the share of each position, if those have shares of their own."""
+    """Return per-example shares unchanged, and per-position shares broadcast."""
     if share.ndim == 1:
         return share
     return laid_as(jnp.broadcast_to(share, y.shape), y)
@@ -195,8 +201,8 @@ def _sum_of(
     loss: ExampleLoss, logits: Array, terms: Sequence[tuple[Array, Array]]
 ) -> Array:
     """Return ``sum_k share_k * loss(logits, label_k)``, float32 or wider."""
-    # A term of weight 0 is taken at the label of one that has some: where that is
-    # finite, so are both values and both gradients, and 0 times them is 0.
+    # A term of weight 0 is evaluated at the label of a term with weight: if the loss is
+    # finite there, so are both terms and their gradients, and 0 times them is 0.
     (_, other), *rest = reversed(terms)
     for share, y in rest:
         other = jnp.where(per_example(share, y) == 0, other, y)
@@ -206,13 +212,13 @@ def _sum_of(
         each = summable(each)
         if each.shape[: share.ndim] != share.shape:
             got = f"shape {each.shape}" if each.shape else "a scalar"
-            one = "an example" if share.ndim == 1 else "a label, some being ignored"
+            one = "example" if share.ndim == 1 else "label, since some are ignored"
             raise ValueError(
-                f"loss: expected one loss {one}, "
+                f"loss: expected one loss per {one}, "
                 f"[{', '.join(map(str, share.shape))}, ...]; got {got}. Leave out the "
                 "mean or the sum."
             )
-        # The gradient by a share is 0 where it is 0 or 1, as in the mixed inputs.
+        # As for mixed inputs, shares of 0 and 1 have no gradient.
         alone = (share == 0) | (share == 1)
         share = jnp.where(alone, jax.lax.stop_gradient(share), share)
         share = per_example(share, each).astype(each.dtype)
@@ -223,7 +229,7 @@ def _sum_of(
 
 
 def _kept(y: Array, ignored: Ignored | None) -> Array:
-    """Return 0 for the labels that are ignored, 1 for others, float32."""
+    """Return 0 for ignored labels and 1 for others, float32."""
     if ignored is None:
         return jnp.ones_like(y, jnp.float32)
     return (~ignored_among(y, ignored)).astype(jnp.float32)
@@ -232,14 +238,15 @@ def _kept(y: Array, ignored: Ignored | None) -> Array:
 def _of_kept(
     loss: ExampleLoss, logits: Array, labels: Any, mix: Mix | None, kept: Array
 ) -> tuple[Array, Array]:
-    """Return the mean loss of the terms that are left of each label, and their weight.
+    """Return the mean loss over the remaining terms of each label, and their weight.
 
     Args:
       loss: as in ``termwise``.
-      logits: what ``loss`` takes.
-      labels: integer ``[B, ...]``, or a container of such.
-      mix: what the batch was mixed by.
-      kept: float32, like the labels: what each counts, 0 for an ignored one.
+      logits: as for ``loss``.
+      labels: integer ``[B, ...]``, or a container of such an array.
+      mix: the mix of the batch.
+      kept: float32, with the shape of the labels: the weight of each label, 0 if it is
+        ignored.
     """
     mixed = [label for _, label in _terms(mix, labels)]
     weights = [
@@ -248,7 +255,7 @@ def _of_kept(
     ]
     left = functools.reduce(jnp.add, weights)
     some = left > 0
-    # Where no term is left the loss may be infinite, and 0 times its gradient NaN.
+    # Without remaining terms the loss may be infinite, and 0 * inf would be NaN.
     terms = [
         (jnp.where(some, w / or_one(left), 0), jnp.where(some, label, 0))
         for w, label in zip(weights, mixed)
@@ -260,13 +267,13 @@ def _of_kept(
 
 
 def or_one(weight: Array) -> Array:
-    """Return ``weight``, 1 where there is none, to divide by."""
+    """Return ``weight`` as a divisor, with 1 in place of 0."""
     return jnp.where(weight > 0, weight, 1)
 
 
 @jax.custom_jvp
 def _felt(logits: Array, counts: Array) -> Array:
-    """Return ``logits``, to which no gradient passes of examples that do not count."""
+    """Return ``logits``, blocking the gradient of examples that do not count."""
     del counts
     return logits
 

@@ -1,14 +1,17 @@
-"""The train step with Optax, and its drivers: pmap, and jit over a mesh.
+"""A train step for Optax, and drivers that run it under pmap or jit over a mesh.
 
-    step = train_step(loss, mixer)              # pure: (state, key, batch) -> ...
-    run = jax.jit(step, donate_argnums=0)       # one device
-    run = pmapped(step)                         # every device, as jax.pmap does it
-    run = sharded(step, mesh)                   # a mesh, Auto or Explicit axes
+::
 
-The state is any object with `params`, `step` and `apply_gradients(grads=...)`: Linen's
-`flax.training.train_state.TrainState`, or the `TrainState` below, which knows nothing
-of models and so serves NNX. The key is the same for the whole run: it is folded with
-`state.step`, so a resumed run draws what the uninterrupted one would have drawn.
+    step = train_step(loss, mixer)          # pure: (state, key, batch) -> ...
+    run = jax.jit(step, donate_argnums=0)   # on one device
+    run = pmapped(step)                     # on every device, like ``jax.pmap``
+    run = sharded(step, mesh)               # on a mesh with Auto or Explicit axes
+
+The state is any object with ``params``, ``step`` and ``apply_gradients(grads=...)``:
+Linen's ``flax.training.train_state.TrainState``, or the ``TrainState`` defined here,
+which is independent of the model library and therefore works for NNX. Pass the same key
+for the whole run. It is folded with ``state.step``, so a resumed run makes the same
+draws as an uninterrupted one.
 """
 
 try:

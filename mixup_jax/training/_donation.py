@@ -1,4 +1,4 @@
-"""Donation: a buffer is given away but once, and nothing else that is used."""
+"""Donation: each buffer is donated at most once, and never while still in use."""
 
 import weakref
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from mixup_jax._core import checks
 
 
 class Returned:
-    """The state that a step with donation returned last, which may be donated again.
+    """The state most recently returned by a donating step, safe to donate again.
 
-    What else comes in a state is looked at before it is donated: XLA ends the process
-    where one buffer is donated twice, is an argument too, or is gone.
+    Any other leaf is checked before it is donated: XLA aborts the process if a buffer
+    is donated twice, is also passed as another argument, or has been deleted.
     """
 
     def __init__(self):
@@ -29,13 +29,16 @@ class Returned:
     def or_placed(
         self, state: Any, place: Callable[[list[Any]], list[Any]], *, beside: Any
     ) -> Any:
-        """Return ``state``, each buffer once and none of ``beside``.
+        """Return ``state`` with distinct buffers, none of them shared with ``beside``.
 
-        ``place`` puts leaves where they belong. It is given a list like that of the
-        leaves of the state, with None for those that were returned.
+        Args:
+          state: pytree of arrays.
+          place: moves leaves to their devices. It receives the list of the leaves of
+            ``state``, with None in place of those that the last step returned.
+          beside: pytree of the other arguments.
 
         Raises:
-          ValueError: If a leaf was donated before.
+          ValueError: If a leaf was already donated.
         """
         leaves, structure = jax.tree.flatten(state)
         if any(map(_gone, leaves)):
@@ -44,12 +47,13 @@ class Returned:
         fresh = []
         for leaf in leaves:
             fresh.append(id(leaf) not in known)
-            known.discard(id(leaf))  # a second time it is another's buffer
+            known.discard(id(leaf))  # a second occurrence shares the buffer
         if any(fresh):
             put = place([x if new else None for x, new in zip(leaves, fresh)])
             leaves = [y if new else x for x, y, new in zip(leaves, put, fresh)]
         others = jax.tree.leaves(beside)
-        # One buffer has one size, and few leaves are of that of a key.
+        # Shared buffers have equal sizes, so only leaves as large as a new leaf or as
+        # another argument need a closer look.
         new = [leaf for leaf, each in zip(leaves, fresh) if each]
         sizes = {_bytes(leaf) for leaf in [*others, *new]}
         suspects = [k for k, leaf in enumerate(leaves) if _bytes(leaf) in sizes]
@@ -65,9 +69,9 @@ def _bytes(leaf: Any) -> int:
 def _refuse_donated(state: Any) -> None:
     where = next(w for w, leaf in checks.leaves(state, "state") if _gone(leaf))
     raise ValueError(
-        f"{where}: expected an array that has its values; got one that was donated to "
-        "an earlier step, or deleted. Go on with the state that the step returned, or "
-        "copy the state before the step: jax.tree.map(jax.numpy.copy, state)."
+        f"{where}: expected an array that still holds its values; got one that was "
+        "donated to an earlier step, or deleted. Continue with the state that the step "
+        "returned, or copy the state first: jax.tree.map(jax.numpy.copy, state)."
     )
 
 
@@ -78,13 +82,13 @@ def _gone(leaf: Any) -> bool:
 
 
 def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
-    """Return ``leaves``, copied where a buffer was met before or is in ``beside``."""
+    """Return ``leaves``, copying those whose buffer was seen or is in ``beside``."""
     seen = {place for leaf in beside for place in _buffers(leaf)}
 
     def once(leaf: Array) -> Array:
         places = _buffers(leaf)
         if not seen.isdisjoint(places):
-            # With the sharding as it was written, so that the step is traced once.
+            # An equivalent sharding written differently would trace the step again.
             leaf = jax.device_put(jnp.copy(leaf), leaf.sharding)
         seen.update(places)
         return leaf
@@ -93,7 +97,7 @@ def _each_once(leaves: list[Array], beside: list[Any]) -> list[Array]:
 
 
 def _buffers(leaf: Any) -> list[Any]:
-    """Return where the values of an array lie, device by device."""
+    """Return the device and address of each shard of an array."""
     if not isinstance(leaf, Array) or isinstance(leaf, Tracer) or not leaf.size:
         return []
     try:
@@ -101,5 +105,5 @@ def _buffers(leaf: Any) -> list[Any]:
             (shard.device, shard.data.unsafe_buffer_pointer())
             for shard in leaf.addressable_shards
         ]
-    except Exception:  # not every backend tells; each has errors of its own
+    except Exception:  # not every backend has pointers, nor one error
         return [id(leaf)]

@@ -1,4 +1,4 @@
-"""The drivers of a train step: over all devices as pmap does, and jit over a mesh."""
+"""Drivers of a train step: a map over devices, and jit over a mesh."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -29,37 +29,40 @@ def pmapped(
     mixing: Callable[[Mixer, Any], Mixer] = per_device,
     devices: Sequence[Any] | np.ndarray | None = None,
 ) -> Run:
-    """Return ``step`` mapped over devices as ``jax.pmap`` does, the state donated.
+    """Return ``step`` mapped over devices like ``jax.pmap``, donating the state.
 
-    Each device runs the step on its share of the batch, and gradients are averaged.
-    Pairs are found on each device by itself. The state goes in and comes out as it is,
-    with no axis for the devices, whole on each of them; the batch is divided over them,
-    and not donated: its rows are read by their partners too, so that would be a copy.
+    Each device runs the step on its shard of the batch, and gradients are averaged.
+    By default, partners are drawn within each shard. The state is replicated and has no
+    device axis. The batch is sharded but not donated: partners read its rows as well,
+    so donation would force a copy.
 
-    As ``jax.pmap`` since JAX 0.8, it is a ``jax.shard_map`` over those devices, which
-    serves several names too.
+    Like ``jax.pmap`` since JAX 0.8, this is a ``jax.shard_map`` over the devices.
+    Unlike ``jax.pmap``, it accepts several axis names.
 
     Args:
-      step: from ``train_step``.
-      axis_name: the name of the mapped axis, or several. Gradients, metrics and keys
-        are of all devices together; a loss may use the names one by one.
-      mixing: ``per_device``, or ``whole_batch`` for the same numbers on any number of
-        devices.
-      devices: those to run on, in a row, or in an array with an axis for each name; in
-        a row they lie along the first name. By default the devices of all processes,
-        of which each hands in its own part of the batch.
+      step: a step from ``train_step``.
+      axis_name: the name of the mapped axis, or a tuple of names. Gradients and metrics
+        are averaged over all of them, and each device's loss gets its own key. A loss
+        may use the names separately.
+      mixing: ``per_device``, or ``whole_batch`` for results that do not depend on the
+        number of devices.
+      devices: the devices to run on: a sequence, placed along the first name, or an
+        array with one axis per name. Defaults to the devices of all processes, each of
+        which passes its own part of the batch.
 
     Returns:
-      The run, ``(state, key, batch) -> (state, metrics)``. ``run.lower`` is that of
-      ``jax.jit``.
+      The run, ``(state, key, batch) -> (state, metrics)``, with the method ``lower`` of
+      a ``jax.jit`` function.
 
     Raises:
-      TypeError: If ``step`` is not callable, or takes no ``place``; ``axis_name`` is no
-        name; or ``devices`` has anything else in it.
-      ValueError: If ``axis_name`` has a name twice, or none; or ``devices`` has other
-        axes, or a device twice. When called: if the devices do not divide the batch,
-        the state or the batch lies on several other devices, or in another order, or
-        the state was donated to an earlier step.
+      TypeError: If ``step`` is not callable or does not accept ``place``. If
+        ``axis_name`` is not a name or a tuple of names. If ``devices`` contains
+        anything other than devices.
+      ValueError: If ``axis_name`` is empty or repeats a name. If ``devices`` does not
+        have one axis per name, or repeats a device. When called: If the number of
+        devices does not divide the batch size. If the state or the batch is on several
+        devices other than these, or in a different order. If the state was donated to
+        an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -77,14 +80,14 @@ def pmapped(
     if not takes(step, 3, place=_place.TOGETHER):
         raise TypeError(
             "pmapped: expected a step (state, key, batch, *, place), which averages "
-            f"over the devices of its place; got {called_as(step)}. Pass "
+            f"over the devices by `place`; got {called_as(step)}. Pass "
             f"{_STEP_EXAMPLE}, or call jax.pmap yourself."
         )
     names = _names(axis_name)
     if not names:
         raise ValueError(
-            "axis_name: expected at least one name; got none. Name the axis that the "
-            'batch is divided over, such as "data".'
+            "axis_name: expected at least one name; got none. Name the axis to shard "
+            'the batch over, such as "data".'
         )
     grid = None if devices is None else _grid(devices, names)
     on_share = functools.partial(step, place=_place.apart(axis_name, mixing))
@@ -99,7 +102,7 @@ def pmapped(
             mesh=mesh,
             in_specs=(jax.P(), jax.P(), jax.P(axis_name)),
             out_specs=jax.P(),
-            check_vma=False,  # counts and keys in a state are the same on each, untold
+            check_vma=False,  # JAX cannot infer that counts and keys are replicated
         )
 
     at = Layouts(layouts.whole, layouts.divided(axis_name), _placement.check_here)
@@ -107,34 +110,34 @@ def pmapped(
 
 
 def _grid(devices: Any, names: tuple[str, ...]) -> np.ndarray:
-    """Return devices in an array with an axis for each name."""
+    """Return devices as an array with one axis per name."""
     grid = np.asarray(devices)
     if grid.ndim == 1:
         grid = grid.reshape(-1, *[1] * (len(names) - 1))
     if grid.ndim != len(names) or not grid.size:
         raise ValueError(
-            f"devices: expected devices in a row, or in an array with an axis for each "
-            f"of {names}; got an array of shape {grid.shape}. Bring them to one, as "
-            "numpy.array(jax.devices()).reshape(2, -1) does for two names."
+            f"devices: expected a sequence of devices, or an array with one axis for "
+            f"each of {names}; got an array of shape {grid.shape}. Reshape it, for two "
+            "names as in numpy.array(jax.devices()).reshape(2, -1)."
         )
     seen = set()
     for device in grid.flat:
         if not hasattr(device, "process_index"):
             raise TypeError(
-                f"devices: expected devices of JAX; got {device!r} among them. Pass "
-                "some of jax.devices()."
+                f"devices: expected JAX devices; got {device!r} among them. Choose "
+                "from jax.devices()."
             )
         if device in seen:
             raise ValueError(
-                f"devices: expected each device once; got {device!r} twice. Leave out "
-                "what repeats, or pass jax.devices()."
+                f"devices: expected each device once; got {device!r} twice. Remove "
+                "the duplicates, or pass jax.devices()."
             )
         seen.add(device)
     return grid
 
 
 def _names(axis_name: AxisName) -> tuple[str, ...]:
-    """Return the names of one axis or several, none of them twice."""
+    """Return a tuple of distinct axis names."""
     several = isinstance(axis_name, str | tuple | list)
     names = axes(axis_name) if several else ()
     if not several or not all(isinstance(name, str) for name in names):
@@ -144,8 +147,8 @@ def _names(axis_name: AxisName) -> tuple[str, ...]:
         )
     if len(set(names)) < len(names):
         raise ValueError(
-            f"axis_name: expected each name once; got {axis_name!r}. Leave out what "
-            "repeats."
+            f"axis_name: expected each name once; got {axis_name!r}. Remove the "
+            "duplicates."
         )
     return names
 
@@ -157,39 +160,42 @@ def sharded(
     *,
     axis_name: AxisName = "data",
 ) -> Run:
-    """Return ``step`` under ``jax.jit`` over a mesh, the state donated.
+    """Return ``step`` under ``jax.jit`` over a mesh, donating the state.
 
-    One program over the whole batch, so the numbers do not depend on the mesh. What
-    lies on the mesh already stays as it is laid out, and the state comes back laid out
-    as it went in. The rest of the state is copied to each device, the rest of the batch
-    divided over ``axis_name``. Examples that lie on the mesh undivided are divided over
-    those of ``axis_name`` that divide no other axis of their array. The batch is not
-    donated: its rows are read by their partners too, so that would be a copy.
+    One program sees the whole batch, so results do not depend on the mesh.
 
-    A state may be divided over axes of the mesh. Over Explicit ones a loss then gathers
-    what it needs of it: ``jax.sharding.reshard(params, jax.P())``.
+    Leaves that are already on the mesh keep their sharding, and the state is returned
+    with the sharding it had. Other leaves of the state are replicated; other leaves of
+    the batch are sharded over ``axis_name``. A batch leaf on the mesh whose examples
+    are not sharded gets them sharded over those axes of ``axis_name`` that shard none
+    of its other dimensions. The batch is not donated: partners read its rows as well,
+    so donation would force a copy.
 
-    It may be a part of another program (``jax.jit``, ``jax.lax.scan``,
-    ``jax.eval_shape``). There types alone tell how arrays lie: over Explicit axes the
-    same holds, over Auto axes they are left as the outer program's arguments lie.
+    The state may itself be sharded over axes of the mesh. If these are Explicit, the
+    loss gathers what it needs, as with ``jax.sharding.reshard(params, jax.P())``.
+
+    The run may be called inside ``jax.jit``, ``jax.lax.scan`` or ``jax.eval_shape``.
+    Shardings are then known only from types: over Explicit axes the rules above apply;
+    over Auto axes the shardings of the outer program's arguments are left unchanged.
 
     Args:
-      step: from ``train_step``.
-      mesh: Auto or Explicit axes; may span processes, each of which then hands in its
-        own part of the batch, or arrays of the whole.
-      axis_name: the mesh axis that the batch is divided over, or several.
+      step: a step from ``train_step``.
+      mesh: a mesh with Auto or Explicit axes. It may span several processes, each of
+        which passes its own part of the batch, or global arrays.
+      axis_name: the mesh axis to shard the batch over, or a tuple of axes.
 
     Returns:
-      The run, ``(state, key, batch) -> (state, metrics)``. ``run.lower`` is that of
-      ``jax.jit``, and takes ``jax.ShapeDtypeStruct`` as well.
+      The run, ``(state, key, batch) -> (state, metrics)``, with the method ``lower`` of
+      a ``jax.jit`` function, which also accepts ``jax.ShapeDtypeStruct``.
 
     Raises:
-      TypeError: If ``step`` is not callable, ``mesh`` is no ``jax.sharding.Mesh``, or
-        ``axis_name`` no name.
-      ValueError: If ``axis_name`` has a name twice, or the mesh has no such axis. When
-        called: if the axis does not divide the batch; the state, the key or the batch
-        lies on several other devices, or on the mesh's in another order; the state is
-        divided over another mesh; or it was donated to an earlier step.
+      TypeError: If ``step`` is not callable. If ``mesh`` is not a
+        ``jax.sharding.Mesh``. If ``axis_name`` is not a name or a tuple of names.
+      ValueError: If ``axis_name`` repeats a name, or names an axis that the mesh does
+        not have. When called: If the number of shards does not divide the batch size.
+        If the state, the key or the batch is on several devices other than the mesh's,
+        or in a different order. If the state is sharded over another mesh, or was
+        donated to an earlier step.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -207,13 +213,13 @@ def sharded(
     checks.function(step, "sharded: step", _STEP_EXAMPLE)
     if not isinstance(mesh, jax.sharding.Mesh):
         raise TypeError(
-            f"mesh: expected a jax.sharding.Mesh, of devices; got {mesh!r}. Make one, "
-            'as with jax.make_mesh((jax.device_count(),), ("data",)).'
+            f"mesh: expected a jax.sharding.Mesh, of devices; got {mesh!r}. Make one "
+            'with jax.make_mesh((jax.device_count(),), ("data",)).'
         )
     if not set(_names(axis_name)) <= set(mesh.axis_names):
         raise ValueError(
             f"axis_name: expected an axis of the mesh, {mesh.axis_names}; got "
-            f"{axis_name!r}. Name the one that the batch is divided over."
+            f"{axis_name!r}. Name the axis to shard the batch over."
         )
     batch = layouts.kept_and_divided(axis_name)
     at = Layouts(layouts.kept, batch, _placement.check_kept)

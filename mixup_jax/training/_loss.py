@@ -1,4 +1,4 @@
-"""What a train step asks of a loss."""
+"""The losses that a train step accepts."""
 
 import dataclasses
 import inspect
@@ -29,7 +29,7 @@ _STATEFUL_EXAMPLE = "lambda params, batch, mix, state, key: (value, ({}, {}))"
 
 @dataclasses.dataclass(frozen=True)
 class Stateful:
-    """A loss that reads the whole state and a key, and may change the state."""
+    """A loss that reads the whole state and a key, and may update the state."""
 
     loss: StatefulLoss
 
@@ -41,15 +41,23 @@ class Stateful:
 
 @made
 def stateful(loss: StatefulLoss) -> Stateful:
-    """Mark a loss that needs more than the parameters: batch statistics, a dropout key.
+    """Mark a loss that needs the train state and a key, for BatchNorm or Dropout.
 
     Args:
       loss: ``(params, batch, mix, state, key) -> (value, (metrics, changes))``, where
-        ``state`` is the train state, ``key`` is this step's (and device's) own, and
-        ``changes`` names the fields of the state to be replaced, such as
-        ``{"batch_stats": ...}``. Under ``pmapped`` floating changes are averaged over
-        devices; others (counts, keys) have to be the same on each.
-        An NNX model that changes itself is merged with ``nnx.merge(..., copy=True)``.
+        ``state`` is the train state, ``key`` is unique to the step, micro-batch and
+        (under ``pmapped``) device, and ``changes`` maps fields of the state to their
+        new values, such as ``{"batch_stats": ...}``. Under ``pmapped``, floating-point
+        and complex changes are averaged over devices; others (counts, keys) must be
+        equal on all devices.
+        Merge an NNX model that updates itself with ``nnx.merge(..., copy=True)``.
+
+    Returns:
+      The marked loss, to be passed to ``train_step``.
+
+    Raises:
+      TypeError: If ``loss`` is not callable, does not take five arguments, or is
+        already marked.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, mixup_jax as mx
@@ -69,38 +77,39 @@ def stateful(loss: StatefulLoss) -> Stateful:
     checks.function(loss, "stateful: loss", _STATEFUL_EXAMPLE)
     if made_by(loss, stateful):
         raise TypeError(
-            f"stateful: loss: expected a function; got {loss!r}, which is marked. "
-            "Mark it once."
+            f"stateful: loss: expected an unmarked function; got {loss!r}. Mark it "
+            "only once."
         )
     if not takes(loss, 5):
         raise TypeError(
             "stateful: expected a loss of five arguments, (params, batch, mix, state, "
-            f"key); got {called_as(loss)}. Take all five, or leave out stateful where "
+            f"key); got {called_as(loss)}. Accept all five, or leave out stateful if "
             "the loss needs neither the state nor a key."
         )
     return Stateful(loss)
 
 
 def plain_value(loss: Loss) -> Callable[..., Any]:
-    """Return a loss of three arguments as one of five, without changes."""
+    """Adapt a loss of three arguments to the signature of a stateful one."""
 
     def run(params, batch, mix, state, key):
         del state, key
         found = loss(params, batch, mix)
-        value, metrics = _pair(found, "(value, metrics)", "Return (value, {}) for none")
+        advice = "Return (value, {}) if there are none"
+        value, metrics = _pair(found, "(value, metrics)", advice)
         return _value(value), (_metrics(metrics), {})
 
     return run
 
 
 def stateful_value(loss: StatefulLoss) -> Callable[..., Any]:
-    """Return a loss of five arguments, what it returns being checked."""
+    """Return a stateful loss whose results are checked."""
 
     def run(params, batch, mix, state, key):
         wanted = "(value, (metrics, changes))"
-        advice = "Return (value, ({}, {})) for none"
+        advice = "Return (value, ({}, {})) if there are none"
         value, rest = _pair(loss(params, batch, mix, state, key), wanted, advice)
-        metrics, changes = _pair(rest, f"{wanted}, and so a pair in it", advice)
+        metrics, changes = _pair(rest, f"{wanted}, with a pair inside", advice)
         if not isinstance(changes, Mapping):
             raise ValueError(
                 f"changes: expected a dict; got {arrays.describe(changes)}. Name the "
@@ -129,13 +138,13 @@ def _value(value: Any) -> Any:
         found = None
     if found is None or found.shape != ():
         raise ValueError(
-            "loss: expected one value, a mean over the examples; got "
-            f"{arrays.describe(value)}. Return jnp.mean of it."
+            "loss: expected one value, the mean over the examples; got "
+            f"{arrays.describe(value)}. Apply jnp.mean to it."
         )
     if not jnp.issubdtype(found.dtype, jnp.floating):
         raise TypeError(
-            "loss: expected a floating value, which has a gradient; got "
-            f"{arrays.describe(value)}. Return what is to be minimised."
+            "loss: expected a floating-point value, which has a gradient; got "
+            f"{arrays.describe(value)}. Return the value to minimize."
         )
     return value
 
@@ -144,20 +153,20 @@ def _metrics(metrics: Any) -> Metrics:
     if not isinstance(metrics, Mapping):
         raise ValueError(
             f"metrics: expected a dict; got {arrays.describe(metrics)}. Give each one "
-            "a name; a loss that returns (value, (metrics, changes)) is marked "
+            "a name. Mark a loss that returns (value, (metrics, changes)) with "
             "mixup_jax.training.stateful."
         )
-    metrics = dict(metrics)  # of a type that JAX knows
+    metrics = dict(metrics)  # other mappings need not be pytrees
     if "loss" in metrics:
         raise ValueError(
-            'metrics: expected names other than "loss", which the value has; got '
-            f"{sorted(map(str, metrics))}. Leave it out, or name it otherwise."
+            'metrics: expected names other than "loss", reserved for the value; got '
+            f"{sorted(map(str, metrics))}. Leave it out, or rename it."
         )
     return metrics
 
 
 def takes(function: Callable[..., Any], count: int, **keywords: Any) -> bool:
-    """Whether ``function`` can be called so, as far as can be told without a call."""
+    """Return whether a signature of ``function`` accepts these arguments, if known."""
     for signature in _signatures(function):
         try:
             signature.bind(*[None] * count, **keywords)
@@ -168,34 +177,34 @@ def takes(function: Callable[..., Any], count: int, **keywords: Any) -> bool:
 
 
 def _signatures(function: Callable[..., Any]) -> list[inspect.Signature]:
-    """Return the signature that is called, and that of what it wraps if it says so."""
+    """Return the signatures of a function and of the one that it wraps, if known."""
     found = []
     for follow in (False, True):
         try:
             found.append(inspect.signature(function, follow_wrapped=follow))
-        except (TypeError, ValueError):  # not all that is not Python has one
+        except (TypeError, ValueError):  # many built-in functions have none
             continue
     return found
 
 
 def called_as(function: Callable[..., Any]) -> str:
-    """Return the name and the signature of a function, for a message."""
+    """Return the name and signature of a function, for error messages."""
     name = getattr(function, "__name__", type(function).__name__)
     return f"{name}{_signatures(function)[-1]}"
 
 
 def checked_loss(loss: Any) -> Loss:
-    """Return ``loss``, a function of three arguments.
+    """Return ``loss`` if it is a function of three arguments.
 
     Raises:
-      TypeError: If it is anything else.
+      TypeError: If ``loss`` is not callable or does not take three arguments.
     """
     checks.function(loss, "loss", "lambda params, batch, mix: (value, {})")
     if takes(loss, 3):
         return loss
-    advice = "Take the mix as the third argument, even where it is not used"
+    advice = "Accept the mix as the third argument, even if it is unused"
     if takes(loss, 5):
-        advice = "One that takes the state and a key is marked: stateful(loss)"
+        advice = "Mark a loss that takes the state and a key: stateful(loss)"
     raise TypeError(
         "loss: expected a function of three arguments, (params, batch, mix); got "
         f"{called_as(loss)}. {advice}."

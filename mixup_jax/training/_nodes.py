@@ -1,4 +1,4 @@
-"""Dataclasses that are pytrees: Flax's, or without Flax others like them."""
+"""Dataclasses that are pytrees: those of Flax, or substitutes without Flax."""
 
 import dataclasses
 import sys
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 else:
     try:
-        # Known to Flax's serialization too, from which runs are resumed.
+        # These also support Flax's serialization, which checkpoints use.
         from flax.struct import PyTreeNode, field
     except ModuleNotFoundError as error:
         if error.name != "flax":
             raise
 
         def field(pytree_node=True, **options):
-            """Return a field of a dataclass, static if it is no node."""
+            """Return a dataclass field, static unless it is a pytree node."""
             return dataclasses.field(metadata={"static": not pytree_node}, **options)
 
         class PyTreeNode:
-            """A base whose subclasses are frozen dataclasses and pytrees."""
+            """Base class whose subclasses are frozen dataclasses and pytrees."""
 
             def __init_subclass__(cls, **options):
                 super().__init_subclass__()
@@ -37,11 +37,11 @@ else:
                 jax.tree_util.register_dataclass(cls)
 
             def replace(self, **changes):
-                """Return a copy with other values in the fields that are named."""
+                """Return a copy with the given fields replaced."""
                 return dataclasses.replace(self, **changes)
 
 
 def of_nnx(value: Any, *names: str) -> bool:
-    """Whether ``value`` is of one of the classes of NNX that are named."""
-    nnx = sys.modules.get("flax.nnx")  # if nobody has loaded it, nothing is
+    """Return whether ``value`` is an instance of one of the named NNX classes."""
+    nnx = sys.modules.get("flax.nnx")  # without it no instance can exist
     return nnx is not None and isinstance(value, tuple(getattr(nnx, n) for n in names))

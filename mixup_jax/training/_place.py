@@ -1,4 +1,4 @@
-"""What changes in a train step with the place where it runs."""
+"""The parts of a train step that depend on where it runs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from mixup_jax._core.mesh import AxisName
 
 
 class Place(NamedTuple):
-    """What changes in a train step with the place where it runs.
+    """The parts of a train step that depend on where it runs.
 
     Attributes:
-      mixer: turns a mixer into one for this place.
-      key: turns a key into one of this device's own.
-      average: the mean of a tree over the devices, in float32 or wider.
+      mixer: function that adapts a mixer to the place.
+      key: function that derives this device's key.
+      average: function that averages a pytree over devices, in float32 or wider.
     """
 
     mixer: Callable[[Mixer], Mixer]
@@ -38,7 +38,7 @@ TOGETHER = Place(_as_it_is, _as_it_is, _as_it_is)
 def apart(
     axis_name: AxisName, mixing: Callable[[Mixer, Any], Mixer] = per_device
 ) -> Place:
-    """Return the place of a program that sees one device's share of the batch."""
+    """Return the place of a program that sees one device's shard of the batch."""
     return Place(
         lambda mixer: mixing(mixer, axis_name),
         lambda key: own_key(key, axis_name),

@@ -1,4 +1,4 @@
-"""Where a state and a batch lie on a mesh, and how they get there."""
+"""Placing a state and a batch on a mesh, and checking that they can be placed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,23 +11,23 @@ from jax import Array
 from mixup_jax._core import arrays, checks, layouts
 from mixup_jax._core.layouts import Layout
 
-# What is refused.
+# Checks.
 
 
 def check_here(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> None:
-    """Raise ValueError if a leaf lies on several devices other than the mesh's."""
+    """Raise ValueError if a leaf is on several devices other than the mesh's."""
     for where, x in leaves:
         if (got := _elsewhere(x, mesh)) is not None:
             raise ValueError(
                 f"{where}: expected an array on the devices of the mesh, "
                 f"{_written(mesh.devices.flat)}, in this order, or on one device; got "
-                f"one {got}. Make it on this mesh, or lay it out anew: "
+                f"one {got}. Create it on this mesh, or move it there: "
                 "jax.device_put(x, jax.NamedSharding(mesh, jax.P(...)))."
             )
 
 
 def check_kept(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> None:
-    """Raise as ``check_here``, and where a leaf is divided over another mesh."""
+    """Raise ValueError as ``check_here``, or if a leaf is sharded over another mesh."""
     leaves = list(leaves)
     check_here(leaves, mesh)
     for where, x in leaves:
@@ -36,7 +36,7 @@ def check_kept(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> No
         if several and layouts.on(x, mesh) is None and not _is_part(x):
             raise ValueError(
                 f"{where}: expected an array on the mesh, {dict(mesh.shape)}; got one "
-                f"laid out by {sharding}. Lay it out anew: "
+                f"with the sharding {sharding}. Move it to the mesh: "
                 "jax.device_put(x, jax.NamedSharding(mesh, jax.P(...)))."
             )
 
@@ -47,7 +47,7 @@ def _devices(sharding: Any) -> int:
 
 
 def _elsewhere(x: Any, mesh: jax.sharding.Mesh) -> str | None:
-    """Return where a leaf lies if that is on several devices but not the mesh's."""
+    """Describe where a leaf is if on several devices other than the mesh's."""
     sharding = layouts.sharding_of(x)
     if sharding is None or _is_part(x):
         return None
@@ -66,7 +66,7 @@ def _elsewhere(x: Any, mesh: jax.sharding.Mesh) -> str | None:
 
 
 def _is_part(x: Any) -> bool:
-    """Whether a leaf is this process's part of an array of several processes."""
+    """Return whether a leaf is this process's part of a global array."""
     several = jax.process_count() > 1
     return several and isinstance(x, Array) and x.is_fully_addressable
 
@@ -78,21 +78,21 @@ def _written(devices: Iterable[Any]) -> str:
 
 
 def check_batch(batch: Any, mesh: jax.sharding.Mesh, layout: Layout) -> None:
-    """Raise ValueError if a batch is none, lies elsewhere, or does not divide."""
+    """Raise ValueError if a batch is malformed, elsewhere, or does not divide."""
     size = checks.examples(of_all(batch))
     check_here(checks.leaves(batch, "batch"), mesh)
     for x in jax.tree.leaves(batch):
         shares = layouts.shares(layout(x, mesh))
         if size % shares:
             raise ValueError(
-                f"batch: expected a number of examples that {shares} devices divide; "
-                f"got {size}. Drop or pad the last batch in the loader, or use a mesh "
+                f"batch: expected a batch size divisible by {shares} devices; got "
+                f"{size}. Drop or pad the last batch in the loader, or use a mesh "
                 "that divides it."
             )
 
 
 def of_all(batch: Any) -> Any:
-    """Return ``batch`` with the shapes of the whole in place of this process's part."""
+    """Return ``batch`` with each process-local leaf replaced by its global shape."""
     count = jax.process_count()
 
     def shape(x: Any) -> Any:
@@ -105,7 +105,7 @@ def of_all(batch: Any) -> Any:
 
 
 def fitting(batch: Any) -> Any:
-    """Return ``batch``, its integers in dtypes that JAX has at hand."""
+    """Return ``batch`` with integers cast to dtypes that are enabled in JAX."""
 
     def fits(path: Any, x: Any) -> Any:
         if isinstance(x, jax.ShapeDtypeStruct):
@@ -115,14 +115,14 @@ def fitting(batch: Any) -> Any:
     return jax.tree.map_with_path(fits, batch)
 
 
-# How a tree gets there.
+# Placement.
 
 
 def placed(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
-    """Return ``tree`` as ``layout`` says; what lies so already is not touched.
+    """Move the leaves of ``tree`` to the shardings that ``layout`` specifies.
 
-    With several processes each hands in its own part of what is to be divided, in the
-    order of the processes, and the whole of what is to be copied.
+    With several processes, each passes its own part of a leaf that is to be sharded, in
+    the order of the processes, and the whole of a leaf that is to be replicated.
     """
     leaves, structure = jax.tree.flatten(tree)
     shardings = [layout(x, mesh) for x in leaves]
@@ -141,8 +141,8 @@ def placed(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
 def _put(x: Any, sharding: jax.NamedSharding) -> Array:
     if isinstance(x, Array) and not x.is_fully_addressable:
         return jax.device_put(x, sharding)
-    # Each process fills its own devices. `device_put` would compare the values of all
-    # processes, in every step, and refuses typed keys.
+    # Each process fills its own devices. ``device_put`` would compare the values across
+    # processes in every step, and rejects typed keys.
     if not isinstance(x, np.ndarray):
         x = jnp.asarray(x)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -152,5 +152,5 @@ def _put(x: Any, sharding: jax.NamedSharding) -> Array:
 
 
 def described(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
-    """Return the shapes of ``tree``, laid out as ``layout`` says."""
+    """Return the shapes of ``tree`` with the shardings that ``layout`` specifies."""
     return jax.tree.map(lambda x: layouts.described(x, layout(x, mesh)), tree)

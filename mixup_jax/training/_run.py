@@ -1,4 +1,4 @@
-"""A train step on the devices of a mesh: what the drivers return."""
+"""A train step on the devices of a mesh, as returned by the drivers."""
 
 import functools
 from collections.abc import Callable
@@ -16,28 +16,32 @@ from mixup_jax.training._step import S
 
 
 class Run(Protocol):
-    """A train step on several devices: what ``pmapped`` and ``sharded`` return."""
+    """A train step on several devices, as returned by ``pmapped`` and ``sharded``."""
 
     def __call__(self, state: S, key: Array, batch: Any) -> tuple[S, Metrics]: ...
 
     def lower(self, state: Any, key: Any, batch: Any) -> jax.stages.Lowered:
-        """Return the program for arguments like these, as that of ``jax.jit``.
+        """Lower the step for these arguments, like ``jax.jit(...).lower``.
 
         Args:
-          state: as in a call, or of ``jax.ShapeDtypeStruct``.
-          key: the same.
-          batch: the same; shapes are those of the whole batch.
+          state: as in a call; leaves may be ``jax.ShapeDtypeStruct``.
+          key: as in a call, or a ``jax.ShapeDtypeStruct``.
+          batch: as in a call; leaves may be ``jax.ShapeDtypeStruct`` with the shapes of
+            the whole batch.
+
+        Returns:
+          The lowered computation.
         """
         ...
 
 
 class Layouts(NamedTuple):
-    """How a driver lays out what it is given.
+    """The shardings that a driver gives to its arguments.
 
     Attributes:
-      state: where each of its leaves goes.
-      batch: where each of its leaves goes.
-      check_state: raises where a leaf of the state cannot go there.
+      state: layout of the leaves of the state.
+      batch: layout of the leaves of the batch.
+      check_state: function that raises if a leaf of the state cannot be placed.
     """
 
     state: layouts.Layout
@@ -46,10 +50,10 @@ class Layouts(NamedTuple):
 
 
 class Driven:
-    """A step that is run on a mesh, its arguments laid out, its state donated.
+    """A step that places its arguments on a mesh and donates its state.
 
     Attributes:
-      mesh: known when it is first run, since devices are not to be asked for before.
+      mesh: the mesh; created on first use, so that no backend is initialized earlier.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Driven:
         return state, metrics
 
     def lower(self, state: Any, key: Any, batch: Any) -> jax.stages.Lowered:
-        with set_mesh(self.mesh):  # which a shape with a bare spec refers to
+        with set_mesh(self.mesh):  # a shape with a bare spec refers to it
             self._check_state(state)
             state = _placement.described(state, self.mesh, self._at.state)
             batch = _placement.of_all(batch)
@@ -97,7 +101,7 @@ class Driven:
             return self._program.lower(state, key, batch, specs)
 
     def _within(self, state: Any, key: Any, batch: Any) -> Any:
-        """Run as a part of another program, which places and donates by itself."""
+        """Run within a program being traced, which places and donates its arrays."""
         with use_abstract_mesh(self.mesh.abstract_mesh):
             key, batch = self._beside(_traced.laid, key, batch)
             self._check_state(state)
@@ -108,7 +112,7 @@ class Driven:
         self._at.check_state(checks.leaves(state, "state"), self.mesh)
 
     def _beside(self, put: Callable[..., Any], key: Any, batch: Any) -> Any:
-        """Return the key and the batch, laid out by ``put``."""
+        """Return the key and the batch, placed by ``put``."""
         _placement.check_batch(batch, self.mesh, self._at.batch)
         _placement.check_kept([("key", key)], self.mesh)
         batch = put(_placement.fitting(batch), self.mesh, self._at.batch)

@@ -1,4 +1,4 @@
-"""What is trained: the state of a train step, and what may be in it."""
+"""The state of a train step, and checks that its parameters are trainable."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, Self
@@ -13,16 +13,16 @@ from mixup_jax._core import arrays
 from mixup_jax.training._nodes import PyTreeNode, field, of_nnx
 
 STATE = ("params", "step", "apply_gradients")
-_NOT_TRAINED = ("BatchStat", "RngState", "Cache", "Intermediate")  # of NNX
-_COLLECTIONS = ("batch_stats", "cache", "intermediates")  # Linen's, beside "params"
+_NOT_TRAINED = ("BatchStat", "RngState", "Cache", "Intermediate")  # NNX classes
+_COLLECTIONS = ("batch_stats", "cache", "intermediates")  # of Linen
 _REST = (
-    "Keep them in the model_state that TrainState.create takes, and change them in a "
-    "loss marked mixup_jax.training.stateful"
+    "Pass them to TrainState.create as model_state, and update them in a loss marked "
+    "with mixup_jax.training.stateful"
 )
 
 
 class State(Protocol):
-    """What a train step needs of a state: Linen's TrainState and ours have it."""
+    """The interface that a train step requires of a state, such as Linen's or ours."""
 
     @property
     def params(self) -> Any: ...
@@ -36,15 +36,16 @@ class State(Protocol):
 class TrainState(PyTreeNode):
     """Parameters, an Optax state and a step count, for models of any library.
 
-    It holds functions, ``tx``, so ``jax.export`` serialises what takes one only after
-    ``jax.export.register_pytree_node_serialization`` was told which they are.
+    ``tx`` holds functions and is part of the pytree structure. To serialize a function
+    of a ``TrainState`` with ``jax.export``, first register a serialization for it with
+    ``jax.export.register_pytree_node_serialization``.
 
     Attributes:
       step: int32 scalar, the number of updates so far.
-      params: any pytree of arrays, an ``nnx.State`` for one.
+      params: pytree of arrays, such as an ``nnx.State``.
       opt_state: the state of ``tx``.
-      model_state: whatever else the model carries, such as batch statistics; changed
-        through ``stateful``.
+      model_state: the rest of the model's state, such as batch statistics; updated by
+        a ``stateful`` loss.
       tx: the gradient transformation.
 
     Example:
@@ -70,15 +71,19 @@ class TrainState(PyTreeNode):
         """Return the state before the first update.
 
         Args:
-          params: a pytree of floating or complex arrays, all of which are trained.
+          params: pytree of floating-point or complex arrays, all of them trained.
           tx: the gradient transformation.
-          model_state: what else the model carries, such as batch statistics.
+          model_state: the rest of the model's state, such as batch statistics.
+
+        Returns:
+          The state, with ``step`` 0.
 
         Raises:
           TypeError: If ``params`` holds anything that is not trained: batch statistics
-            (``nnx.BatchStat``, Linen's ``batch_stats``), streams of random numbers
-            (``nnx.RngState``), keys, integers, functions. Updates and weight decay
-            would change them, and nothing else would.
+            (``nnx.BatchStat``, Linen's ``batch_stats``), random number streams
+            (``nnx.RngState``), keys, integers or functions. Weight decay would alter
+            them, and nothing would update them. If ``tx`` is not a gradient
+            transformation.
 
         Example:
           >>> import jax, optax, mixup_jax as mx
@@ -107,7 +112,7 @@ class TrainState(PyTreeNode):
 
 
 def trainable(params: Any) -> None:
-    """Raise TypeError unless every leaf of ``params`` is to be trained."""
+    """Raise TypeError unless every leaf of ``params`` can be trained."""
 
     def variable(part: Any) -> bool:
         return of_nnx(part, "Variable")
@@ -115,7 +120,7 @@ def trainable(params: Any) -> None:
     found = jax.tree_util.tree_leaves_with_path(params, is_leaf=variable)
     paths = [[str(_name_in(key)) for key in path] for path, _ in found]
     nodes = {tuple(path[:k]) for path in paths for k in range(len(path) + 1)}
-    wanted = "expected parameters to be trained, floating or complex arrays; got"
+    wanted = "expected trainable parameters, floating-point or complex arrays; got"
     for names, (path, leaf) in zip(paths, found):
         where = "params" + jax.tree_util.keystr(path)
         if of_nnx(leaf, *_NOT_TRAINED):
@@ -134,27 +139,27 @@ def trainable(params: Any) -> None:
             number = isinstance(value, int | float | complex)
             if not number and not hasattr(value, "dtype"):
                 raise TypeError(
-                    f"{where}: {wanted} {arrays.describe(value)}. Leave it out: of an "
-                    "Equinox model params are what eqx.partition(model, "
-                    "eqx.is_inexact_array) returns first."
+                    f"{where}: {wanted} {arrays.describe(value)}. Leave it out. For an "
+                    "Equinox model, params are the first result of "
+                    "eqx.partition(model, eqx.is_inexact_array)."
                 )
             if not number:
                 arrays.array_of_numbers(value, where)
             if not jnp.issubdtype(arrays.array(value).dtype, jnp.inexact):
                 raise TypeError(
                     f"{where}: {wanted} {arrays.describe(value)}. Leave keys, counts "
-                    "and flags out (of an Equinox model with eqx.partition(model, "
+                    "and flags out (for an Equinox model with eqx.partition(model, "
                     f"eqx.is_inexact_array)). {_REST}."
                 )
 
 
 def _name_in(key: Any) -> Any:
-    """Return the name in an entry of a path: of a dict, an attribute, or a place."""
+    """Return the dict key, attribute name or index in an entry of a path."""
     return getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))
 
 
 def changed(state: Any, changes: Mapping[str, Any]) -> Any:
-    """Return ``state`` with the fields that a stateful loss has changed."""
+    """Return ``state`` with the changes of a stateful loss applied."""
     if not hasattr(state, "replace"):
         raise TypeError(
             "state: expected one with replace(**changes), since the loss changes "
@@ -166,7 +171,7 @@ def changed(state: Any, changes: Mapping[str, Any]) -> Any:
         raise ValueError(
             f"changes: expected names of fields of the state; got {unknown}, which "
             f"{type(state).__name__} does not have. Add them to the state, or put them "
-            "into its model_state."
+            "in its model_state."
         )
     before = {name: getattr(state, name) for name in changes}
     if jax.tree.structure(before) == jax.tree.structure(dict(changes)):
@@ -175,7 +180,7 @@ def changed(state: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _narrowed(means: Any, like: Any) -> Any:
-    """Return ``means`` in the dtypes of ``like``, where that is of no whole numbers."""
+    """Return ``means`` with inexact leaves cast to the dtypes of ``like``."""
 
     def narrowed(mean: Any, of: Any) -> Any:
         both = is_inexact(of) and is_inexact(mean)
@@ -185,7 +190,7 @@ def _narrowed(means: Any, like: Any) -> Any:
 
 
 def is_inexact(leaf: Any) -> bool:
-    """Whether a leaf is of floating or complex numbers."""
+    """Return whether a leaf is floating-point or complex."""
     kinds = Array | np.ndarray | np.generic | int | float | complex
     number = isinstance(leaf, kinds)
     return number and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)

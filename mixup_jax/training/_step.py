@@ -36,7 +36,7 @@ S = TypeVar("S", bound=State)
 
 
 class Step(Protocol):
-    """A pure train step: what ``train_step`` returns."""
+    """A pure train step, as returned by ``train_step``."""
 
     def __call__(
         self,
@@ -57,27 +57,27 @@ def train_step(
     The step mixes the batch, differentiates ``loss`` and applies the gradients.
 
     Args:
-      loss: ``(params, batch, mix) -> (value, metrics)``, or one marked ``stateful``.
-        ``value`` is a mean over the examples; ``metrics`` a dict of means, of which
-        none is called ``"loss"``.
-      mixer: any mixer; one that depends on the step (``scheduled``, ``until``) is
+      loss: ``(params, batch, mix) -> (value, metrics)``, or a loss marked with
+        ``stateful``. ``value`` is a mean over the examples, and ``metrics`` is a dict
+        of means, none of them named ``"loss"``.
+      mixer: any mixer. A mixer that depends on the step (``scheduled``, ``until``) is
         called with ``state.step``.
-      micro_batches: into how many parts the batch is divided; gradients and metrics are
-        averaged over them, and each is mixed within itself. Every part takes every
-        ``micro_batches``-th example, so that the devices of a mesh keep their shares.
-        Sums over parts and devices are in float32 or wider, and rounded once.
+      micro_batches: number of parts to split the batch into. Each part is mixed within
+        itself, and gradients and metrics are averaged over the parts. A part takes
+        every ``micro_batches``-th example, so examples stay on their devices. Sums over
+        parts and devices are accumulated in float32 or wider and rounded once.
 
     Returns:
-      The step. ``metrics`` are those of the loss and its value, ``"loss"``. The keyword
-      ``place`` is for drivers.
+      The step. Its ``metrics`` are those of the loss, plus the value as ``"loss"``. The
+      keyword ``place`` is for drivers.
 
     Raises:
-      TypeError: If ``mixer`` or ``loss`` is not callable, or ``loss`` takes other
-        arguments, or ``micro_batches`` is not an integer. When called: if the state
-        lacks a name, its ``params`` hold something that is not trained, or the value of
-        the loss is not floating.
-      ValueError: If ``micro_batches`` is less than 1. When called: if it does not
-        divide each device's share of the batch, or ``loss`` returns something else.
+      TypeError: If ``mixer`` or ``loss`` is not callable, ``loss`` takes other
+        arguments, or ``micro_batches`` is not an integer. When called: If the state
+        lacks an attribute, its ``params`` contain values that are not trained, or the
+        value of the loss is not floating-point.
+      ValueError: If ``micro_batches`` is less than 1. When called: If it does not
+        divide each device's shard of the batch, or ``loss`` returns a malformed result.
 
     Example:
       >>> from functools import partial
@@ -94,7 +94,7 @@ def train_step(
     """
     if not isinstance(micro_batches, int):
         raise TypeError(
-            "micro_batches: expected a whole number; got "
+            "micro_batches: expected an integer; got "
             f"{arrays.describe(micro_batches)}. It counts the parts of a batch."
         )
     if micro_batches < 1:
@@ -128,12 +128,12 @@ def train_step(
             raise TypeError(
                 f"state: expected one with {', '.join(STATE)}; got "
                 f"{type(state).__name__}, without {', '.join(missing)}. Make one with "
-                "mixup_jax.training.TrainState.create(params, tx); of an NNX model "
-                "params are what nnx.split(model, nnx.Param, ...) returns second."
+                "mixup_jax.training.TrainState.create(params, tx); for an NNX model, "
+                "params are the second result of nnx.split(model, nnx.Param, ...)."
             )
         trainable(state.params)
         mix_batch = place.mixer(at_step(mixer, state.step))
-        # One hash each, and none for what is not used.
+        # Costs one hash per key, and none for a key that is unused.
         key_mix, key_loss = (
             jax.random.fold_in(key, 2 * state.step + purpose) for purpose in (0, 1)
         )
@@ -162,7 +162,7 @@ def train_step(
 
 
 def _averaged(place: _place.Place, changes: Any) -> Any:
-    """Return ``changes``, the floating ones averaged over the devices."""
+    """Return ``changes`` with inexact leaves averaged over devices."""
     means = place.average(jax.tree.map(lambda x: x if is_inexact(x) else None, changes))
 
     def averaged(x: Any, mean: Any) -> Any:
@@ -174,8 +174,9 @@ def _averaged(place: _place.Place, changes: Any) -> Any:
 def _accumulated(gradients, state, keys, batches):
     """Run the micro-batches one after another.
 
-    Returns the mean of the gradients, in float32 or wider, the metrics of each and the
-    last changes.
+    Returns:
+      The mean of the gradients in float32 or wider, the metrics of each micro-batch,
+      and the last changes.
     """
 
     def one(carry, key_and_batch):
@@ -204,8 +205,8 @@ def _strided(batch: Any, parts: int) -> Any:
         if own % parts:
             raise ValueError(
                 f"micro_batches: expected a number that divides the {own} examples "
-                f"of the batch on each device; got {parts}. Use one that does, or "
-                "batches of another size."
+                f"on each device; got {parts}. Use a divisor of {own}, or change the "
+                "batch size."
             )
     return jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(size // parts, parts, *x.shape[1:]), 1, 0),

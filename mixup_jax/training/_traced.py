@@ -1,4 +1,4 @@
-"""What is laid out while a program is traced."""
+"""Shardings of values inside a program that is being traced."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -13,8 +13,8 @@ Specs: TypeAlias = tuple[jax.P | None, ...]
 
 
 def is_traced(*trees: Any) -> bool:
-    """Whether a call is part of a program: under jit, in a scan, in eval_shape."""
-    # All arguments may be closed over: a result is then of the program all the same.
+    """Return whether a call is being traced, as under jit, scan or eval_shape."""
+    # If all arguments are constants, a result of jit still shows an outer trace.
     leaves = jax.tree.leaves((trees, _result()))
     return any(isinstance(leaf, Tracer) for leaf in leaves)
 
@@ -25,15 +25,15 @@ def _result() -> int:
 
 
 def laid(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:
-    """Return ``tree`` as ``layout`` says, as far as its types tell how it lies."""
+    """Constrain ``tree`` to ``layout``, as far as shardings are known from types."""
     return jax.tree.map(lambda x: layouts.laid(x, layout(x, mesh), mesh), tree)
 
 
 def keeping(step: Callable[..., Any], mesh: jax.sharding.Mesh) -> Callable[..., Any]:
-    """Return ``step`` with the state laid out afterwards as it was before.
+    """Return ``step`` modified to return the state with its original sharding.
 
-    The fourth argument has what types do not tell: the spec of each leaf of the state,
-    or None where nobody knows.
+    The returned function takes a fourth argument for shardings that types do not hold:
+    the spec of each leaf of the state, or None if unknown.
     """
 
     def run(state: Any, key: Any, batch: Any, specs: Specs | None) -> Any:

@@ -192,7 +192,7 @@ REFUSALS = {
     "labels": Refusal(
         LABELS,
         lambda bad: mx.losses.one_hot(bad, 3),
-        ["targets: expected a floating", "[4]. One-hot integer labels with"],
+        ["targets: expected a floating", "[4]. One-hot encode integer labels with"],
         half=1,
     ),
     "labels of 0 and 1 for each class": Refusal(

@@ -97,7 +97,7 @@ def test_a_fresh_process_takes_a_mix(there):
 
 def test_a_move_that_nobody_has_defined_is_missed_in_words(there):
     assert "got 'tests.exported_parts.Turned', which this process" in there["missed"]
-    assert "Import the module that defines it, then deserialise" in there["missed"]
+    assert "Import the module that defines it, then deserialize" in there["missed"]
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

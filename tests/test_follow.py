@@ -227,7 +227,7 @@ def test_each_container_has_terms_of_its_own():
     mix = drawn(mx.cutmix)
     maps = mx.follow.maps(IDS)
     same(mix.terms(maps)[0][0], mix.terms(IDS, like=IDS)[0][0])
-    with pytest.raises(ValueError, match="Maps by itself; got it within a dict"):
+    with pytest.raises(ValueError, match="Maps on its own; got it within a dict"):
         mix.terms({"a": maps, "b": np.arange(SIZE)})
     with pytest.raises(ValueError, match="one array; got Maps of 2"):
         mix.terms(mx.follow.maps((IDS, IDS)))

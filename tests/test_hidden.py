@@ -176,7 +176,7 @@ def test_inputs_may_be_integers_where_they_are_not_a_layer():
     (same, y), mix = mx.manifold(KEY, (tokens, Y), layers=(1, 2))
     oracle.assert_equal(same, tokens)
     oracle.assert_equal(y, mix.targets(Y))
-    with pytest.raises(TypeError, match="expected a floating or complex"):
+    with pytest.raises(TypeError, match="expected a floating-point or complex"):
         mx.manifold(KEY, (tokens, Y), layers=(0, 1))
 
 

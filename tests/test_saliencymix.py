@@ -141,7 +141,7 @@ def test_one_box_for_all_is_refused():
 @pytest.mark.parametrize(
     ("saliency", "kind", "said"),
     [
-        (SALIENCY.astype(int), TypeError, "saliency: expected a floating dtype"),
+        (SALIENCY.astype(int), TypeError, "saliency: expected a floating-point dtype"),
         (SALIENCY[:, :5], ValueError, r"saliency: expected shape \(8, 11, 8\)"),
         (SALIENCY[:4], ValueError, r"saliency: expected shape \(8, 11, 8\)"),
         (SALIENCY[..., None], ValueError, r"saliency: expected shape \(8, 11, 8\)"),

@@ -782,7 +782,7 @@ REFUSED = {
     "a region alone": (
         mixing("odd", region=lambda key, lam, inputs, partners: Louder()),
         TypeError,
-        r"region: expected \(region, lam\).*Return what it left of lam too",
+        r"region: expected \(region, lam\).*Also return the share lam",
     ),
     "lam of others": (
         mixing("odd", region=lambda key, lam, inputs, partners: (Louder(), lam[1:])),

@@ -183,7 +183,7 @@ def blendable(tree: Any, name: str, advice: str | Callable[[Any], str]) -> None:
 
 
 def floating(tree: Any, name: str, purpose: str, advice: str) -> None:
-    """Raise TypeError unless every leaf is floating-point, as needed for ``purpose``."""
+    """Raise TypeError unless every leaf is floating-point, as ``purpose`` needs."""
     _of_kind(tree, name, jnp.floating, f"a floating-point dtype, {purpose}", advice)
 
 

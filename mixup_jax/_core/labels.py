@@ -33,11 +33,11 @@ class Classes(NamedTuple):
     ignored: Array | None
 
     def worth(self, value: Array) -> Array:
-        """Return ``value``, ``[B, ...]`` plus further axes, with NaN and 0 filled in."""
+        """Return ``value``, ``[B, ...]`` and further axes, with NaN and 0 filled in."""
         return self.counted(_where(self.unknown, jnp.nan, value))
 
     def counted(self, value: Array) -> Array:
-        """Return ``value``, ``[B, ...]`` plus further axes, 0 for ignored labels."""
+        """Return ``value``, ``[B, ...]`` and further axes, 0 for ignored labels."""
         return value if self.ignored is None else _where(self.ignored, 0, value)
 
 

@@ -388,7 +388,7 @@ def returning(change):
             r"batch\[0\]: expected an array float32",
         ),
         (lambda b: (b[0], None), ValueError, "the same structure as other mixers"),
-        (lambda b: ({"x": b[0]}, b[1]), ValueError, "Return all that was given"),
+        (lambda b: ({"x": b[0]}, b[1]), ValueError, "Return all given entries"),
     ],
 )
 def test_what_mixers_return_has_to_agree(change, kind, said):

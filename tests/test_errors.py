@@ -300,7 +300,7 @@ BAD = {
             k, (x, y), pairing=lambda k, b: mx.pairings.roll(k, (x[:3], None))
         ),
         ValueError,
-        ["pairing: index: expected shape (4,)", "got shape (3,)", "that is given"],
+        ["pairing: index: expected shape (4,)", "got shape (3,)", "given batch"],
     ),
     "a pairing of floats": (
         lambda k, x, y: mx.mixup(

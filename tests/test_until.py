@@ -288,10 +288,10 @@ def test_the_layout_is_that_of_the_batch_before_and_afterwards():
 # What it refuses, and who points at it
 
 NOT_STEPS = [
-    (0.9 * 10, "integer, the number of a step; got 9.0 "),
-    (True, "integer, the number of a step; got True"),
-    ("9", "integer, the number of a step; got "),
-    (jnp.bool_(True), r"integer, the number of a step; got array bool\[\]"),
+    (0.9 * 10, "integer, the index of a step; got 9.0 "),
+    (True, "integer, the index of a step; got True"),
+    ("9", "integer, the index of a step; got "),
+    (jnp.bool_(True), r"integer, the index of a step; got array bool\[\]"),
 ]
 
 
@@ -322,7 +322,7 @@ def returning(change):
 
 
 OTHERS = [
-    (lambda x, y: {"x": x}, ValueError, "of the structure that it was given"),
+    (lambda x, y: {"x": x}, ValueError, "of the given structure"),
     (lambda x, y: (x.astype(jnp.bfloat16), y), TypeError, r"batch\[0\]: expected"),
     (
         lambda x, y: (x[:, :2], y),

@@ -153,7 +153,7 @@ REFUSALS = {
     "a masked array of targets": Refusal(
         np.ma.masked_less(Y, 1),
         lambda bad: (bad.filled(0.5), bad.mask.astype(np.float32)),
-        ["without a mask", "x.mask beside it"],
+        ["without a mask", "pass x.mask as"],
         half=1,
         mixed=(blended(np.where(Y < 1, 0.5, Y)), blended(Y < 1)),
     ),

@@ -204,7 +204,7 @@ def test_other_fields_than_the_ones_that_were_written_are_refused():
     blob = of_class(make("Before", "n"), LAM, 3)()
     make("Later_", "n", "m")
     blob = bytearray(bytes(blob).replace(b"Before", b"Later_"))
-    with pytest.raises(ValueError, match=r"static of it, \['n', 'm'\]; got \['n'\]"):
+    with pytest.raises(ValueError, match=r"static fields \['n', 'm'\]; got \['n'\]"):
         jax.export.deserialize(blob)
 
 

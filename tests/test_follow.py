@@ -581,7 +581,7 @@ def test_errors_say_which_part_did_not_follow():
     targets = {"a": mx.follow.maps(IDS), "half": mx.follow.maps(IDS[:, ::2])}
     with pytest.raises(ValueError, match="spatial sizes") as error:
         mx.cutmix(KEY, (IMAGES, targets))
-    assert error.value.__notes__ == ["This is about targets['half'], Maps."]
+    assert error.value.__notes__ == ["This concerns targets['half'], a Maps."]
 
 
 def test_containers_pass_through_transformations():

@@ -134,7 +134,7 @@ def test_the_whole_batch_on_its_shares():
 
 def test_one_box_for_all_is_refused():
     mixer = mx.once_per_batch(partial(mx.saliencymix, saliency=SALIENCY))
-    with pytest.raises(TypeError, match="once_per_batch: expected regions that one"):
+    with pytest.raises(TypeError, match="once_per_batch: expected regions that all"):
         jax.jit(mixer)(KEY, (X, None))
 
 

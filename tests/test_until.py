@@ -300,7 +300,7 @@ def test_what_is_no_step(step, words):
     with pytest.raises(TypeError, match=f"until: step: expected an {words}") as error:
         mx.until(step, mx.mixup)
     assert "mixup_jax.until(90_000, mixer)" in str(error.value)
-    with pytest.raises(TypeError, match=f"the step at hand: expected an {words}"):
+    with pytest.raises(TypeError, match=f"the current step: expected an {words}"):
         mx.until(1, mx.mixup)(step)
 
 
@@ -309,7 +309,7 @@ def test_other_things_that_are_not_what_they_should_be():
         mx.until(np.arange(2), mx.mixup)
     with pytest.raises(TypeError, match="until: mixer: expected a function; got 5"):
         mx.until(mx.mixup, 5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="the step at hand: expected an integer"):
+    with pytest.raises(TypeError, match="the current step: expected an integer"):
         mx.until(1, mx.mixup)(KEY)
 
 
@@ -382,7 +382,7 @@ def test_other_ways_lead_to_it(name):
         train(mx.scheduled(WAYS[name]))
     said = [str(error.value), *getattr(error.value, "__notes__", ())]
     assert any("mixup_jax.until(" in each for each in said), said
-    assert sum("A mixer that stops at a step" in each for each in said) <= 1
+    assert sum("To stop mixing at a step" in each for each in said) <= 1
 
 
 def test_no_mixer_leads_to_it():

@@ -39,9 +39,9 @@ def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
       mixer: a mixer over pairs.
       cast: converts a leaf to another one of the same shape. It is called on every leaf
         of the inputs, except for those that follow by their own rule
-        (``follow.masks``); return a leaf as is to leave it alone. It must treat each
-        example independently; elementwise functions, with constants per channel, are
-        fused.
+        (``follow.masks``); return a leaf as is to leave it unchanged. It must treat
+        each example independently; elementwise functions, with constants per channel,
+        are fused.
 
     Returns:
       The mixer.

@@ -18,9 +18,9 @@ def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
 
     ``mixup_jax.training`` calls it with ``state.step``; in your own train step, call
     ``f(step)(key, batch)``. The step is traced, so numbers such as ``alpha`` may depend
-    on it, but not the choice of a mixer. To stop mixing at a step, use ``until(step,
-    mixer)``; JAX rejects ``mixer if step < last else erm``, and ``jax.lax.cond`` over
-    or within mixers.
+    on it, but not the choice of a mixer. To stop mixing at a step, use
+    ``until(step, mixer)``; JAX rejects ``mixer if step < last else erm``, and
+    ``jax.lax.cond`` over or within mixers.
 
     Args:
       mixer_at: returns the mixer for a step, an int32 scalar.

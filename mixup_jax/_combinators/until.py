@@ -67,7 +67,7 @@ def until(step: ArrayLike, mixer: Mixer | Scheduled) -> Scheduled:
     _step_number(step, "until: step")
 
     def mixer_at(now: Array) -> Mixer:
-        _step_number(now, "until: the step at hand")
+        _step_number(now, "until: the current step")
         return _while(_before(now, step), at_step(mixer, now))
 
     return Scheduled(mixer_at, lambda: until(step, once_per_batch(mixer)))

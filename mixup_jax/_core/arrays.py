@@ -56,7 +56,7 @@ def array_of_numbers(leaf: Any, where: str) -> None:
             f"{where}: expected numbers of at most 64 bits, or 128 if complex; got "
             f'{describe(leaf)}. Convert it with x.astype("{_TOO_LONG[dtype]}").'
         )
-    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # NumPy counts it
+    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # timedelta64
     if not number and dtype != np.bool_:
         advice = _AS_NUMBERS[dtype.kind]
         if dtype.names:
@@ -68,7 +68,7 @@ def array_of_numbers(leaf: Any, where: str) -> None:
 
 
 def _as_array(leaf: Any) -> str:
-    if dataclasses.is_dataclass(leaf) or hasattr(leaf, "mixed"):  # a ``Follower``?
+    if dataclasses.is_dataclass(leaf) or hasattr(leaf, "mixed"):  # like a ``Follower``
         return "Register its class as a pytree: jax.tree_util.register_dataclass"
     return (
         "Convert it to an array with a value for each example, for instance with "
@@ -117,7 +117,7 @@ def fitting(values: Any, name: str) -> Any:
         wrong = host[(host < limits.min) | (host > limits.max)][0]
         raise ValueError(
             f"{name}: expected integers that fit {limits.dtype}; got {wrong}. Number "
-            "the classes from 0, once for the whole data set, with "
+            "distinct values from 0, once for the whole data set, with "
             "numpy.unique(labels, return_inverse=True)[1]; or enable 64-bit types: "
             'jax.config.update("jax_enable_x64", True).'
         )

@@ -14,7 +14,7 @@ from mixup_jax._core.versions import varying
 
 
 def is_bound(axis_name: AxisName) -> bool:
-    """Return whether ``axis_name`` is bound here, as one axis or several."""
+    """Return whether one axis or several are bound here."""
     try:
         jax.lax.axis_size(axis_name)
     except NameError:

@@ -226,7 +226,7 @@ def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
     return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
 
 
-STOPS = "A mixer that stops at a step is mixup_jax.until(step, mixer)."
+STOPS = "To stop mixing at a step, use mixup_jax.until(step, mixer)."
 
 
 def real(value: Any, name: str, advice: str) -> None:

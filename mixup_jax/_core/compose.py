@@ -149,7 +149,7 @@ def _source(numbers: Iterator[Any], batch: Batch, size: int, parts: Parts) -> So
         raise ValueError(
             f"ratio: expected lam with shape ({size},), one for each example; got "
             f"{arrays.describe(lam) if shape is None else shape}. Return "
-            "partners.index.shape values, as mixup_jax.ratios do."
+            "values of shape partners.index.shape, as mixup_jax.ratios do."
         )
     checks.real(lam, "ratio: lam", SHARE)
     with named_by(functools.partial(_call_with, region)):

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 
 class Follower(abc.ABC):
-    """Part of a batch that follows a mix by its own rule: a pytree.
+    """A part of a batch that follows a mix by its own rule: a pytree.
 
     Its leaves have the examples on axis 0. Wherever a mix is applied, to inputs or
     targets, ``mixed`` is called in place of mixing these leaves.
@@ -90,7 +90,7 @@ def noted(part: Follower, where: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        error.add_note(f"This is about {where}, {type(part).__name__}.")
+        error.add_note(f"This concerns {where}, a {type(part).__name__}.")
         raise
 
 

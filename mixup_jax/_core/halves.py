@@ -8,9 +8,9 @@
 Calling a mixer does both, ``(key, batch) -> (batch, mix)``. Code that needs the halves
 gets them from ``halves``: ``choose`` merges draws and applies once, ``whole_batch``
 cuts a draw to the shard of a device. A mixer has halves if it is a combinator, or the
-very function that ``mixer`` returned; ``functools.wraps`` copies the attributes of a
-function to another one that does more. Any other callable is a single function, run as
-a whole.
+very function that ``mixer`` returned: ``functools.wraps`` copies a function's
+attributes to functions that do more. Any other callable is a single function, run as a
+whole.
 """
 
 import dataclasses

@@ -32,10 +32,7 @@ def per_example(w: Array, x: Array) -> Array:
 
 
 def sharding_of_rows(x: Array, size: int) -> jax.NamedSharding | None:
-    """Return the sharding of ``size`` rows like those of ``x``, or None.
-
-    None if the types do not determine it.
-    """
+    """Return the sharding of ``size`` rows like those of ``x``, if types show it."""
     sharding = jax.typeof(x).sharding
     if not sharding.mesh.explicit_axes or size != x.shape[0]:
         return None
@@ -155,7 +152,7 @@ def rows_at(x: Array, index: Array) -> Array:
 
     Otherwise the compiler sums over the mesh axes that do not divide ``x``.
     """
-    if not x.size:  # JAX cannot reshard empty arrays outside jit
+    if not x.size:  # outside jit, JAX reports wrong shardings of empty arrays
         return x
     spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
     rows = _pinned(whole_along(x, 0), x, spec)
@@ -242,7 +239,7 @@ def blocks_split(x: Array, block: int) -> bool:
 
 def shards(x: Any) -> int:
     """Return the number of shards into which an Explicit mesh divides the examples."""
-    # Not ``shard_shape``, which rejects partly manual meshes (JAX 0.7 to 0.12).
+    # Not ``shard_shape``, which fails on partly manual meshes (JAX 0.7 to 0.12).
     sharding = jax.typeof(x).sharding
     names = sharding.spec[0] if sharding.mesh.explicit_axes else None
     return math.prod(sharding.mesh.shape[axis] for axis in axes(names or ()))

@@ -1,6 +1,6 @@
 """The mix that was drawn for a batch, and the deterministic half: applying it.
 
-This file is long because everything that follows a mix is a method of one class.
+Long because everything that follows a mix is a method of one class.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ _PATCHES = "Count the patches along each axis: (14, 14)."
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mix:
-    """The draw for a batch, which applies the same mix to everything that follows it.
+    """The mix that was drawn for a batch, with the methods that apply it.
 
     For one source::
 
@@ -89,8 +89,8 @@ class Mix:
         """Return a mix with one partner for each example.
 
         Args:
-          lam: weight of the example's own content and label, ``[B]`` or scalar, in [0,
-            1].
+          lam: weight of the example's own content and label, ``[B]`` or scalar, in
+            [0, 1].
           partner: integer ``[B]``, each in [0, B).
           region: where the example's own content stays; None weights all positions
             equally.
@@ -154,9 +154,9 @@ class Mix:
           cast: converts a leaf to the values to be mixed, such as uint8 to float32. The
             result is that of ``inputs(jax.tree.map(cast, tree))`` in one pass, which
             reads and moves the uint8 values. It is called on every leaf, except for
-            containers of ``mixup_jax.follow``; return a leaf as is to leave it alone.
-            It must treat each example independently; elementwise functions, with
-            constants per channel, are fused. To cast within a mixer, use
+            containers of ``mixup_jax.follow``; return a leaf as is to leave it
+            unchanged. It must treat each example independently; elementwise functions,
+            with constants per channel, are fused. To cast within a mixer, use
             ``cast_inputs``.
 
         Returns:
@@ -321,7 +321,7 @@ class Mix:
         """Return the own share of each cell of a coarser grid, in the inputs.
 
         This is the mean weight of the example's own content over the cell; positions
-        that overlap two cells count in each by the overlap.
+        that overlap two cells count toward each in proportion to the overlap.
 
         Args:
           sizes: number of cells on each spatial axis, such as ``(14, 14)`` patches.
@@ -440,7 +440,7 @@ class Mix:
         return dataclasses.replace(self, lam=lam, sources=sources)
 
     def _label_weights(self) -> list[Array]:
-        """Return what the content in front of each source keeps of the label."""
+        """Return the share of the label that the front of each source keeps."""
         lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
         return list(alike(lam, *(source.lam for source in self.sources[1:])))
 
@@ -459,7 +459,7 @@ class Mix:
         return dataclasses.replace(self, sources=(first, *others))
 
     def _weights_at(self, x: Array) -> list[Array]:
-        """Return what the content in front of each source keeps at each position."""
+        """Return the share of each position that the front of each source keeps."""
         return [
             field(source.region, source.lam, x).astype(jnp.float32)
             for source in self._of_labels().sources

@@ -18,7 +18,7 @@ RowFunction: TypeAlias = Callable[[Any, Array, Array], Array]
 
 
 class Move(abc.ABC):
-    """Brings partners' rows to each example: static, comparable and hashable.
+    """A movement of partners' rows to each example: static, comparable and hashable.
 
     A frozen dataclass of numbers satisfies this. A move must implement ``map``. A move
     whose partners are within blocks of the batch should also implement ``places``, from
@@ -115,7 +115,7 @@ def move_of(value: Any) -> Move:
     """Return ``value``; raise TypeError if it is not a move."""
     if not isinstance(value, Move):
         raise TypeError(
-            f"move: expected a subclass of mixup_jax.Move; got "
+            f"move: expected an instance of mixup_jax.Move; got "
             f"{arrays.describe(value)}. Take it from the result of a pairing: "
             "pairing(key, batch).move."
         )

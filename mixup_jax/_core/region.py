@@ -20,7 +20,7 @@ from mixup_jax._core.types import Partners
 
 
 class Region(abc.ABC):
-    """Where a mix takes effect: a pytree of what was drawn, examples on axis 0.
+    """The region of a mix: a pytree of what was drawn, with the examples on axis 0.
 
     A region must implement ``weights``. Its facts describe what else it does; the
     defaults are those of a region that blends or pastes the partner's content at the
@@ -112,7 +112,7 @@ class Region(abc.ABC):
 
 
 class RegionDraw(Protocol):
-    """Draws a region for the share ``lam``, and returns the share that it kept.
+    """A draw of a region for the share ``lam``, and of the share that it kept.
 
     ``partners.bring(tree)`` gathers the partners' values, for instance of a saliency
     map or masks.
@@ -182,7 +182,7 @@ def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
     if not pair or not isinstance(drawn[0], Region):
         got = arrays.describe(drawn[0] if pair else drawn)
         raise TypeError(
-            f"region: expected (region, lam), of a subclass of mixup_jax.Region; got "
+            "region: expected (region, lam) with an instance of mixup_jax.Region; got "
             f"{got}. Also return the share lam that each example keeps."
         )
     where, lam = drawn
@@ -278,7 +278,7 @@ def region_of(value: Any) -> Region:
     """Return ``value``; raise TypeError if it is not a region."""
     if not isinstance(value, Region):
         raise TypeError(
-            f"region: expected a subclass of mixup_jax.Region; got "
+            f"region: expected an instance of mixup_jax.Region; got "
             f"{arrays.describe(value)}. A function draws one: mixup_jax.compose."
         )
     return value

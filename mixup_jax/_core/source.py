@@ -26,8 +26,8 @@ class Source:
     Attributes:
       partner: int32 ``[B]``, the example that shows where the content in front leaves
         room.
-      lam: float32 ``[B]``, what the content in front keeps; for the first source, the
-        weight of the example's own content in the inputs.
+      lam: float32 ``[B]``, the share that the content in front keeps; for the first
+        source, the weight of the example's own content in the inputs.
       region: where the content in front stays; its window shows the partner's content.
       move: how partners travel.
     """

@@ -27,8 +27,8 @@ Mixed: TypeAlias = tuple[Any, Any]
 class Partners:
     """The partner of each example, and how the partners travel.
 
-    User-defined pairings that compute indices return ``pairings.given(index)(key,
-    batch)``, whose move gathers rows by index.
+    User-defined pairings that compute indices return
+    ``pairings.given(index)(key, batch)``, whose move gathers rows by index.
 
     Attributes:
       index: int32 ``[B]``, the partner of each example.
@@ -83,12 +83,12 @@ class Partners:
 
 
 class Ratio(Protocol):
-    """Draws ``lam``, float32 ``[B]``, the weight of each example's own content."""
+    """A draw of ``lam``, float32 ``[B]``, the weight of each example's own content."""
 
     def __call__(self, key: Array, partners: Partners, /) -> Array: ...
 
 
 class Pairing(Protocol):
-    """Draws the partners of a batch."""
+    """A draw of the partners of a batch."""
 
     def __call__(self, key: Array, batch: Batch, /) -> Partners: ...

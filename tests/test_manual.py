@@ -206,7 +206,7 @@ def test_what_is_refused_says_what_to_write(place):
     with pytest.raises(
         ValueError,
         match=r"got 'fsdp', and every .* over \['data', 'fsdp'\]. "
-        r"Where these divide the examples of one batch, write \('data', 'fsdp'\), in",
+        r"If these divide the examples of one batch, pass \('data', 'fsdp'\), in",
     ):
         on_axes(place(mx.mixup, "fsdp"), BY_BOTH)
 

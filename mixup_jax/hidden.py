@@ -1,22 +1,24 @@
-"""Mixing in hidden layers of Flax models, whose code stays as it is.
+"""Mixing in hidden layers of Flax models, without changes to the model.
+
+::
 
     (x, y), mix = manifold(key, (x, y), layers=(0, 1, 2))
     with hidden.linen(mix, after=["Conv_0", "Block_1"]):
         logits = model.apply(variables, x)
 
-Layer k is what comes out of the k-th module named in ``after``, counted from 1; layer 0
-is the inputs. Modules are named by their path from the model, parts joined by ``/``.
+Layer k is the output of the k-th module named in ``after``, counted from 1; layer 0 is
+the inputs. Modules are named by their path from the model, with parts joined by ``/``.
 In models of other libraries, call ``mix.at(k).inputs(hidden)`` in the model.
 
-No ``jax.jit`` may stand between the ``with`` and the model: jit what contains both. JAX
-keeps what it once traced. A model that was jitted by itself and is first called within
-the ``with`` would stay mixed by that same mix ever after; one first called outside
-would not be mixed within. Both are refused.
+There must be no ``jax.jit`` between the ``with`` and the model: jit the function that
+contains both. JAX caches traces. A separately jitted model that is first called within
+the ``with`` would stay mixed by that same mix forever; one that is first called outside
+would not be mixed within. Both raise an error.
 
-JAX keeps what it traced of the functions that ``jax.checkpoint``, ``scan`` and ``cond``
-are given, too: make them within the ``with``, as models that call ``nn.remat`` do. One
-that was made outside is mixed once at most where nothing is jitted, then refused.
-In JAX 0.7 one that is first called within the ``with`` stays mixed.
+JAX also caches traces of the functions passed to ``jax.checkpoint``, ``scan`` and
+``cond``: create these within the ``with``, as models that call ``nn.remat`` do. One
+created outside, where nothing is jitted, is mixed in its first call at most; then it
+raises an error. In JAX 0.7, one that is first called within the ``with`` stays mixed.
 """
 
 import contextlib
@@ -42,14 +44,14 @@ except ModuleNotFoundError as error:
 
 
 _JIT = (
-    "Jit what contains both the `with` and the model, and call the model there as it "
-    "is, not jitted by itself: JAX keeps what it once traced, mixed or not. What "
-    "`jax.checkpoint`, `scan` and `cond` are given is kept as well: make it within the "
-    "`with`."
+    "Jit the function that contains both the `with` and the model, and call a model "
+    "there that is not jitted separately: JAX caches traces, mixed or not. It also "
+    "caches those of functions passed to `jax.checkpoint`, `scan` and `cond`: create "
+    "these within the `with`."
 )
 
-# What traces a jitted function when it is called, and when it is lowered or asked for
-# its jaxpr or shapes.
+# The functions that trace a jitted function when it is called; and when it is lowered,
+# or its jaxpr or shapes are computed.
 _TRACERS = frozenset({"cache_miss", "jit_trace"})
 
 _apart = versions.make_user_context()
@@ -57,21 +59,22 @@ _apart = versions.make_user_context()
 
 @contextlib.contextmanager
 def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
-    """Within it, Linen modules hand on what comes out of them mixed.
+    """Mix the outputs of Linen modules within this context.
 
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
-    is mixed twice; so are the layers of ``nn.scan``, which share one name. No
-    ``jax.jit`` may stand between the ``with`` and the model: jit what contains both.
-    Make what ``jax.checkpoint``, ``scan`` and ``cond`` are given within the ``with``.
+    is mixed twice; so are the layers of ``nn.scan``, which share one name. There must
+    be no ``jax.jit`` between the ``with`` and the model: jit the function that contains
+    both. Create functions passed to ``jax.checkpoint``, ``scan`` and ``cond`` within
+    the ``with``.
 
     Args:
-      mix: what was drawn for the batch, as a rule by ``manifold``.
+      mix: the mix that was drawn for the batch, typically by ``manifold``.
       after: paths of modules, such as ``"Conv_0"`` or ``"encoder/Block_3"``, one for
         each layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, a layer that has none; a model that is jitted by
-        itself; or (on leaving) a name that no called module had.
+      ValueError: If a name occurs twice, or a layer has none. If the model is jitted
+        separately. If, on leaving, a name belongs to no module that was called.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -108,27 +111,30 @@ def linen(mix: Mix, after: Sequence[str]) -> Iterator[None]:
                 f"{said}No module was called at all: call the model within the `with`. "
                 f"{_JIT}"
             )
-        raise ValueError(f"{said}Called were {sorted(filter(None, seen))}. {_JIT}")
+        raise ValueError(
+            f"{said}The called modules are {sorted(filter(None, seen))}. {_JIT}"
+        )
 
 
 @contextlib.contextmanager
 def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None]:
-    """Within it, submodules of an NNX model hand on what comes out of them mixed.
+    """Mix the outputs of submodules of an NNX model within this context.
 
     Outputs may be any pytree with the examples on axis 0. A module that is called twice
-    is mixed twice. No ``jax.jit`` may stand between the ``with`` and the model: jit
-    what contains both. Make what ``jax.checkpoint``, ``scan`` and ``cond`` are given
-    within the ``with``.
+    is mixed twice. There must be no ``jax.jit`` between the ``with`` and the model: jit
+    the function that contains both. Create functions passed to ``jax.checkpoint``,
+    ``scan`` and ``cond`` within the ``with``.
 
     Args:
-      model: the model that is called within, as a rule merged in the loss.
-      mix: what was drawn for the batch, as a rule by ``manifold``.
+      model: the model that is called within the context, typically merged in the loss.
+      mix: the mix that was drawn for the batch, typically by ``manifold``.
       after: paths of submodules, such as ``"conv"`` or ``"blocks/0"``, one for each
         layer up to the last that may be drawn.
 
     Raises:
-      ValueError: a name twice, one that no submodule has, a layer that has none; a
-        model that is jitted by itself; or (on leaving) a submodule that was not called.
+      ValueError: If a name occurs twice or belongs to no submodule, or a layer has no
+        name. If the model is jitted separately. If, on leaving, a submodule was not
+        called.
 
     Example:
       >>> from functools import partial
@@ -157,8 +163,8 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
         for name, layer in _numbered(mix, after).items():
             if name not in modules:
                 raise ValueError(
-                    f"after: expected paths of submodules; got {name!r}. There are "
-                    f"{sorted(filter(None, modules))}."
+                    f"after: expected paths of submodules; got {name!r}. The "
+                    f"submodules are {sorted(filter(None, modules))}."
                 )
             change = functools.partial(mix_output, name, layer)
             stack.enter_context(_calling(modules[name], change))
@@ -168,28 +174,29 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     if missed:
         raise ValueError(
             f"after: expected paths of submodules that are called; got {missed}. "
-            f"Called were {sorted(seen)}. Call the model within the `with`. {_JIT}"
+            f"The called ones are {sorted(seen)}. Call the model within the `with`. "
+            f"{_JIT}"
         )
 
 
 def _traced_apart(mix: Mix) -> contextlib.AbstractContextManager[Any]:
-    """Within it, JAX takes up nothing that it traced elsewhere, nor elsewhere this."""
-    # A mix that is traced must not be met in another trace. Outside jit each operation
-    # is compiled by itself: that is to happen once, not for every batch.
+    """Return a context whose traces JAX does not share with code outside of it."""
+    # A traced mix must not leak into another trace. Outside jit each operation is
+    # compiled separately, which should happen once rather than for every batch.
     leaves = jax.tree.leaves(mix)
     traced = any(isinstance(leaf, Tracer) for leaf in leaves)
     return _apart(object() if traced else "hidden")
 
 
 def _jits() -> int:
-    """Return how many jitted functions are being traced, one within the other."""
-    # Nothing public tells a trace of jit from one of scan or remat, which models have
-    # inside. Where a release names these functions otherwise, nothing is refused.
+    """Return the number of nested jitted functions that are being traced."""
+    # No public API distinguishes a trace of jit from one of scan or remat, which models
+    # contain. If a release renames these functions, no error is raised.
     frame, found, inner = sys._getframe(), 0, ""
     while frame:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         found += name in _TRACERS and "jax" in file
-        # nnx.fori_loop asks for the shapes of a body that it makes anew for each call.
+        # ``nnx.fori_loop`` computes the shapes of a body that it creates in each call.
         found -= (name, inner) == ("fori_loop", "eval_shape") and "flax" in file
         inner = inner if name == "reraise_with_filtered_traceback" else name
         frame = frame.f_back
@@ -197,17 +204,20 @@ def _jits() -> int:
 
 
 def _refuse_jit(name: str, jits: int) -> None:
-    """Raise ValueError if a further function is jitted than where the ``with`` is."""
+    """Raise ValueError if more functions are being jitted than at the ``with``."""
     if _jits() > jits:
         raise ValueError(
             f"after: expected no jit between the `with` and the model; got {name!r} "
-            f"called within a function that is jitted by itself. {_JIT}"
+            f"called within a function that is jitted separately. {_JIT}"
         )
 
 
 @contextlib.contextmanager
 def _calling(module: flax_nnx.Module, change: Callable[[Any], Any]) -> Iterator[None]:
-    """Within it, what ``module`` returns is changed; its place and state stay."""
+    """Apply ``change`` to the outputs of ``module`` within this context.
+
+    The module keeps its place and its state.
+    """
     kind = type(module)
     call = kind.__call__
 
@@ -215,7 +225,7 @@ def _calling(module: flax_nnx.Module, change: Callable[[Any], Any]) -> Iterator[
     def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
         return change(call(self, *args, **kwargs))
 
-    # Python looks a call up in the class, so that is what has to differ.
+    # Python looks ``__call__`` up in the class, so the class has to change.
     object.__setattr__(
         module, "__class__", type(kind.__name__, (kind,), {"__call__": changed})
     )
@@ -226,11 +236,11 @@ def _calling(module: flax_nnx.Module, change: Callable[[Any], Any]) -> Iterator[
 
 
 def _numbered(mix: Mix, after: Sequence[str]) -> dict[str, int]:
-    """Return the layer that each module is, after checking that all drawn have one."""
+    """Return the layer of each module; raise if a layer that may be drawn has none."""
     if isinstance(after, str) or len(set(after)) < len(after):
         raise ValueError(
             f"after: expected a sequence of paths, each once; got {after!r}. Layer k "
-            "is what comes out of the k-th."
+            "is the output of the k-th."
         )
     last = max((k for each in mix.sources for k in each.region.layers), default=0)
     if last > len(after):

@@ -153,7 +153,7 @@ REFUSALS = {
     "a masked array of targets": Refusal(
         np.ma.masked_less(Y, 1),
         lambda bad: (bad.filled(0.5), bad.mask.astype(np.float32)),
-        ["without a mask", "x.mask beside it"],
+        ["without a mask", "pass x.mask as"],
         half=1,
         mixed=(blended(np.where(Y < 1, 0.5, Y)), blended(Y < 1)),
     ),
@@ -192,7 +192,7 @@ REFUSALS = {
     "labels": Refusal(
         LABELS,
         lambda bad: mx.losses.one_hot(bad, 3),
-        ["targets: expected a floating", "[4]. One-hot integer labels with"],
+        ["targets: expected a floating", "[4]. One-hot encode integer labels with"],
         half=1,
     ),
     "labels of 0 and 1 for each class": Refusal(

@@ -123,7 +123,7 @@ def test_float64_of_numpy_is_what_jax_makes_of_it():
         (
             lambda: mx.attacks.fgsm(linear, X.astype(jnp.int32), epsilon=1),
             TypeError,
-            "x: expected a floating dtype",
+            "x: expected a floating-point dtype",
         ),
         (
             lambda: mx.attacks.iterated_fgsm(linear, X, epsilon=1, step=1, steps=0),

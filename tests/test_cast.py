@@ -176,7 +176,7 @@ def test_keys_are_cast_before_their_words_are_mixed():
     ("cast", "error", "words"),
     [
         (lambda x: x.mean(), ValueError, r"shape of inputs\['x'\].*got \(\)"),
-        (lambda x: x[..., None], ValueError, "hands on leaves"),
+        (lambda x: x[..., None], ValueError, "returns leaves"),
         (lambda x: x.astype(jnp.int32), TypeError, "as cast returned it.*int32"),
         (lambda x: (x, x), TypeError, "an array.*got a tuple"),
         ("bfloat16", TypeError, "expected a function"),

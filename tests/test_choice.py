@@ -388,7 +388,7 @@ def returning(change):
             r"batch\[0\]: expected an array float32",
         ),
         (lambda b: (b[0], None), ValueError, "the same structure as other mixers"),
-        (lambda b: ({"x": b[0]}, b[1]), ValueError, "Return all that was given"),
+        (lambda b: ({"x": b[0]}, b[1]), ValueError, "Return all given entries"),
     ],
 )
 def test_what_mixers_return_has_to_agree(change, kind, said):
@@ -417,7 +417,7 @@ def test_a_mix_of_another_batch_is_refused(lam, partner, said):
 @pytest.mark.parametrize("other", [partial(mx.gaussian, sigma=0.1), mx.erm])
 def test_integer_labels_are_refused_as_by_the_mixer_that_blends_them(other):
     batch = (oracle.images(SIZE)[0], np.arange(SIZE))
-    said = r"targets: expected a floating or complex dtype"
+    said = r"targets: expected a floating-point or complex dtype"
     for mixer in (mx.mixup, mx.choose([other, mx.mixup], [0.5, 0.5])):
         with pytest.raises(TypeError, match=said):
             mixer(KEY, batch)

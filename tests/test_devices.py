@@ -327,7 +327,7 @@ def around(mixer):
 )
 def test_a_choice_for_the_whole_batch_is_not_hidden(hidden):
     mixer = hidden(mx.whole_batch(mx.mixup, "data"))
-    with pytest.raises(ValueError, match=r"in which it is hidden.*outermost: whole_b"):
+    with pytest.raises(ValueError, match=r"which contains it.*outermost: whole_b"):
         mx.with_probability(0.5, mixer)
 
 

@@ -97,7 +97,7 @@ def test_a_fresh_process_takes_a_mix(there):
 
 def test_an_undefined_move_is_missed_in_words(there):
     assert "got 'tests.exported_parts.Turned', which this process" in there["missed"]
-    assert "Import the module that defines it, then deserialise" in there["missed"]
+    assert "Import the module that defines it, then deserialize" in there["missed"]
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -204,7 +204,7 @@ def test_other_fields_than_the_ones_that_were_written_are_refused():
     blob = of_class(make("Before", "n"), LAM, 3)()
     make("Later_", "n", "m")
     blob = bytearray(bytes(blob).replace(b"Before", b"Later_"))
-    with pytest.raises(ValueError, match=r"static of it, \['n', 'm'\]; got \['n'\]"):
+    with pytest.raises(ValueError, match=r"static fields \['n', 'm'\]; got \['n'\]"):
         jax.export.deserialize(blob)
 
 

@@ -227,7 +227,7 @@ def test_each_container_has_terms_of_its_own():
     mix = drawn(mx.cutmix)
     maps = mx.follow.maps(IDS)
     same(mix.terms(maps)[0][0], mix.terms(IDS, like=IDS)[0][0])
-    with pytest.raises(ValueError, match="Maps by itself; got it within a dict"):
+    with pytest.raises(ValueError, match="Maps on its own; got it within a dict"):
         mix.terms({"a": maps, "b": np.arange(SIZE)})
     with pytest.raises(ValueError, match="one array; got Maps of 2"):
         mix.terms(mx.follow.maps((IDS, IDS)))
@@ -581,7 +581,7 @@ def test_errors_say_which_part_did_not_follow():
     targets = {"a": mx.follow.maps(IDS), "half": mx.follow.maps(IDS[:, ::2])}
     with pytest.raises(ValueError, match="spatial sizes") as error:
         mx.cutmix(KEY, (IMAGES, targets))
-    assert error.value.__notes__ == ["This is about targets['half'], Maps."]
+    assert error.value.__notes__ == ["This concerns targets['half'], a Maps."]
 
 
 def test_containers_pass_through_transformations():

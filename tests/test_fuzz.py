@@ -86,7 +86,7 @@ def test_a_refusal_of_what_is_supported_is_seen(monkeypatch):
     tally.add(case)
     ((found, why),) = tally.defects
     assert found is case
-    assert "expected a floating or complex dtype" in why
+    assert "expected a floating-point or complex dtype" in why
 
 
 @pytest.mark.parametrize("flaw", ["list", "scalar", "python", "no example", "text"])
@@ -124,4 +124,4 @@ def test_the_page_counts():
     text = page(tally, "a command")
     assert "Of 2 cases, 1 satisfied the law" in text
     assert "| mixup | 1 + 1 |" in text
-    assert "expected a floating or complex dtype" in text
+    assert "expected a floating-point or complex dtype" in text

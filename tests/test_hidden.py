@@ -176,7 +176,7 @@ def test_inputs_may_be_integers_where_they_are_not_a_layer():
     (same, y), mix = mx.manifold(KEY, (tokens, Y), layers=(1, 2))
     oracle.assert_equal(same, tokens)
     oracle.assert_equal(y, mix.targets(Y))
-    with pytest.raises(TypeError, match="expected a floating or complex"):
+    with pytest.raises(TypeError, match="expected a floating-point or complex"):
         mx.manifold(KEY, (tokens, Y), layers=(0, 1))
 
 
@@ -265,9 +265,9 @@ def test_a_layer_without_a_module_is_refused(mixer, flavour):
         model(X)
 
 
-JITTED = r"no jit between the `with`.*Jit what contains both the `with` and the model"
+JITTED = r"no jit between the `with`.*Jit the function that contains both"
 # JAX 0.7 reuses the cached trace, without calling any module.
-KEPT = rf"{JITTED}|that are called; .*not jitted by itself"
+KEPT = rf"{JITTED}|that are called; .*that is not jitted separately"
 
 
 def test_a_model_that_was_jitted_before_is_not_mistaken_for_one_without_modules():
@@ -287,7 +287,7 @@ def test_a_submodule_that_is_not_called_is_named():
     _, mix = mx.manifold(KEY, (X, Y), layers=(0, 1, 2))
     with (
         pytest.raises(
-            ValueError, match=r"got \['unused'\]. Called were \['blocks/0'\]"
+            ValueError, match=r"got \['unused'\]. The called ones are \['blocks/0'\]"
         ),
         mx.hidden.nnx(model, mix, after=["blocks/0", "unused"]),
     ):
@@ -439,5 +439,5 @@ def test_what_was_made_outside_is_mixed_within_and_only_there(wrap, flavour):
     assert not np.allclose(drawn[0], drawn[1], atol=1e-3)
     oracle.assert_close(mixed(keys[1], X), np.asarray(drawn[1]))
     oracle.assert_close(model(X), want)
-    with pytest.raises(ValueError, match=r"`jax.checkpoint`, .*: make it within"):
+    with pytest.raises(ValueError, match=r"`jax.checkpoint`, .*: create these within"):
         mixed(KEY, X)

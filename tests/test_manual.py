@@ -206,7 +206,7 @@ def test_what_is_refused_says_what_to_write(place):
     with pytest.raises(
         ValueError,
         match=r"got 'fsdp', and every .* over \['data', 'fsdp'\]. "
-        r"Where these divide the examples of one batch, write \('data', 'fsdp'\), in",
+        r"If these divide the examples of one batch, pass \('data', 'fsdp'\), in",
     ):
         on_axes(place(mx.mixup, "fsdp"), BY_BOTH)
 
@@ -244,7 +244,7 @@ def test_batches_that_lie_along_an_axis_are_told_by_leaving_out_types():
 
 @places
 def test_an_axis_that_is_not_bound_is_refused(place):
-    words = r"expected an axis that is bound here; got 'rows'.*Under plain jit no axis"
+    words = r"expected an axis that is bound here; got 'rows'.*Plain jit binds no axis"
     for run in (
         lambda mixer: on_axes(mixer, BY_BOTH),
         lambda mixer: on_axes(mixer, BY_BOTH, check_vma=False),
@@ -256,7 +256,7 @@ def test_an_axis_that_is_not_bound_is_refused(place):
 
 
 def test_a_whole_batch_counts_no_example_twice():
-    with pytest.raises(ValueError, match=r"vary over \['data'\] alone. Name the axes"):
+    with pytest.raises(ValueError, match=r"vary over \['data'\] only. Name the axes"):
         on_axes(mx.whole_batch(mx.mixup, ("data", "fsdp")), jax.P("data"), out=BY_BOTH)
 
 

@@ -46,5 +46,7 @@ def test_a_part_of_a_block_is_refused(pairing):
     draw = mx.draw_of(partial(mx.mixup, pairing=PAIRINGS[pairing]))
     mix = draw(jax.random.key(0), (np.zeros((SIZE, 1)), None))
     share = jax.tree.map(lambda leaf: leaf[:6], mix)
-    with pytest.raises(ValueError, match=r"blocks of \d+, .*got 6. Apply a mix to all"):
+    with pytest.raises(
+        ValueError, match=r"blocks of \d+, .*got 6. Apply a mix to the whole"
+    ):
         share.partners(np.arange(6))

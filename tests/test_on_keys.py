@@ -171,13 +171,13 @@ def test_a_dict_that_takes_no_items():
         def __setitem__(self, name, value):
             raise TypeError("closed")
 
-    with pytest.raises(TypeError, match=r"got Closed: .*closed.*Hand in dict\(batch\)"):
+    with pytest.raises(TypeError, match=r"got Closed: .*closed.*Pass dict\(batch\)"):
         mixer(KEY, Closed(ENTRIES))
 
 
 def test_what_cannot_be_made_anew_is_refused():
     batch = Unmakeable(ENTRIES, "here")
-    with pytest.raises(TypeError, match=r"got Unmakeable: .*Hand in dict\(batch\)"):
+    with pytest.raises(TypeError, match=r"got Unmakeable: .*Pass dict\(batch\)"):
         mixer(KEY, batch)
     mixed, _ = mixer(KEY, dict(batch))
     assert [*mixed] == [*ENTRIES]

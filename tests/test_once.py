@@ -753,7 +753,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_draws_that_are_not_known_are_refused(name):
     mixer, named = REFUSED[name]
-    said = rf"expected one of two halves.*{named}.*which is one function\. Decorate"
+    said = rf"expected one with two halves.*{named}.*which is one function\. Decorate"
     with pytest.raises(TypeError, match=said):
         mx.once_per_batch(mixer)
 

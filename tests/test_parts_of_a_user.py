@@ -703,7 +703,7 @@ def test_one_draw_for_the_batch(name):
 
 
 def test_a_region_of_one_example_is_not_that_of_all():
-    with pytest.raises(TypeError, match=r"share with all; got Field.*Draw it for each"):
+    with pytest.raises(TypeError, match=r"can share; got Field.*Draw it for each"):
         mx.once_per_batch(masked)(KEY, ANY)
     with pytest.raises(TypeError, match="is one function"):
         mx.once_per_batch(fainter)
@@ -767,12 +767,12 @@ REFUSED = {
         mixing("odd", region=of_three),
         TypeError,
         r"region: expected a function \(key, lam, inputs, partners\); got .*of_three"
-        ".*A draw that does not need the partners takes them all the same",
+        ".*A draw takes the partners even if it does not use them",
     ),
     "no region": (
         mixing("odd", region=lambda key, lam, inputs, partners: (lam, lam)),
         TypeError,
-        r"region: expected \(region, lam\), of a subclass of mixup_jax.Region; got",
+        r"region: expected \(region, lam\) with an instance of mixup_jax.Region; got",
     ),
     "a class": (
         mixing("odd", region=lambda key, lam, inputs, partners: (Louder, lam)),
@@ -782,7 +782,7 @@ REFUSED = {
     "a region alone": (
         mixing("odd", region=lambda key, lam, inputs, partners: Louder()),
         TypeError,
-        r"region: expected \(region, lam\).*Return what it left of lam too",
+        r"region: expected \(region, lam\).*Also return the share lam",
     ),
     "lam of others": (
         mixing("odd", region=lambda key, lam, inputs, partners: (Louder(), lam[1:])),

@@ -134,14 +134,14 @@ def test_the_whole_batch_on_its_shares():
 
 def test_one_box_for_all_is_refused():
     mixer = mx.once_per_batch(partial(mx.saliencymix, saliency=SALIENCY))
-    with pytest.raises(TypeError, match="once_per_batch: expected regions that one"):
+    with pytest.raises(TypeError, match="once_per_batch: expected regions that all"):
         jax.jit(mixer)(KEY, (X, None))
 
 
 @pytest.mark.parametrize(
     ("saliency", "kind", "said"),
     [
-        (SALIENCY.astype(int), TypeError, "saliency: expected a floating dtype"),
+        (SALIENCY.astype(int), TypeError, "saliency: expected a floating-point dtype"),
         (SALIENCY[:, :5], ValueError, r"saliency: expected shape \(8, 11, 8\)"),
         (SALIENCY[:4], ValueError, r"saliency: expected shape \(8, 11, 8\)"),
         (SALIENCY[..., None], ValueError, r"saliency: expected shape \(8, 11, 8\)"),

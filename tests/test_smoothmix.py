@@ -86,7 +86,7 @@ def test_an_example_that_is_its_own_partner_stays():
 
 def test_what_it_takes():
     x = np.ones((4, 8, 8, 3), np.uint8)
-    with pytest.raises(TypeError, match="inputs: expected a floating or complex"):
+    with pytest.raises(TypeError, match="inputs: expected a floating-point or complex"):
         mx.smoothmix(KEY, (x, None))
     with pytest.raises(ValueError, match="spatial axes"):
         mx.smoothmix(KEY, (np.ones((4, 3), np.float32), None))

@@ -288,10 +288,10 @@ def test_the_layout_is_that_of_the_batch_before_and_afterwards():
 # Errors, and the callers that they name
 
 NOT_STEPS = [
-    (0.9 * 10, "integer, the number of a step; got 9.0 "),
-    (True, "integer, the number of a step; got True"),
-    ("9", "integer, the number of a step; got "),
-    (jnp.bool_(True), r"integer, the number of a step; got array bool\[\]"),
+    (0.9 * 10, "integer, the index of a step; got 9.0 "),
+    (True, "integer, the index of a step; got True"),
+    ("9", "integer, the index of a step; got "),
+    (jnp.bool_(True), r"integer, the index of a step; got array bool\[\]"),
 ]
 
 
@@ -300,7 +300,7 @@ def test_what_is_no_step(step, words):
     with pytest.raises(TypeError, match=f"until: step: expected an {words}") as error:
         mx.until(step, mx.mixup)
     assert "mixup_jax.until(90_000, mixer)" in str(error.value)
-    with pytest.raises(TypeError, match=f"the step at hand: expected an {words}"):
+    with pytest.raises(TypeError, match=f"the current step: expected an {words}"):
         mx.until(1, mx.mixup)(step)
 
 
@@ -309,7 +309,7 @@ def test_other_things_that_are_not_what_they_should_be():
         mx.until(np.arange(2), mx.mixup)
     with pytest.raises(TypeError, match="until: mixer: expected a function; got 5"):
         mx.until(mx.mixup, 5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="the step at hand: expected an integer"):
+    with pytest.raises(TypeError, match="the current step: expected an integer"):
         mx.until(1, mx.mixup)(KEY)
 
 
@@ -322,7 +322,7 @@ def returning(change):
 
 
 OTHERS = [
-    (lambda x, y: {"x": x}, ValueError, "of the structure that it was given"),
+    (lambda x, y: {"x": x}, ValueError, "of the given structure"),
     (lambda x, y: (x.astype(jnp.bfloat16), y), TypeError, r"batch\[0\]: expected"),
     (
         lambda x, y: (x[:, :2], y),
@@ -382,7 +382,7 @@ def test_other_ways_lead_to_it(name):
         train(mx.scheduled(WAYS[name]))
     said = [str(error.value), *getattr(error.value, "__notes__", ())]
     assert any("mixup_jax.until(" in each for each in said), said
-    assert sum("A mixer that stops at a step" in each for each in said) <= 1
+    assert sum("To stop mixing at a step" in each for each in said) <= 1
 
 
 def test_no_mixer_leads_to_it():

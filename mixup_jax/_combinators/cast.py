@@ -1,4 +1,4 @@
-"""Mixers whose inputs are cast within the pass that mixes them."""
+"""Casting of inputs inside the pass that mixes them, for any mixer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,31 +18,38 @@ from mixup_jax._core.types import Batch
 
 @made
 def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
-    """Return a mixer that mixes what ``cast`` makes of the inputs.
+    """Return a mixer that mixes ``cast`` of the inputs in one pass.
+
+    The result is that of
 
     ::
 
         mixer(key, (jax.tree.map(cast, inputs), targets))
 
-    in one pass over the inputs as they come: bytes are read and travel, and are floats
-    once they are there. Inputs come back cast whether anything is mixed or not. What is
-    cast to float32 is not rounded before it is blended, nor written so where the model
-    makes bfloat16 of it: the compiler puts that into the same pass.
+    but uint8 inputs are read and travel as uint8, and are cast where they are mixed.
+    Inputs are cast whether any example is mixed or not. A cast to float32 is not
+    rounded before it is blended, and if the model converts the result to bfloat16, the
+    compiler fuses that conversion too.
 
-    It goes around ``choose`` and ``with_probability``, and within ``on_keys``. A mixer
-    that is one function (``gaussian``, a jitted one) is given inputs that are cast.
+    Apply it outside of ``choose`` and ``with_probability``, and inside of ``on_keys``.
+    A mixer that is a single function (``gaussian``, a jitted one) receives inputs that
+    are already cast.
 
     Args:
       mixer: a mixer over pairs.
-      cast: makes of a leaf one of the same shape. Every leaf of the inputs is handed
-        to it, but for those that follow by a rule of their own (``follow.masks``); to
-        leave one alone it returns it. What it makes of an example depends on that
-        example alone; elementwise, with constants for each channel, it is fused.
+      cast: converts a leaf to another one of the same shape. It is called on every leaf
+        of the inputs, except for those that follow by their own rule
+        (``follow.masks``); return a leaf as is to leave it unchanged. It must treat
+        each example independently; elementwise functions, with constants per channel,
+        are fused.
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``mixer`` or ``cast`` is not callable. When called: if what would be
-        blended is neither floating nor complex, as ``cast`` returned it.
-      ValueError: When called: if the batch is no pair, or ``cast`` returns another
+      TypeError: If ``mixer`` or ``cast`` is not callable. If, when called, an array
+        that would be blended is neither floating-point nor complex after ``cast``.
+      ValueError: If, when called, the batch is not a pair, or ``cast`` changes the
         shape.
 
     Example:
@@ -77,7 +84,7 @@ def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
             return None
 
         def draw(key: Array, batch: Batch) -> Mix:
-            # A draw that looks at the inputs sees those that are mixed.
+            # A draw that reads the inputs sees the values that are mixed.
             return inner.draw(key, cast_first(batch))
 
         def apply(mix: Mix, batch: Batch) -> Any:

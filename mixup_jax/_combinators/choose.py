@@ -1,4 +1,4 @@
-"""Chance chooses among mixers, example by example."""
+"""Random choice among mixers for each example."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -48,45 +48,51 @@ def choose(
     *,
     by: Ratio = _EACH,
 ) -> Mixer:
-    """Return a mixer that lets chance choose among ``mixers``, example by example.
+    """Return a mixer that chooses at random among ``mixers`` for each example.
 
-    All of them draw, the draws are merged into one ``Mix``, and the batch is mixed
-    once: one fused pass, whatever the number of mixers. Mixers that share a pairing
-    keep its movement; otherwise partners are gathered.
+    All mixers draw, the draws are merged into one ``Mix``, and the batch is mixed once:
+    one fused pass, whatever the number of mixers. Mixers with the same pairing keep its
+    move; otherwise partners are gathered.
 
-    A mixer that is one function (``gaussian``, one of your own that is not made by
-    ``mixer``, a jitted one) is run as it is, and its examples are taken from what it
-    returned: one more pass over the batch for each. The ``Mix`` holds what all of them
-    drew, and not what such a mixer did beyond its own. As with ``jax.numpy.where``, a
-    gradient that is not finite within such a mixer is NaN where it was not chosen.
+    A mixer that is a single function (``gaussian``, a user-defined one not made by
+    ``mixer``, a jitted one) is run as a whole, and its examples are selected from its
+    result: one more pass over the batch for each such mixer. The ``Mix`` then holds the
+    draws of all mixers, but not what such a mixer did beyond its own. As with
+    ``jax.numpy.where``, a gradient that is not finite within such a mixer is NaN even
+    where it was not chosen.
 
-    ``cast_inputs`` goes around ``choose``; around each mixer alike is the same.
+    Apply ``cast_inputs`` outside of ``choose``; around each of the mixers, with the
+    same cast, it is equivalent.
 
-    Every mixer is called with one key: ``key`` itself if all that is drawn is drawn by
-    this library, cut from one call of ``jax.random.bits``; else, where a part or a
-    mixer is your own, is wrapped (``until``, ``on_keys``), or draws many numbers an
-    example (``fmix``, ``weighted``), the second of ``jax.random.split(key)``. So an
-    example is what its mixer makes of it with that key; with
-    ``jax_threefry_partitionable`` off it is one that the mixer might have made of it.
+    Every mixer is called with the same key. This is ``key`` itself if this library
+    makes all draws, from one call of ``jax.random.bits``. It is the second key of
+    ``jax.random.split(key)`` if a part or a mixer is user-defined, is wrapped
+    (``until``, ``on_keys``), or draws many numbers per example (``fmix``,
+    ``weighted``). Each example is thus what its mixer returns for that key; with
+    ``jax_threefry_partitionable`` off, it is what its mixer might have returned.
 
-    Inside ``jax.shard_map`` or ``jax.pmap``, ``per_device`` goes around ``choose``;
-    ``whole_batch`` may go around it or around each mixer, which is the same.
+    Inside ``jax.shard_map`` or ``jax.pmap``, apply ``per_device`` outside of
+    ``choose``; ``whole_batch`` may be outside or around each mixer, which is
+    equivalent.
 
     Args:
       mixers: callables ``(key, batch) -> (batch, mix)``.
-      probs: one probability for each mixer, in [0, 1], that sum to 1; may be traced.
+      probs: one probability for each mixer, in [0, 1], with sum 1; may be traced.
       by: draws the uniform number that decides. ``ratios.per_batch(ratios.uniform())``
         chooses one mixer for the whole batch, ``per_pair`` one for each pair.
 
+    Returns:
+      The mixer.
+
     Raises:
-      TypeError: If a mixer is not callable. When called: if it returns no ``Mix``, or
-        an array of another dtype than the other mixers.
-      ValueError: If there are no mixers, or another number of ``probs``, or concrete
-        ``probs`` lie outside [0, 1] or have another sum than 1; if there is a
-        ``per_device`` within a mixer, since each device would choose alike, or a
-        ``cast_inputs`` around some of them, or of another cast. When
-        called: if one, or a ``whole_batch``, is called by a mixer that hides it; if
-        mixers return arrays of other shapes or in another structure.
+      TypeError: If a mixer is not callable. If, when called, a mixer does not return a
+        ``Mix``, or returns an array of another dtype than the other mixers.
+      ValueError: If there are no mixers, or another number of ``probs``. If concrete
+        ``probs`` are outside of [0, 1] or do not sum to 1. If a mixer contains
+        ``per_device``, since each device would make the same choices. If
+        ``cast_inputs`` is around only some of the mixers, or with different casts. If,
+        when called, a mixer calls ``per_device`` or ``whole_batch`` in a function that
+        hides it, or mixers return different shapes or structures.
 
     Example:
       >>> from functools import partial
@@ -107,7 +113,7 @@ def choose(
     _probabilities(shares, len(found))
     if holds(found, per_device):
         raise ValueError(
-            "choose: expected mixers that see the batch which is chosen for; got "
+            "choose: expected mixers that see the batch of the choice; got "
             "per_device within them, so that each device would make the same choices. "
             "Put it outermost: per_device(choose(mixers, probs), axis_name)."
         )
@@ -117,19 +123,19 @@ def choose(
 
 def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
     def planned(batch: Batch, of_drawn: Callable[..., T]) -> Plan[T]:
-        """Plan what mixers draw, what those of one function make, and the choice."""
+        """Plan the draws, the results of single functions, and the choice."""
         checks.pair(batch)
         size = checks.examples(batch)
         plans = [own and own.planned(batch) for own in _of_pairs(mixers, batch)]
         counts = [plan.words for plan in plans if plan and plan.words is not None]
-        # The most; whole on each device if those of one are.
+        # The maximum; replicated on each device if the words of any mixer are.
         words = max(counts, default=0) + sum(0 * count for count in counts)
         ours = all(plan and plan.words is not None for plan in plans)
         choice = words_of(by) if ours else None
 
         def of(numbers: Any) -> T:
-            # One key or one call for all: an example uses the draw of one mixer alone,
-            # and mixers that share a pairing draw the same partners.
+            # Mixers may share one key or one call, as an example uses the draw of one
+            # mixer only; and mixers with the same pairing draw the same partners.
             if choice is None:
                 key_choice, key = jax.random.split(numbers)
                 shared = drawn(
@@ -162,7 +168,7 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
 
     def whole(key: Array, batch: Batch) -> tuple[Batch, Mix]:
         def of_drawn(mixes: Any, index: Array, results: dict[int, Any]) -> Any:
-            # What a mixer of one function did to its examples is not repeated.
+            # The examples of a mixer that is a single function are already mixed.
             passed = list(mixes)
             for k in results:
                 passed[k] = unmixed(batch)
@@ -183,19 +189,24 @@ def _choice(mixers: Sequence[Mixer], probs: Sequence[Any], by: Ratio) -> Mixer:
 
 @made
 def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
-    """Return a mixer that mixes each example with probability ``p``, once.
+    """Return a mixer that mixes each example with probability ``p``.
 
-    What ``choose`` says of mixers that are one function, and of several devices, holds
-    here too.
+    The remarks in ``choose`` about mixers that are a single function, and about several
+    devices, apply here too.
 
     Args:
-      p: probability in [0, 1], may be traced.
-      mixer: the mixer to apply; who is left out has ``lam = 1``.
+      p: probability in [0, 1]; may be traced.
+      mixer: the mixer to apply; examples that are left out get ``lam = 1``.
       by: as in ``choose``: per example by default, or per pair, or per batch.
 
+    Returns:
+      The mixer.
+
     Raises:
-      TypeError: If ``mixer`` is not callable. When called: as ``choose``.
-      ValueError: If a concrete ``p`` lies outside [0, 1]; or as ``choose``.
+      TypeError: If ``mixer`` is not callable. If, when called, ``choose`` would raise
+        it.
+      ValueError: If a concrete ``p`` is outside of [0, 1]. If ``choose`` would raise
+        it.
 
     Example:
       >>> from functools import partial
@@ -204,7 +215,7 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     """
     _probability(p, "with_probability: p")
     cast = made_by(mixer, cast_inputs)
-    if cast:  # the inputs of those that are left out too
+    if cast:  # examples that are left out are cast as well
         inner = with_probability(p, cast.arguments["mixer"], by=by)
         return cast_inputs(inner, cast.arguments["cast"])
     return choose((mixer, erm), (p, 1 - p), by=by)
@@ -212,18 +223,18 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
 
 def _alike(name: str, axis_name: AxisName) -> str:
     return (
-        "choose: expected mixers that see the batch which is chosen for; got a mixer "
-        f"that calls {name} on {axis_name!r}, so that each device would make the same "
+        "choose: expected mixers that see the batch of the choice; got a mixer that "
+        f"calls {name} on {axis_name!r}, so that each device would make the same "
         f"choices. Put it outermost: {name}(choose(mixers, probs), {axis_name!r})."
     )
 
 
 def _probabilities(probs: Sequence[Any], count: int) -> None:
-    """Raise unless there is a probability for each of ``count`` mixers."""
+    """Raise unless there is a valid probability for each of ``count`` mixers."""
     if not count or count != len(probs):
         raise ValueError(
             "choose: expected at least one mixer and a probability for each; got "
-            f"{count} mixers and {len(probs)} probabilities. Give what is left "
+            f"{count} mixers and {len(probs)} probabilities. Assign the remainder "
             "to mixup_jax.erm."
         )
     for p in probs:
@@ -233,27 +244,27 @@ def _probabilities(probs: Sequence[Any], count: int) -> None:
         if not np.isclose(total, 1, atol=1e-5):
             raise ValueError(
                 f"choose: expected probabilities that sum to 1; got {total:g}. "
-                "Give what is left to mixup_jax.erm."
+                "Assign the remainder to mixup_jax.erm."
             )
 
 
 def _probability(p: ArrayLike, name: str) -> None:
-    advice = "It is the share of the examples that are to be mixed so."
+    advice = "It is the share of the examples that this mixer is to mix."
     checks.number(p, name, 0, 1, advice)
     checks.shaped(p, name, [()], advice)
 
 
 def _of_pairs(mixers: Sequence[Mixer], batch: Any) -> list[Halves | None]:
-    """Return the halves of each mixer that mixes a pair, and all of it."""
+    """Return the halves of each mixer whose application is ``Mix.batch``."""
     found = [halves(mixer, batch) for mixer in mixers]
-    # A named tuple of two is a pair as well, of which on_keys mixes some.
+    # A named tuple of two is a pair too, but on_keys mixes only some of its entries.
     return [own if own and own.apply is Mix.batch else None for own in found]
 
 
 def _drawn_index(
     key: Any, mixes: Sequence[Mix], probs: Sequence[ArrayLike] | Array, by: Ratio
 ) -> Array:
-    """Draw for each example the number of the mixer that it gets, int32 ``[B]``."""
+    """Draw the index of the mixer for each example, int32 ``[B]``."""
     u = by(key, partners_here(mixes))
     index, below = jnp.zeros(u.shape, jnp.int32), jnp.float32(0)
     for k, p in enumerate(list(probs)[:-1], start=1):

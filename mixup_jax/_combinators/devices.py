@@ -1,8 +1,8 @@
-"""A mixer on the devices of a mesh or a pmap axis.
+"""Mixers on the devices of a mesh or a pmap axis.
 
-Under plain jit nothing here is needed: a mixer sees the whole batch, and what it
-returns never depends on the mesh. Inside `jax.shard_map` or `jax.pmap`, where the
-program sees one device's share, there are two ways to mix.
+Under plain jit nothing here is needed: a mixer sees the whole batch, and its result
+never depends on the mesh. Inside ``jax.shard_map`` or ``jax.pmap``, where the program
+sees the shard of one device, there are two ways to mix.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from mixup_jax._core.move import Move, RowFunction
 from mixup_jax._core.moves import Gather
 from mixup_jax._core.source import Source
 
-Name = TypeVar("Name", bound=AxisName)  # one or several, as the caller's own take
+Name = TypeVar("Name", bound=AxisName)  # ``key_of`` takes the same kind of name
 
 
 def own_key(key: Array, axis_name: AxisName) -> Array:
-    """Return a key of this device's own.
+    """Return a distinct key for each device.
 
-    For ``per_device``: each device draws a mix of its own.
+    For ``per_device``: each device makes its own draws.
 
     Example:
       >>> import functools, jax, mixup_jax as mx
@@ -46,7 +46,7 @@ def own_key(key: Array, axis_name: AxisName) -> Array:
 def common_key(key: Array, axis_name: AxisName) -> Array:
     """Return the same key on every device.
 
-    For ``per_device``: all devices draw the same.
+    For ``per_device``: all devices make the same draws.
 
     Example:
       >>> import functools, jax, mixup_jax as mx
@@ -64,25 +64,29 @@ def common_key(key: Array, axis_name: AxisName) -> Array:
 def per_device(
     mixer: Mixer, axis_name: Name, *, key_of: Callable[[Array, Name], Array] = own_key
 ) -> Mixer:
-    """Return a mixer that runs on each device's share by itself: no collective.
+    """Return a mixer that mixes each device's shard on its own, without collectives.
 
-    For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are found on the same
-    device; ``mix.partner`` counts over the whole batch, as the shares lie in order.
-    It goes around ``choose`` and ``with_probability``, which refuse it.
+    For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are on the same device;
+    ``mix.partner`` counts over the whole batch, in the order of the shards. Apply it
+    outside of ``choose`` and ``with_probability``, which reject it inside.
 
     Args:
       mixer: any mixer, over pairs or dicts.
       axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
         the order of the batch's ``jax.P``.
-      key_of: the key of a device: ``own_key`` (distinct draws) or ``common_key`` (the
-        same draws on each device; with ``ratios.per_batch``, one ``lam`` for the whole
-        mesh).
+      key_of: returns the key of a device: ``own_key`` (distinct draws) or
+        ``common_key`` (the same draws on each device; with ``ratios.per_batch``, one
+        ``lam`` for the whole mesh).
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If ``mixer`` holds a ``per_device`` or ``whole_batch``. When called:
-        if it calls one; if the axis is not bound, or types tell that the examples are
-        divided over others too.
+      TypeError: If ``mixer`` is not callable. If, when called, it does not return a
+        ``Mix``.
+      ValueError: If ``mixer`` contains ``per_device`` or ``whole_batch``. If, when
+        called, it calls one of them, the axis is not bound, or the types show that
+        other axes divide the examples too.
 
     Example:
       >>> from functools import partial
@@ -105,7 +109,7 @@ def per_device(
         offset = bound.first_row(axis_name, mix.lam.shape[0])
 
         def of_whole(source: Source) -> Source:
-            partner = jnp.asarray(source.partner, jnp.int32)  # of any, if a user's
+            partner = jnp.asarray(source.partner, jnp.int32)  # user-defined: any dtype
             return dataclasses.replace(source, partner=partner + offset)
 
         return _each_source(of_whole, mix)
@@ -145,26 +149,30 @@ def per_device(
 def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
     """Return a mixer that draws, on each device, what one device would have drawn.
 
-    For use inside ``jax.shard_map`` or ``jax.pmap``: the same numbers on any device
-    count, and the same as under plain jit. Inside ``choose`` it is as if it were
-    outside.
+    For use inside ``jax.shard_map`` or ``jax.pmap``: the result does not depend on the
+    number of devices, and is the same as under plain jit. Inside of ``choose`` it
+    behaves as if it were outside.
 
-    Costs what the draw needs to see of the batch (labels for ``same_class``), and an
-    all-gather of the batch where pairs cross devices; pairs of neighbours on an even
-    share cross none. A mixer that is one function (``gaussian``, a jitted mixer) is run
-    on the whole batch, on each device.
+    Costs a gather of what the draw reads from the batch (labels for ``same_class``),
+    and an all-gather of the batch where pairs cross devices; neighboring pairs on
+    shards of even size do not. A mixer that is a single function (``gaussian``, a
+    jitted mixer) is run on the whole batch, on each device.
 
     Args:
       mixer: any mixer, over pairs or dicts.
       axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
         the order of the batch's ``jax.P``.
 
+    Returns:
+      The mixer.
+
     Raises:
-      TypeError: If ``mixer`` is not callable. When called: if it returns no ``Mix``.
-      ValueError: If ``mixer`` holds a ``per_device`` or ``whole_batch``. When called:
-        if it calls one; if the axis is not bound, or types tell that the examples are
-        divided over others. When applied: if the mix was drawn for other shares or
-        under another axis.
+      TypeError: If ``mixer`` is not callable. If, when called, it does not return a
+        ``Mix``.
+      ValueError: If ``mixer`` contains ``per_device`` or ``whole_batch``. If, when
+        called, it calls one of them, the axis is not bound, or the types show that
+        other axes divide the examples. If, when applied, the mix was drawn for other
+        shards or under another axis.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -229,7 +237,7 @@ def _each_source(change: Callable[[Source], Source], mix: Mix) -> Mix:
 
 def _of_as_many(mixed: Any, mix: Mix, size: int) -> None:
     """Raise ValueError unless a mixer returned as many examples as it was given."""
-    advice = "Return as many examples as were given, and the mix of these."
+    advice = "Return as many examples as were given, and their mix."
     checks.sized(mixed, size, "mixer: batch", advice)
     checks.shaped(mix.lam, "mixer: mix.lam", [(size,)], advice)
 
@@ -251,18 +259,18 @@ def _none_hidden(name: str) -> contextlib.AbstractContextManager[None]:
 
 def _one_of_the_two(name: str, inside: str) -> str:
     return (
-        f"{name}: expected a mixer without {inside}. Each device mixes either its "
-        "share or its part of the whole batch: leave one out, and name several axes in "
-        'one: axis_name=("data", "fsdp").'
+        f"{name}: expected a mixer without {inside}. Each device mixes its shard "
+        "either on its own or as a part of the whole batch: leave one out, and name "
+        'several axes in one call: axis_name=("data", "fsdp").'
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Across(Move):
-    """Rows picked by index from the shares of all devices: one all-gather.
+    """Rows gathered by index from the shards of all devices: one all-gather.
 
-    Where all ``size`` examples are at hand, rows are picked from those: on one device,
-    or outside, where the shares are one array.
+    If all ``size`` examples are available, rows are gathered from them: on one device,
+    or outside, where the shards form one array.
     """
 
     axis_name: AxisName

@@ -1,4 +1,4 @@
-"""The named entries of a batch: of a dict, a dataclass or a named tuple."""
+"""Named entries of a batch: of a dict, a dataclass or a named tuple."""
 
 import collections
 import copy
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 
 def entries_of(batch: Any) -> Mapping[str, Any] | None:
-    """Return what a batch has under which name, None where nothing has a name."""
+    """Return the entries of a batch by name, or None if it has no names."""
     if isinstance(batch, Mapping):
         return batch
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
@@ -21,10 +21,10 @@ def entries_of(batch: Any) -> Mapping[str, Any] | None:
 
 
 def with_entries(batch: Any, changed: Mapping[str, Any]) -> Any:
-    """Return a batch of the same type in which the entries of ``changed`` are others.
+    """Return a batch of the same type with the entries in ``changed`` replaced.
 
     Raises:
-      TypeError: If the type does not let itself be made anew.
+      TypeError: If the type cannot be rebuilt from its entries.
     """
     try:
         anew = _made_anew(batch, changed)
@@ -34,20 +34,20 @@ def with_entries(batch: Any, changed: Mapping[str, Any]) -> Any:
             raise ValueError("a batch with other entries")
     except Exception as error:
         raise TypeError(
-            "on_keys: expected a batch whose type can be made anew from its entries; "
-            f"got {type(batch).__name__}: {error!r}. Hand in dict(batch)."
+            "on_keys: expected a batch whose type can be rebuilt from its entries; "
+            f"got {type(batch).__name__}: {error!r}. Pass dict(batch)."
         ) from error
     return anew
 
 
 def _made_anew(batch: Any, changed: Mapping[str, Any]) -> Any:
     if isinstance(batch, dict | collections.UserDict):
-        anew = copy.copy(batch)  # with whatever else it holds: a default, attributes
+        anew = copy.copy(batch)  # keeps a default factory and attributes
         for name, value in changed.items():
             anew[name] = value
         return anew
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        # Not `replace`, which would run what a class does when it is made.
+        # Not ``replace``, which would run ``__post_init__`` again.
         anew = copy.copy(batch)
         for name, value in changed.items():
             object.__setattr__(anew, name, value)

@@ -1,4 +1,4 @@
-"""Several mixes as one, which is another one's for each example."""
+"""Several mixes merged into one that selects among them for each example."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ from mixup_jax.regions._chosen import select_region
 
 
 class Wanted(NamedTuple):
-    """What a mixer of one function has to return, for a message.
+    """What a mixer that is a single function must return, for error messages.
 
     Attributes:
-      by: who asks.
-      structure: of which structure the batch is to be.
-      like: what its arrays are to be like.
-      advice: what to do where they are not.
+      by: name of the function that raises.
+      structure: description of the expected structure of the batch.
+      like: description of the expected arrays.
+      advice: what to do otherwise.
     """
 
     by: str
@@ -35,17 +35,17 @@ class Wanted(NamedTuple):
 
 
 def rows_of(own: Array, result: Any, other: Any, mixer: Any, wanted: Wanted) -> Any:
-    """Return ``other`` with the rows ``own`` of what ``mixer`` returned.
+    """Return ``other`` with the rows ``own`` replaced by those in ``result``.
 
     Raises:
       TypeError: If the dtypes of the two differ.
-      ValueError: If their structures or shapes do.
+      ValueError: If their structures or shapes differ.
     """
     found, expected = jax.tree.structure(result), jax.tree.structure(other)
     if found != expected:
         raise ValueError(
             f"{wanted.by}: expected {arrays.describe(mixer)} to return a batch "
-            f"{wanted.structure}, {expected}; got {found}. Return all that was given."
+            f"{wanted.structure}, {expected}; got {found}. Return all given entries."
         )
 
     def of_leaf(path: Any, row: Any, other: Any) -> Array:
@@ -68,43 +68,43 @@ def rows_of(own: Array, result: Any, other: Any, mixer: Any, wanted: Wanted) -> 
 
 
 def of_one_dtype(mix: Mix, size: int) -> Mix:
-    """Return a mix, which may be of a user's mixer, in the dtypes of all others."""
+    """Return a mix, possibly of a user-defined mixer, in canonical dtypes."""
     mix = mix.drawn()
-    advice = "Return the mix of the batch that is given."
+    advice = "Return the mix of the given batch."
     checks.shaped(mix.lam, "mix: lam", [(size,)], advice)
     return mix
 
 
 def _moving(sources: Sequence[Source]) -> Sequence[Source]:
-    """Return the sources that have partners, or one where none has."""
+    """Return the sources that have partners, or the first one if none has."""
     return [each for each in sources if not each.move.stays] or sources[:1]
 
 
 def _move(sources: Sequence[Source]) -> Move:
-    """Return the move that brings whichever source's partners."""
+    """Return the move that works for all of these sources."""
     moves = {source.move for source in _moving(sources)}
     if len(moves) == 1:
         return moves.pop()
     if any(move.crosses for move in moves):
         raise ValueError(
-            "choose: expected mixers that find partners in the batch that they are "
-            f"given; got the moves {sorted(map(str, moves))}. Put whole_batch and "
-            "per_device outermost: whole_batch(choose(...), axis_name)."
+            "choose: expected mixers with partners in the given batch; got the moves "
+            f"{sorted(map(str, moves))}. Put whole_batch and per_device outermost: "
+            "whole_batch(choose(...), axis_name)."
         )
     return Gather()
 
 
 def partners_here(mixes: Sequence[Mix]) -> Partners:
-    """Return partners as ``by`` compares them, with places in the batch at hand."""
+    """Return the partners that ``by`` compares, as indices into the current batch."""
     first = [mix.sources[0] for mix in mixes]
     partner, move = _moving(first)[0].partner, _move(first)
-    if move.structural:  # those of per_device count over the batches of all devices
+    if move.structural:  # with per_device, indices count over all devices
         partner = jax.lax.rem(partner, jnp.int32(partner.shape[0]))
     return Partners(partner, move)
 
 
 def merged(mixes: Sequence[Mix], index: Array) -> Mix:
-    """Return one mix that is, for each example, the one that ``index`` names."""
+    """Return one mix that is, for each example, the mix selected by ``index``."""
     weights = [
         mix.lam if mix.mixes_targets else jnp.ones_like(mix.lam) for mix in mixes
     ]
@@ -116,15 +116,15 @@ def merged(mixes: Sequence[Mix], index: Array) -> Mix:
 
 
 def _slot(mix: Mix, k: int) -> Source:
-    """Return the k-th source of a mix, or one that shows nothing."""
+    """Return the k-th source of a mix, or one that shows nothing behind it."""
     if k < len(mix.sources):
         return mix.sources[k]
     return Source(mix.partner, jnp.ones_like(mix.lam), Untouched(), Stay())
 
 
 def _merged_source(sources: Sequence[Source], index: Array) -> Source:
-    # Examples that are not mixed keep a partner, at lam = 1: where they are themselves
-    # among all devices' examples is known to per_device and whole_batch alone.
+    # Examples that are not mixed keep a partner, with lam = 1: only per_device and
+    # whole_batch know their own indices in the batch of all devices.
     move, first = _move(sources), _moving(sources)[0].partner
     partners = [first if each.move.stays else each.partner for each in sources]
     return Source(
@@ -136,7 +136,7 @@ def _merged_source(sources: Sequence[Source], index: Array) -> Source:
 
 
 def select(index: Array, values: Sequence[Array]) -> Array:
-    """Return for each example the value that ``index`` names, ``[B]``."""
+    """Return for each example the value selected by ``index``, ``[B]``."""
     index, found, *others = alike(index, *values)
     for k, value in enumerate(others, start=1):
         found = jnp.where(index == k, value, found)

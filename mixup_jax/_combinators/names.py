@@ -1,4 +1,4 @@
-"""Mixers over batches whose entries have names."""
+"""Mixers over batches with named entries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -27,26 +27,31 @@ def on_keys(
     masks: str | Sequence[str] | None = (),
     lengths: str | Sequence[str] | None = (),
 ) -> Mixer:
-    """Return a mixer over batches with names that mixes the named entries.
+    """Return a mixer over batches with named entries that mixes some of them.
 
-    A batch is a dict or any other mapping, a dataclass (Flax's among them) or a named
-    tuple, and comes back as what it was, its keys in their order. Other entries pass
-    through untouched. One name hands on the entry itself, several a dict of them: masks
-    and lengths with the inputs, maps with the targets.
+    A batch is a dict or any other mapping, a dataclass (including Flax's) or a named
+    tuple, and is returned as the same type, with its keys in the same order. Other
+    entries pass through untouched. A single name passes the entry itself to the mixer,
+    several names a dict of entries. Masks and lengths belong to the inputs, maps to the
+    targets.
 
     Args:
       mixer: a mixer over pairs.
-      inputs: the entries to be mixed as inputs.
-      targets: the entries to be mixed as targets.
-      maps: the entries that follow position by position, such as label maps:
-        ``follow.maps``. They come back mixed, so that a loss takes them without a mix.
-      masks: the entries that say which positions hold something: ``follow.masks``.
-      lengths: the entries that say how many positions do: ``follow.lengths``.
+      inputs: names of the entries to mix as inputs.
+      targets: names of the entries to mix as targets.
+      maps: names of the entries that follow position by position, such as label maps:
+        ``follow.maps``. They are returned mixed, so pass them to a loss without a mix.
+      masks: names of the entries that mark valid positions: ``follow.masks``.
+      lengths: names of the entries that hold the number of valid positions:
+        ``follow.lengths``.
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``mixer`` is not callable. When called: if the type of the batch
-        cannot be made anew.
-      ValueError: If neither is given, or a name stands in both. When called: if the
+      TypeError: If ``mixer`` is not callable. If, when called, the type of the batch
+        cannot be rebuilt from its entries.
+      ValueError: If no name is given, or a name is given twice. If, when called, the
         batch lacks a name.
 
     Example:
@@ -71,7 +76,7 @@ def on_keys(
         raise ValueError(
             "on_keys: expected at least one name, each once; got "
             f"{', '.join(f'{name}={each!r}' for name, each in given.items())}. Name "
-            'the entries to be mixed: inputs="image".'
+            'the entries to mix: inputs="image".'
         )
     halves_named = (
         _Half(inputs, {follow.masks: masks, follow.lengths: lengths}),
@@ -114,23 +119,27 @@ def on_keys(
 
 @made
 def using(name: str, mixer_of: Callable[[Any], Mixer]) -> Mixer:
-    """Return a mixer over batches with names that is made of an entry of the batch.
+    """Return a mixer over batches with named entries that is built from one of them.
 
     ``using(name, mixer_of)(key, batch)`` is ``mixer_of(batch[name])(key, batch)``.
 
-    What a method needs beside inputs and targets (labels to pair by, a saliency map)
-    so travels in the batch: micro-batches and devices divide it as they divide the
-    rest, and ``whole_batch`` shows all of it to the draw. An array that is bound by
-    ``functools.partial`` stays as it is.
+    Data that a method needs beside inputs and targets (labels to pair by, a saliency
+    map) can thus be part of the batch: micro-batches and devices divide it like the
+    rest, and ``whole_batch`` passes all of it to the draw. An array bound by
+    ``functools.partial`` is not divided.
 
     Args:
-      name: the entry, under which the batch has it afterwards as well.
-      mixer_of: returns, for what the batch has there, a mixer over such batches: as a
-        rule ``on_keys`` of a mixer over pairs.
+      name: the name of the entry, which stays in the batch.
+      mixer_of: returns, for this entry, a mixer over such batches: typically
+        ``on_keys`` of a mixer over pairs.
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``mixer_of`` is not callable. When called: if it returns no mixer.
-      ValueError: When called: if the batch has no such entry.
+      TypeError: If ``mixer_of`` is not callable. If, when called, it does not return a
+        mixer.
+      ValueError: If, when called, the batch has no such entry.
 
     Example:
       >>> from functools import partial
@@ -163,7 +172,7 @@ def using(name: str, mixer_of: Callable[[Any], Mixer]) -> Mixer:
 
 
 def _named(batch: Any, names: Sequence[str], by: str) -> Mapping[str, Any]:
-    """Return what a batch has under which name, these names among them."""
+    """Return the entries of a batch, which must include ``names``."""
     entries = entries_of(batch)
     if entries is None:
         raise ValueError(
@@ -175,7 +184,7 @@ def _named(batch: Any, names: Sequence[str], by: str) -> Mapping[str, Any]:
         raise ValueError(
             f"{by}: expected a batch with the keys {list(names)}; got "
             f"{sorted(map(str, entries))}, without {missing}. Name only entries "
-            "that are in the batch; the others pass through."
+            "of the batch; all others pass through."
         )
     return entries
 
@@ -189,21 +198,21 @@ class _Half(NamedTuple):
 
     Attributes:
       plain: one name, or several.
-      following: the names of those that are wrapped, by what wraps them.
+      following: names of the entries to wrap, by the wrapping function.
     """
 
     plain: str | Sequence[str] | None
     following: Mapping[Callable[[Any], Any], str | Sequence[str] | None]
 
     def of(self, entries: Mapping[str, Any]) -> Any:
-        """Return the half: an entry if it is of one, else a dict, or None."""
+        """Return the half: an entry if it has only one, otherwise a dict, or None."""
         found = {name: entries[name] for name in _names(self.plain)}
         for wrapped, names in self.following.items():
             found |= {name: wrapped(entries[name]) for name in _names(names)}
         return found[cast(str, self.plain)] if self._is_one else found or None
 
     def named(self, half: Any) -> dict[str, Any]:
-        """Return what a mixer made of the half, under its names."""
+        """Return the mixed entries of the half by name."""
         if self._is_one:
             return {cast(str, self.plain): half}
         found = dict(half or {})

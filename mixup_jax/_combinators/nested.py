@@ -1,4 +1,4 @@
-"""Which mixers of devices are called within another, in functions of a user's too."""
+"""Detection of device mixers that are called within other mixers."""
 
 import contextlib
 import contextvars
@@ -11,8 +11,8 @@ from mixup_jax._core.mesh import AxisName, axes
 
 class _Within(NamedTuple):
     refused: Callable[[str, AxisName], str]
-    manual: frozenset[str]  # axes that were so where it began
-    called: list[tuple[str, AxisName]]  # on others, which may be bound within alone
+    manual: frozenset[str]  # manual axes on entry
+    called: list[tuple[str, AxisName]]  # on other axes, maybe bound only inside
 
 
 _INNERMOST: contextvars.ContextVar[_Within | None]
@@ -21,14 +21,17 @@ _INNERMOST = contextvars.ContextVar("_INNERMOST", default=None)
 
 @contextlib.contextmanager
 def none_within(refused: Callable[[str, AxisName], str]) -> Iterator[None]:
-    """Refuse ``per_device`` and ``whole_batch`` within, on an axis that is bound here.
+    """Reject ``per_device`` and ``whole_batch`` inside, on an axis that is bound here.
 
-    However deep in functions of a user's, unless JAX kept what it traced of them
-    before. Within a ``jax.shard_map`` of its own, a mixer may name that one's axes:
-    what is outside sees the whole batch.
+    This includes calls at any depth in user-defined functions, unless JAX reuses an
+    earlier trace of them. Inside a nested ``jax.shard_map`` a mixer may name the axes
+    which that binds: the code outside sees the whole batch.
+
+    Args:
+      refused: returns the message for the name of a mixer and its axis.
 
     Raises:
-      ValueError: If there is one; ``refused`` says so, of its name and axis.
+      ValueError: If one is called inside.
     """
     here = _Within(refused, bound.names_of_shard_map(), [])
     token = _INNERMOST.set(here)
@@ -42,11 +45,11 @@ def none_within(refused: Callable[[str, AxisName], str]) -> Iterator[None]:
 
 
 def noted(name: str, axis_name: AxisName) -> None:
-    """Tell the innermost ``none_within`` of a call on an axis."""
+    """Report a call on an axis to the innermost ``none_within``."""
     within = _INNERMOST.get()
     if within is None:
         return
-    # At once where that can be told: of a trace that fails, JAX keeps nothing.
+    # Raise immediately where possible, since JAX does not cache traces that fail.
     if within.manual.issuperset(axes(axis_name)):
         raise ValueError(within.refused(name, axis_name))
     within.called.append((name, axis_name))

@@ -1,4 +1,4 @@
-"""One draw for the whole batch, as most other libraries mix."""
+"""One draw for the whole batch, as in most other libraries."""
 
 import dataclasses
 from collections.abc import Callable
@@ -31,30 +31,35 @@ def once_per_batch(mixer: Mixer) -> Mixer: ...
 
 @made
 def once_per_batch(mixer: Any) -> Any:
-    """Return a mixer that draws once a batch: one ``lam``, box, choice, layer for all.
+    """Return a mixer that draws once per batch: one ``lam``, box, choice and layer.
 
     ::
 
         lam[i] = lam[first],  first = min {j: partner(j) != j}
 
-    What the first example with a partner drew holds for every example with a partner;
-    the others keep ``lam = 1``. Partners are still drawn for each example. This is the
-    batch mode of timm, and the only mode of torchvision, big_vision and scenic.
+    The draw of the first example with a partner is used for every example with a
+    partner; the others keep ``lam = 1``. Partners are still drawn for each example.
+    This is the batch mode of timm, and the only mode of torchvision, big_vision and
+    scenic.
 
-    Of a combinator it is the same combinator of what is inside it: ``choose`` makes one
-    choice for the batch, ``per_device`` draws once a device.
+    Of a combinator, this returns the same combinator of such mixers: ``choose`` makes
+    one choice for the batch, ``per_device`` draws once per device.
 
-    Cost: as the mixer, all of whose draws are made. For a single ``lam`` alone,
-    ``ratios.per_batch`` draws no more than that.
+    Costs as much as the mixer, since all draws are made. If only ``lam`` is to be
+    shared, ``ratios.per_batch`` draws just one.
 
     Args:
-      mixer: a mixer of two halves, or marked ``scheduled``.
+      mixer: a mixer with two halves, or one marked ``scheduled``.
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``mixer`` is not callable, or is one function (``gaussian``, a
-        jitted mixer), whose draws are not known. Of ``scheduled`` and ``using``, which
-        make their mixer later, when called. When called: if a region was drawn from
-        what an example or its partner holds (``saliencymix``).
+      TypeError: If ``mixer`` is not callable, or is a single function (``gaussian``, a
+        jitted mixer), whose draws are not accessible; for ``scheduled`` and ``using``,
+        whose mixers are made later, the latter is raised when called. If, when called,
+        a region was drawn from the content of an example or its partner
+        (``saliencymix``).
 
     Example:
       >>> from functools import partial
@@ -68,7 +73,7 @@ def once_per_batch(mixer: Any) -> Any:
     made_of_mixers = combinator(mixer)
     if made_of_mixers is not None:
         return made_of_mixers.once()
-    draw_of(mixer)  # which refuses what has no halves
+    draw_of(mixer)  # raises for a mixer without halves
 
     @method
     def once(key: Array, batch: Batch) -> Mix:
@@ -82,18 +87,18 @@ def once_per_batch(mixer: Any) -> Any:
 
 @made
 def each_once(mixer_of: Callable[[Any], Mixer]) -> Callable[[Any], Mixer]:
-    """Return ``mixer_of`` with a mixer that draws once a batch."""
+    """Return ``mixer_of`` with its mixers drawing once per batch."""
     return lambda value: once_per_batch(mixer_of(value))
 
 
 def _first_for_all(mix: Mix) -> Mix:
-    """Return ``mix``, in which all hold what the first with a partner drew."""
+    """Return ``mix`` with the draw of the first example with a partner used for all."""
     for source in mix.sources:
         if source.region.of_example:
             raise TypeError(
-                "once_per_batch: expected regions that one example may share with all; "
-                f"got {type(source.region).__name__}, which was drawn from what an "
-                "example or its partner holds. Draw it for each example."
+                "once_per_batch: expected regions that all examples can share; got "
+                f"{type(source.region).__name__}, which was drawn from the content of "
+                "an example or its partner. Draw it for each example."
             )
     has_partner = [_has_partner(source) for source in mix.sources]
     first = jnp.argmax(has_partner[0]).astype(jnp.int32)[None]
@@ -117,7 +122,7 @@ def _first_for_all(mix: Mix) -> Mix:
 
 
 def _has_partner(source: Source) -> Array:
-    """Return which examples have a partner other than themselves, on every device."""
-    partner = jnp.asarray(source.partner, jnp.int32)  # a user's draw may be of NumPy
+    """Return, on every device, which examples have a partner other than themselves."""
+    partner = jnp.asarray(source.partner, jnp.int32)  # user-defined: maybe NumPy
     partner = whole(partner)
     return partner != jnp.arange(partner.shape[0], dtype=jnp.int32)

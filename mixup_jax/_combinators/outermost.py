@@ -1,4 +1,4 @@
-"""What is around the mixers of a choice, and belongs around the choice."""
+"""Wrappers of the mixers of a choice that belong outside of the choice."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +12,14 @@ from mixup_jax._core.made import holds, made_by
 def turned_out(
     mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
 ) -> Mixer | None:
-    """Return ``choice`` within what is around the mixers, or None if nothing is.
+    """Return ``choice`` inside the wrappers of the mixers, or None if there are none.
 
-    Within ``whole_batch``, since on each device by itself every device would make the
-    same choices; within ``cast_inputs`` if that is around all of them alike.
+    This applies to ``whole_batch``, since otherwise every device would make the same
+    choices, and to ``cast_inputs`` if all mixers are wrapped with the same cast.
+
+    Raises:
+      ValueError: If ``whole_batch`` is hidden inside a mixer, or names different axes.
+        If only some mixers have ``cast_inputs``, or with different casts.
     """
     cast = _cast_outside(mixers, choice)
     if cast is not None:
@@ -25,7 +29,7 @@ def turned_out(
         if not found and holds(mixer, whole_batch):
             raise ValueError(
                 "choose: expected whole_batch around a mixer, or around choose; got "
-                f"{mixer!r}, in which it is hidden, so that each device would make the "
+                f"{mixer!r}, which contains it, so that each device would make the "
                 "same choices. Put it outermost: whole_batch(choose(mixers, probs), "
                 "axis_name)."
             )
@@ -48,16 +52,16 @@ def turned_out(
 def _cast_outside(
     mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
 ) -> Mixer | None:
-    """Return ``choice`` within ``cast_inputs`` if that is around each of the mixers."""
+    """Return ``choice`` inside ``cast_inputs`` if that is around each of the mixers."""
     found = [made_by(mixer, cast_inputs) for mixer in mixers]
     alike: set[Any] = {each.arguments["cast"] if each else None for each in found}
     if alike == {None}:
         return None
     if len(alike) > 1:
         raise ValueError(
-            "choose: expected cast_inputs around all mixers alike, or around choose; "
-            f"got {', '.join(map(repr, mixers))}, of which one would return inputs "
-            "of another dtype or scale than the next. Put it outermost: "
+            "choose: expected the same cast_inputs around all mixers, or around "
+            f"choose; got {', '.join(map(repr, mixers))}, which would return inputs "
+            "of different dtypes or scales. Put it outermost: "
             "cast_inputs(choose(mixers, probs), cast)."
         )
     inside = [each.arguments["mixer"] for each in found if each]

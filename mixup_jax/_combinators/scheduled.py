@@ -1,4 +1,4 @@
-"""Mixers that depend on the step."""
+"""Mixers that depend on the training step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,19 +14,22 @@ from mixup_jax._core.made import made
 
 @made
 def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
-    """Mark ``mixer_at: step -> mixer``, for mixing that changes as training goes on.
+    """Mark ``mixer_at: step -> mixer``, for mixing that changes during training.
 
-    ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as
-    ``f(step)(key, batch)``. The step is traced, and so is what depends on it: numbers
-    such as ``alpha`` may, the choice of a mixer may not. To stop at a step is
-    ``until(step, mixer)``; ``mixer if step < last else erm``, and ``jax.lax.cond`` over
-    mixers or within one, are refused by JAX.
+    ``mixup_jax.training`` calls it with ``state.step``; in your own train step, call
+    ``f(step)(key, batch)``. The step is traced, so numbers such as ``alpha`` may depend
+    on it, but not the choice of a mixer. To stop mixing at a step, use
+    ``until(step, mixer)``; JAX rejects ``mixer if step < last else erm``, and
+    ``jax.lax.cond`` over or within mixers.
 
     Args:
       mixer_at: returns the mixer for a step, an int32 scalar.
 
+    Returns:
+      A function from the step to the mixer.
+
     Raises:
-      TypeError: ``mixer_at`` is no function.
+      TypeError: If ``mixer_at`` is not callable.
 
     Example:
       >>> from functools import partial
@@ -43,5 +46,5 @@ def scheduled(mixer_at: Callable[[Array], Mixer]) -> Scheduled:
 
 
 def at_step(mixer: Any, step: ArrayLike) -> Mixer:
-    """Return the mixer for this step: ``mixer`` itself, unless it is scheduled."""
+    """Return the mixer for this step, which is ``mixer`` unless it is scheduled."""
     return mixer(step) if isinstance(combinator(mixer), Scheduled) else mixer

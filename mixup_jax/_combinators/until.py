@@ -1,4 +1,4 @@
-"""Mixers that stop at a step."""
+"""Mixers that stop at a training step."""
 
 import dataclasses
 from typing import Any
@@ -17,9 +17,9 @@ from mixup_jax._core.mix import Mix
 
 _GIVEN = Wanted(
     "until",
-    "of the structure that it was given",
+    "of the given structure",
     "as it was given",
-    "Afterwards the batch comes back as it is: convert it before it is mixed.",
+    "From that step on the batch is returned as is: convert it before mixing.",
 )
 _COUNTS = "Count steps from 0: mixup_jax.until(90_000, mixer)."
 
@@ -28,27 +28,32 @@ _COUNTS = "Count steps from 0: mixup_jax.until(90_000, mixer)."
 def until(step: ArrayLike, mixer: Mixer | Scheduled) -> Scheduled:
     """Return ``mixer`` for the steps before ``step``; from then on nothing is mixed.
 
-    ``mixup_jax.training`` calls it with ``state.step``; a step of your own calls it as
-    ``until(step, mixer)(state.step)(key, batch)``. One program serves before and after.
+    ``mixup_jax.training`` calls it with ``state.step``; in your own train step, call
+    ``until(step, mixer)(state.step)(key, batch)``. The same compiled program is used
+    before and after.
 
-    Afterwards ``lam`` is 1 and the batch is as it was, bit for bit. What the mixer
-    refuses it refuses then as well (integer targets, where it mixes targets), since it
-    is traced before anybody knows the step.
+    From ``step`` on, ``lam`` is 1 and the batch is returned unchanged, bit for bit.
+    Batches that the mixer rejects are then still rejected (integer targets, where it
+    mixes targets), since it is traced before the step is known.
 
-    Cost: none beyond the mixer's own, which is drawn and applied at ``lam = 1``. Of a
-    mixer that is one function (``gaussian``, a jitted one), a choice between the batch
-    and what it returned; a gradient within it that is not finite stays NaN.
+    Costs nothing beyond the mixer, which still draws and is applied with ``lam = 1``.
+    For a mixer that is a single function (``gaussian``, a jitted one) it adds a
+    selection between the batch and its result; a gradient within it that is not finite
+    stays NaN.
 
     Args:
       step: integer scalar, the first step that mixes nothing; may be traced.
       mixer: any mixer, over pairs or dicts, or one that depends on the step
-        (``scheduled``). It goes within: ``until(step, on_keys(...))``.
+        (``scheduled``). Wrap it first, as in ``until(step, on_keys(...))``.
+
+    Returns:
+      A function from the step to the mixer.
 
     Raises:
-      TypeError: If ``step`` is not an integer, or ``mixer`` is not callable. When
-        called: if the mixer is one function that returns arrays of another dtype.
-      ValueError: If ``step`` is not a scalar. When called: if the mixer is one function
-        that returns another structure or other shapes than it was given.
+      TypeError: If ``step`` is not an integer, or ``mixer`` is not callable. If, when
+        called, the mixer is a single function that changes a dtype of the batch.
+      ValueError: If ``step`` is not a scalar. If, when called, the mixer is a single
+        function that changes the structure or a shape of the batch.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -62,7 +67,7 @@ def until(step: ArrayLike, mixer: Mixer | Scheduled) -> Scheduled:
     _step_number(step, "until: step")
 
     def mixer_at(now: Array) -> Mixer:
-        _step_number(now, "until: the step at hand")
+        _step_number(now, "until: the current step")
         return _while(_before(now, step), at_step(mixer, now))
 
     return Scheduled(mixer_at, lambda: until(step, once_per_batch(mixer)))
@@ -70,7 +75,7 @@ def until(step: ArrayLike, mixer: Mixer | Scheduled) -> Scheduled:
 
 @made
 def _while(on: Any, mixer: Mixer) -> Mixer:
-    """Return ``mixer``, which mixes nothing where ``on`` is False."""
+    """Return ``mixer``, but mix nothing where ``on`` is False."""
 
     def of_halves(batch: Any) -> Halves | None:
         inner = halves(mixer, batch)
@@ -90,8 +95,8 @@ def _while(on: Any, mixer: Mixer) -> Mixer:
 
 
 def _alone_unless(on: Any, mix: Mix) -> Mix:
-    """Return ``mix``, or one of the same structure that leaves all as it is."""
-    # Where lam is 1 the weights of every region are 1, so that no choice is needed.
+    """Return ``mix`` where ``on``, otherwise one that leaves the batch unchanged."""
+    # Where ``lam`` is 1 the weights of every region are 1, so no selection is needed.
     mix = mix.drawn()
     sources = tuple(
         dataclasses.replace(source, lam=jnp.where(on, source.lam, 1.0))
@@ -112,7 +117,7 @@ def _before(now: ArrayLike, step: ArrayLike) -> Array:
 def _step_number(value: ArrayLike, name: str) -> None:
     if not jnp.issubdtype(arrays.array(value).dtype, jnp.integer):
         raise TypeError(
-            f"{name}: expected an integer, the number of a step; got "
+            f"{name}: expected an integer, the index of a step; got "
             f"{arrays.describe(value)}. {_COUNTS}"
         )
     checks.shaped(value, name, [()], _COUNTS)

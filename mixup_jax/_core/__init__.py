@@ -1,1 +1,1 @@
-"""The equation and what it is made of; nothing here is a method."""
+"""The mixing equation and its building blocks; no methods."""

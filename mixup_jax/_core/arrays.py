@@ -1,4 +1,4 @@
-"""Arrays of JAX, of NumPy or of anything else, as JAX takes them."""
+"""Validation and conversion of arrays from JAX, NumPy and other libraries."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-_AS_NUMBERS = {  # advice on NumPy's kinds that JAX does not take
+_AS_NUMBERS = {  # advice for the NumPy dtype kinds that JAX does not support
     "O": "Stack examples of one size with numpy.stack; pad or resize others first",
     "S": "Encode it as numbers",
     "U": "Encode it as numbers",
@@ -26,7 +26,7 @@ _TOO_LONG = {
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether ``value`` has numbers that can be looked at now, in this process."""
+    """Return whether the values of ``value`` can be read now, in this process."""
     if isinstance(value, Tracer):
         return False
     if not isinstance(value, Array):
@@ -35,7 +35,7 @@ def is_concrete(value: Any) -> bool:
 
 
 def array_of_numbers(leaf: Any, where: str) -> None:
-    """Raise TypeError unless JAX can take ``leaf`` for what it is."""
+    """Raise TypeError unless ``leaf`` is an array that JAX can convert without loss."""
     if isinstance(leaf, Array):
         return
     dtype = getattr(leaf, "dtype", None)
@@ -56,7 +56,7 @@ def array_of_numbers(leaf: Any, where: str) -> None:
             f"{where}: expected numbers of at most 64 bits, or 128 if complex; got "
             f'{describe(leaf)}. Convert it with x.astype("{_TOO_LONG[dtype]}").'
         )
-    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # NumPy says so
+    number = jnp.issubdtype(dtype, jnp.number) and dtype.kind != "m"  # timedelta64
     if not number and dtype != np.bool_:
         advice = _AS_NUMBERS[dtype.kind]
         if dtype.names:
@@ -68,36 +68,41 @@ def array_of_numbers(leaf: Any, where: str) -> None:
 
 
 def _as_array(leaf: Any) -> str:
-    if dataclasses.is_dataclass(leaf) or hasattr(leaf, "mixed"):  # a container's rule
+    if dataclasses.is_dataclass(leaf) or hasattr(leaf, "mixed"):  # like a ``Follower``
         return "Register its class as a pytree: jax.tree_util.register_dataclass"
     return (
-        "Make it an array with a value for each example, as jax.numpy.asarray does of "
-        "a list"
+        "Convert it to an array with a value for each example, for instance with "
+        "jax.numpy.asarray"
     )
 
 
 def _unmasked(value: Any, where: str) -> None:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{where}: expected an array without a mask of its own; got "
-            f"{describe(value)}. Fill it with x.filled(value), and put x.mask beside "
-            "it if it is needed."
+            f"{where}: expected an array without a mask; got {describe(value)}. Fill "
+            "it with x.filled(value), and pass x.mask as a separate leaf if it is "
+            "needed."
         )
 
 
 def exact(values: Any, name: str) -> Array:
-    """Return an array as JAX's, its integers as they are.
+    """Return ``values`` as a JAX array without changing any integer.
 
-    Raises ValueError as ``fitting`` does.
+    Raises:
+      TypeError: If ``values`` is a masked array.
+      ValueError: If no available dtype can hold its integers.
     """
     return jnp.asarray(fitting(values, name))
 
 
 def fitting(values: Any, name: str) -> Any:
-    """Return an array, of JAX or NumPy, its integers in a dtype that JAX has at hand.
+    """Return an array of JAX or NumPy whose integers fit a dtype available in JAX.
 
-    Raises ValueError where none holds them: without 64-bit types JAX would wrap them,
-    silently.
+    Without 64-bit types JAX would wrap larger integers silently.
+
+    Raises:
+      TypeError: If ``values`` is a masked array.
+      ValueError: If no available dtype can hold its integers.
     """
     _unmasked(values, name)
     if isinstance(values, np.ndarray) and not values.dtype.isnative:
@@ -111,16 +116,16 @@ def fitting(values: Any, name: str) -> Any:
         host = np.asarray(values)
         wrong = host[(host < limits.min) | (host > limits.max)][0]
         raise ValueError(
-            f"{name}: expected integers that {limits.dtype} holds; got {wrong}. Number "
-            "what they stand for from 0, once for the whole data set, as "
-            "numpy.unique(labels, return_inverse=True)[1] does; or enable wider types: "
+            f"{name}: expected integers that fit {limits.dtype}; got {wrong}. Number "
+            "distinct values from 0, once for the whole data set, with "
+            "numpy.unique(labels, return_inverse=True)[1]; or enable 64-bit types: "
             'jax.config.update("jax_enable_x64", True).'
         )
     return np.asarray(values).astype(dtype)
 
 
 def holding(values: Any) -> Any:
-    """Return the dtype in which JAX holds integers as they are, None if it has none."""
+    """Return the JAX dtype that holds the integers in ``values``, or None."""
     dtype = jax.dtypes.canonicalize_dtype(values.dtype)
     if dtype == values.dtype or not is_concrete(values):
         return dtype
@@ -135,15 +140,16 @@ def holding(values: Any) -> Any:
 
 
 def is_native(values: Any) -> bool:
-    """Whether this is an array of JAX's, of a dtype that JAX has at hand."""
+    """Return whether ``values`` is a JAX array of a dtype that is enabled."""
     own = isinstance(values, Array)
     return own and jax.dtypes.canonicalize_dtype(values.dtype) == values.dtype
 
 
 def array(value: Any) -> Any:
-    """Return ``value`` if it has a dtype and a shape, else as a NumPy array.
+    """Return ``value`` if it has a dtype, otherwise convert it to an array.
 
-    Raises TypeError if it has a mask, which would be lost.
+    Raises:
+      TypeError: If ``value`` is a masked array, whose mask would be lost.
     """
     _unmasked(value, "array")
     if hasattr(value, "dtype"):
@@ -153,7 +159,7 @@ def array(value: Any) -> Any:
 
 
 def describe(value: Any) -> str:
-    """Return the shape of an array, or the value of anything small, in words."""
+    """Describe the dtype and shape of an array, or any other value briefly."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         kind = "array" if isinstance(value, Array) else type(value).__name__
         return f"{kind} {value.dtype}{list(value.shape)}"

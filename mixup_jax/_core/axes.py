@@ -1,4 +1,4 @@
-"""Which axes of an example are spatial, where its shape does not say."""
+"""Spatial axes of inputs whose shape leaves them ambiguous."""
 
 import contextlib
 import math
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 Axes = tuple[int, ...]
 
-_CHANNELS = 4  # the most that images, depth or alpha included, usually have
+_CHANNELS = 4  # the usual maximum for images, including depth or alpha
 _READINGS = {
     2: {"[B, T]": (1,)},
     3: {"[B, T, C]": (1,), "[B, C, T]": (2,), "[B, H, W]": (1, 2)},
@@ -23,13 +23,13 @@ _READINGS = {
 
 
 def refuse_unclear(shape: Sequence[int]) -> None:
-    """Raise ValueError unless a shape says that its channels are last.
+    """Raise ValueError unless a shape shows that its channels are last.
 
-    Who calls on behalf of a function that takes ``spatial`` as well does so within
-    ``named_by``, for the message to advise calls of that function.
+    Functions that take ``spatial`` themselves call this within ``named_by``, so that
+    the message suggests calls of those functions.
     """
     if _why(shape):
-        # Users get a ValueError, as of any other shape; what was refused goes with it.
+        # A plain ValueError, like for any other shape, that carries the shape along.
         error: Any = ValueError()
         error._mixup_jax_shape = tuple(shape)
         _advise(error, lambda axes: f"mixup_jax.regions.grid(inputs, spatial={axes})")
@@ -38,7 +38,7 @@ def refuse_unclear(shape: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def named_by(call_of: Callable[[Axes], str | None]) -> Iterator[None]:
-    """Have errors by unclear axes advise the calls that ``call_of`` writes, if any."""
+    """Make errors about ambiguous axes suggest the calls that ``call_of`` returns."""
     try:
         yield
     except ValueError as error:
@@ -48,7 +48,7 @@ def named_by(call_of: Callable[[Axes], str | None]) -> Iterator[None]:
 
 
 def _advise(error: ValueError, call_of: Callable[[Axes], str | None]) -> None:
-    """Make the message of the calls that ``call_of`` writes, one for each reading."""
+    """Rewrite the message to suggest the call for each reading of the shape."""
     shape = cast(Any, error)._mixup_jax_shape
     ndim = len(shape)
     readings = _READINGS.get(ndim) or {
@@ -62,13 +62,13 @@ def _advise(error: ValueError, call_of: Callable[[Axes], str | None]) -> None:
     error.args = (
         "inputs: expected spatial axes between the first (examples) and the last "
         f"(channels); got shape {shape}, {_why(shape)}. Name the spatial axes:"
-        f"{''.join(lines)}\nWhere a mixer or a region is handed on, functools.partial "
-        "binds spatial.",
+        f"{''.join(lines)}\nTo pass a mixer or a region on, bind spatial with "
+        "functools.partial.",
     )
 
 
 def _why(shape: Sequence[int]) -> str:
-    """Return why a shape does not say which axes are spatial, or nothing if it does."""
+    """Return why a shape leaves its spatial axes ambiguous, or an empty string."""
     ndim = len(shape)
     if ndim == 2:
         return "with none between them"

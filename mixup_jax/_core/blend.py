@@ -1,12 +1,14 @@
-"""The equation, the only arithmetic on examples.
+"""The mixing equation: the only arithmetic on examples.
+
+::
 
     front_0[i] = x[i],  front_{k+1}[i] = T_k(x[partner_k(i)])
     mixed_k[i] = w_k[i] * front_k[i] + (1 - w_k[i]) * mixed_{k+1}[i]
     x~[i]      = g(w_0[i]) * mixed_0[i]
 
-for k from 0 to the number of sources, the last of which is seen where all before it
-leave room. `w_k` is float32 (blend) or bool (paste: True keeps what is in front), one
-value an example or one a position. Nothing here draws.
+for k from 0 to the number of sources; the last source shows wherever all sources in
+front of it leave room. ``w_k`` is float32 (blend) or bool (paste: True keeps the
+content in front), one value per example or per position. Nothing here is random.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +29,10 @@ class Link(NamedTuple):
     """One source of a chain, for one leaf.
 
     Attributes:
-      w: bool or float32, broadcasts with the leaf: what the content in front keeps.
+      w: bool or float32, broadcasts with the leaf; the weight of the content in front.
       move: how partners travel.
       partner: int32 ``[B]``.
-      view: shows the partners' content through a window; None as it is.
+      view: shows the partners' content through a window; None shows it unchanged.
     """
 
     w: Array
@@ -47,19 +49,18 @@ def chain(
 ) -> Array:
     """Return ``x`` in front of the sources in ``links``, in the dtype of ``x``.
 
-    bfloat16 and float16 are blended in float32, inside the fused pass, and rounded
-    once.
+    bfloat16 and float16 are blended in float32 inside the fused pass and rounded once.
 
     Args:
-      x: ``[B, ...]``, any dtype if all weights are bool and there is no gain, floating
-        or complex otherwise.
+      x: ``[B, ...]``; any dtype if all weights are bool and there is no gain, otherwise
+        floating-point or complex.
       links: the sources, at least one, from front to back.
-      gain: float32, broadcasts with ``x``: what the mixture is multiplied by.
-      cast: makes of ``x`` what is to be mixed, of the same shape; the result is that of
-        ``chain(cast(x), links, gain)``, and it is ``x`` that travels.
+      gain: float32, broadcasts with ``x``; factor of the mixture.
+      cast: converts ``x`` to the values to be mixed, of the same shape. The result is
+        that of ``chain(cast(x), links, gain)``, but ``x`` is what travels.
     """
     if cast is not None and jnp.issubdtype(x.dtype, jax.dtypes.extended):
-        x, cast = cast(x), None  # words are nothing that it knows
+        x, cast = cast(x), None  # a cast of keys is not a cast of their words
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = [_of_words(link) for link in links]
         data = chain(jax.random.key_data(x), words)
@@ -78,7 +79,7 @@ def chain(
         return brought(of_seen, x, moves, partners, w)
 
     def one_by_one(x: Array, w: Any) -> Array:
-        # A window is not elementwise, so it is looked through before the blend.
+        # A window is not elementwise, so it is applied before the blend.
         taken = [seen(move.take(x, each)) for move, each in zip(moves, partners)]
         behind = (link.view(y) if link.view else y for link, y in zip(links, taken))
         return function(w, seen(x), *behind)
@@ -94,8 +95,8 @@ def chain(
         return run(x, w)
     moves_alone = through or not all(move.structural for move in moves)
     if cast is not None or moves_alone:
-        return run(x, w).astype(dtype)  # what moves by itself should move narrow
-    # XLA converts at every use on a CPU, and on a TPU moves what it has converted.
+        return run(x, w).astype(dtype)  # a move that does not fuse should move 16 bits
+    # On CPUs XLA converts at every use; on TPUs it would move the converted rows.
     blended = jax.lax.platform_dependent(x, w, tpu=run, default=widened_first)
     return blended.astype(x.dtype)
 
@@ -111,7 +112,7 @@ def _back_to_front(
     (weights, gain), fronts = w, (x, *rows)
     behind = fronts[-1]
     for k in reversed(range(len(weights))):
-        front = fronts[k].astype(behind.dtype)  # which may have been widened
+        front = fronts[k].astype(behind.dtype)  # ``behind`` may have been widened
         behind = blend(weights[k], front, behind)
     return behind if gain is None else _scaled(gain, widened(behind))
 
@@ -123,15 +124,18 @@ def _scaled(gain: Array, x: Array) -> Array:
 
 
 def _of_words(link: Link) -> Link:
-    """Return what a link of keys is for their words, on one more axis."""
+    """Return the link for the words of keys, which have one more axis than the keys."""
     view = link.view and jax.vmap(link.view, in_axes=-1, out_axes=-1)
     return link._replace(w=link.w[..., None], view=view)
 
 
 def rows_from(own: Array, x: Array, y: Array) -> Array:
-    """Return the rows of ``x`` where ``own``, bool ``[B]`` or one, else those of ``y``.
+    """Return the rows of ``x`` where ``own`` is True, otherwise those of ``y``.
 
-    Of any dtype, and laid out over the mesh as ``y``.
+    Args:
+      own: bool, ``[B]`` or scalar.
+      x: ``[B, ...]``, any dtype.
+      y: of the same shape and dtype; the result is sharded like it.
     """
     return jnp.where(per_example(own, y), laid_as(x, y), y)
 
@@ -139,9 +143,9 @@ def rows_from(own: Array, x: Array, y: Array) -> Array:
 def blend(w: Array, x: Array, partner_x: Array) -> Array:
     """Return ``w * x + (1 - w) * partner_x``, in float32 if the dtype is narrower.
 
-    Where the weight of one side is exactly 0 the other side comes back bit for bit, and
-    a NaN or an infinity behind the zero stays where it is. The gradient by ``w`` is 0
-    there.
+    Where the weight of one side is exactly 0, the other side is returned bit for bit,
+    so that a NaN or an infinity behind the zero does not spread. The gradient with
+    respect to ``w`` is 0 there.
 
     Example:
       >>> import jax.numpy as jnp
@@ -161,21 +165,21 @@ def blend(w: Array, x: Array, partner_x: Array) -> Array:
     x, partner_x = widened(x), widened(partner_x)
     w = w.astype(x.dtype)
     all_own, all_theirs = w == 1, w == 0
-    # The derivative by w there is 0 and not 0 times what stands behind a weight of 0.
+    # Otherwise the derivative by w would be NaN where the hidden side is not finite.
     w = jnp.where(all_own | all_theirs, jax.lax.stop_gradient(w), w)
     inner = w * x + (1 - w) * partner_x
-    # Each mask is used once: XLA for GPUs may write out one that is used twice.
+    # Each mask is used once: on GPUs XLA may materialize one that is used twice.
     return jnp.where(all_own, x, jnp.where(all_theirs, partner_x, inner))
 
 
 def summable(x: ArrayLike) -> Array:
-    """Return ``x`` in a dtype that holds sums and shares of it: float32 or wider."""
+    """Return ``x`` in a dtype suited to sums and fractions: float32 or wider."""
     x = widened(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
 
 
 def widened(x: ArrayLike) -> Array:
-    """Return ``x`` in float32 if it is floating and narrower, else as it is.
+    """Return ``x`` in float32 if it is floating-point and narrower, otherwise as is.
 
     Example:
       >>> import jax.numpy as jnp

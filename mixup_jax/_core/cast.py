@@ -1,7 +1,7 @@
-"""Inputs that travel as they came, and are cast where they are mixed.
+"""Casting of inputs inside the pass that mixes them.
 
-Bytes are a half or a quarter of the floats that are made of them. So the rows that
-travel are bytes, and what reads them in the fused pass casts them.
+uint8 inputs take a half or a quarter of the memory of the floating-point values they
+are cast to. So the uint8 rows travel, and are cast in the fused pass that reads them.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from jax import Array
 from mixup_jax._core import arrays, checks
 
 Cast: TypeAlias = Callable[[Array], Array]
-"""Makes of a leaf, each example by itself, one of the same shape and another dtype."""
+"""Converts a leaf, each example independently, to another dtype of the same shape."""
 
 _ADVICE = (
-    "It makes of each number another one, such as lambda x: x / 255, and hands on "
-    "leaves that are to stay as they are."
+    "It converts each value separately, as lambda x: x / 255 does, and returns leaves "
+    "that are to stay unchanged."
 )
 
 
@@ -25,8 +25,8 @@ def shape_of(cast: Cast, x: Array, where: str) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of ``cast(x)``.
 
     Raises:
-      TypeError: If ``cast`` is no function, or returns no array.
-      ValueError: If it returns another shape.
+      TypeError: If ``cast`` is not callable, or does not return an array.
+      ValueError: If ``cast`` changes the shape.
     """
     checks.function(cast, "cast", "lambda x: x / 255")
     made: Any = jax.eval_shape(cast, x)
@@ -44,10 +44,10 @@ def shape_of(cast: Cast, x: Array, where: str) -> jax.ShapeDtypeStruct:
 
 
 def of_rows(cast: Cast, x: Array) -> Cast:
-    """Return ``cast`` of rows of ``x``, in whatever view of them a move has.
+    """Return ``cast`` for the rows of ``x`` in any view that a move gives them.
 
-    A view has the examples on several axes, of which ``cast`` sees one, so that it
-    may be of each example by itself, and of each channel.
+    A view splits the example axis into several; ``cast`` still sees one of them, so
+    that it may act on whole examples or channels.
     """
 
     def seen(rows: Array) -> Array:

@@ -1,7 +1,7 @@
-"""The few questions that every part asks of what it is given.
+"""Checks shared by all parts of the library.
 
-A refusal says what was expected, what came and what to do, while the program is
-traced. Values are looked at only where they are concrete: a traced value has none yet.
+An error says what was expected, what was given and what to do, while the program is
+traced. Values are checked only where they are concrete; traced values have none yet.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def prng_key(key: Any) -> None:
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
-    """Return ``(inputs, targets)``, or raise ValueError if ``batch`` is no pair."""
+    """Return ``(inputs, targets)``; raise ValueError if ``batch`` is not a pair."""
     if isinstance(batch, Mapping):
         raise ValueError(
             f"batch: expected a pair (inputs, targets); got a dict with the keys "
@@ -52,11 +52,12 @@ def pair(batch: Any) -> tuple[Any, Any]:
 
 
 def no_list(tree: Any, name: str, *, least: int = 2) -> None:
-    """Raise TypeError if ``tree`` is, or has in it, a list of examples.
+    """Raise TypeError if ``tree`` is or contains a list of examples.
 
-    Images that a loader did not stack would be taken for many inputs, and their rows
-    for the examples. A list of what cannot be examples of one kind is a pytree, and
-    passes; so does one of fewer than ``least``, or of one within a larger tree.
+    Images that a loader did not stack would be taken for several inputs, and their rows
+    for examples. Lists whose elements cannot be examples of one kind are pytrees and
+    pass; so does a list of fewer than ``least`` elements, or of one within a larger
+    tree.
     """
 
     def listed(part: Any) -> bool:
@@ -79,37 +80,38 @@ def no_list(tree: Any, name: str, *, least: int = 2) -> None:
 
 
 def _kind_of(element: Any) -> tuple[Any, tuple[int, ...]]:
-    """Return the structure of what a list holds, and how many axes its leaves have."""
+    """Return the structure of a list element and the number of axes of its leaves."""
     found, structure = jax.tree.flatten(element)
     return structure, tuple(len(getattr(leaf, "shape", ())) for leaf in found)
 
 
 def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield ``(where, leaf)`` for each leaf, ``where`` as a user would write it."""
+    """Yield ``(where, leaf)`` for each leaf, with its path as written in Python."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         yield name + jax.tree_util.keystr(path), leaf
 
 
 _SYMBOLIC = (
-    "Export the function for each size by itself, with numbers in place of "
+    "Export the function for each size separately, with numbers in place of "
     "jax.export.symbolic_shape."
 )
 
 
 def examples(tree: Any, name: str = "batch") -> int:
-    """Return how many examples the leaves of ``tree`` hold on axis 0.
+    """Return the number of examples that the leaves of ``tree`` hold on axis 0.
 
-    Raises ValueError where there is no array, no example, a scalar, a leaf that
-    disagrees with the first one, or a number that is symbolic; TypeError where a leaf
-    is no array.
+    Raises:
+      TypeError: If a leaf is not an array of numbers.
+      ValueError: If ``tree`` has no leaves or is empty, a leaf is a scalar or disagrees
+        with the first one, or the number of examples is symbolic.
     """
     size = rows(tree, name)
-    known([size], name, "number of examples, among whom partners are drawn")
+    known([size], name, "number of examples, among which partners are drawn")
     return size
 
 
 def known(sizes: Iterable[int], name: str, what: str) -> None:
-    """Raise ValueError if one of ``sizes`` is symbolic, which ``what`` cannot be."""
+    """Raise ValueError if one of ``sizes``, described by ``what``, is symbolic."""
     symbolic = [size for size in sizes if jax.export.is_symbolic_dim(size)]
     if symbolic:
         raise ValueError(
@@ -119,7 +121,7 @@ def known(sizes: Iterable[int], name: str, what: str) -> None:
 
 
 def rows(tree: Any, name: str) -> int:
-    """Return what ``examples`` does, of whatever follows no mix: it may be symbolic."""
+    """Return the number of examples as ``examples`` does, but allow a symbolic one."""
     size, first = None, ""
     for where, leaf in leaves(tree, name):
         array_of_numbers(leaf, where)
@@ -134,7 +136,7 @@ def rows(tree: Any, name: str) -> int:
         elif shape[0] != size:
             raise ValueError(
                 f"{where}: expected {size} examples on axis 0, as in {first}; got "
-                f"{shape[0]} (shape {tuple(shape)}). Bring the examples to axis 0."
+                f"{shape[0]} (shape {tuple(shape)}). Move the examples to axis 0."
             )
     if size is None:
         raise ValueError(
@@ -163,7 +165,7 @@ def sized(tree: Any, size: int, name: str, advice: str) -> None:
 
 
 def function(value: Any, name: str, example: str) -> None:
-    """Raise TypeError unless ``value`` can be called."""
+    """Raise TypeError unless ``value`` is callable."""
     if not callable(value):
         raise TypeError(
             f"{name}: expected a function; got {describe(value)}. Pass one such as "
@@ -172,17 +174,17 @@ def function(value: Any, name: str, example: str) -> None:
 
 
 def blendable(tree: Any, name: str, advice: str | Callable[[Any], str]) -> None:
-    """Raise TypeError unless every leaf is floating or complex.
+    """Raise TypeError unless every leaf is floating-point or complex.
 
-    ``advice`` on integers and bools may depend on the leaf.
+    ``advice``, for integers and bools, may be a function of the leaf.
     """
-    wanted = "a floating or complex dtype, so that values can be blended"
+    wanted = "a floating-point or complex dtype, so that values can be blended"
     _of_kind(tree, name, jnp.inexact, wanted, advice)
 
 
 def floating(tree: Any, name: str, purpose: str, advice: str) -> None:
-    """Raise TypeError unless every leaf is floating, which ``purpose`` asks for."""
-    _of_kind(tree, name, jnp.floating, f"a floating dtype, {purpose}", advice)
+    """Raise TypeError unless every leaf is floating-point, as ``purpose`` needs."""
+    _of_kind(tree, name, jnp.floating, f"a floating-point dtype, {purpose}", advice)
 
 
 def _of_kind(
@@ -197,10 +199,10 @@ def _of_kind(
         if jnp.issubdtype(leaf.dtype, kind):
             continue
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            advice = "Take real and imaginary part, stacked on a last axis."
+            advice = "Stack the real and imaginary parts on a last axis."
         elif jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             advice = (
-                "Keep keys out of what is mixed: on_keys passes other entries through."
+                "Keep keys out of the mixed entries: on_keys passes others through."
             )
         raise TypeError(
             f"{where}: expected {wanted}; got {leaf.dtype}{list(leaf.shape)}. "
@@ -209,9 +211,11 @@ def _of_kind(
 
 
 def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
-    """Return integer ``labels`` as they are, in 32 bits or more.
+    """Return integer ``labels`` unchanged, in 32 bits or more.
 
-    Raises TypeError unless they are integers, and ValueError where JAX would wrap them.
+    Raises:
+      TypeError: If the labels are not integers.
+      ValueError: If no available dtype can hold them.
     """
     ids = array(labels)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
@@ -222,15 +226,15 @@ def class_ids(labels: ArrayLike, name: str, advice: str) -> Array:
     return ids if jnp.iinfo(ids.dtype).bits >= 32 else ids.astype(jnp.int32)
 
 
-STOPS = "A mixer that stops at a step is mixup_jax.until(step, mixer)."
+STOPS = "To stop mixing at a step, use mixup_jax.until(step, mixer)."
 
 
 def real(value: Any, name: str, advice: str) -> None:
-    """Raise TypeError unless ``value`` is of real numbers."""
+    """Raise TypeError unless ``value`` consists of real numbers."""
     found = array(value)
     dtype = found.dtype
     if dtype == np.bool_ and found.shape == ():
-        advice = f"{advice} {STOPS}"  # as step < last is one
+        advice = f"{advice} {STOPS}"  # it may be ``step < last``
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(
             f"{name}: expected a real number; got {describe(value)}. {advice}".strip()
@@ -244,7 +248,7 @@ def number(
     high: float = np.inf,
     advice: str = "",
 ) -> None:
-    """Raise unless ``value`` is real and, where concrete, within ``[low, high]``."""
+    """Raise unless ``value`` is real and, if concrete, within ``[low, high]``."""
     real(value, name, advice)
     if not is_concrete(value):
         return
@@ -260,7 +264,7 @@ def number(
 
 
 def count(value: Any, name: str, advice: str) -> int:
-    """Return ``value``, a number of things, or raise unless it is at least 1."""
+    """Return ``value`` as an int; raise unless it is an integer of at least 1."""
     if not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: expected an integer; got {describe(value)}. {advice}")
     number(int(value), name, 1, advice=advice)
@@ -268,7 +272,7 @@ def count(value: Any, name: str, advice: str) -> int:
 
 
 def counts(values: Any, name: str, advice: str) -> tuple[int, ...]:
-    """Return numbers of things as a tuple, or raise ValueError if they are none."""
+    """Return ``values`` as a tuple; raise ValueError unless all are at least 1."""
     found = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
     if not found or not all(isinstance(n, int | np.integer) and n > 0 for n in found):
         raise ValueError(

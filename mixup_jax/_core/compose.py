@@ -1,4 +1,4 @@
-"""A mix drawn from its parts: with whom, how much, and where."""
+"""Composition of a mix from a ratio, a pairing and a region."""
 
 import functools
 import inspect
@@ -24,10 +24,10 @@ T = TypeVar("T")
 def compose(
     key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
 ) -> Mix:
-    """Draw a mix for ``batch`` from its parts: with whom, how much, and where.
+    """Draw a mix for ``batch`` from a ratio, a pairing and a region.
 
-    A method is this with parts of its own, under ``mixer``. Of several sources it is
-    ``mx.Mix`` of what ``draw_source`` returns for each.
+    Methods call this with parts of their own, under the decorator ``mixer``. For
+    several sources, build a ``Mix`` from the result of ``draw_source`` for each.
 
     Args:
       key: PRNG key.
@@ -40,11 +40,11 @@ def compose(
       The mix. Examples paired with themselves get ``lam = 1``.
 
     Raises:
-      TypeError: If ``key`` is not a key; if ``ratio``, ``pairing`` or ``region`` is not
-        a function of its arguments; if the pairing returns anything but ``Partners``
-        with an integer index, or the region's draw anything but a ``Region`` and lam.
-      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on its
-        size; if the pairing or the ratio draws for another number of examples.
+      TypeError: If ``key`` is not a PRNG key. If ``ratio``, ``pairing`` or ``region``
+        is not callable with its arguments. If the pairing does not return ``Partners``
+        with an integer index, or the region does not return ``(region, lam)``.
+      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on the
+        batch size. If the pairing or the ratio draws for another number of examples.
 
     Example:
       >>> from functools import partial
@@ -67,16 +67,15 @@ def compose(
 def draw_source(
     key: Array, batch: Batch, *, ratio: Ratio, pairing: Pairing, region: RegionDraw
 ) -> Source:
-    """Draw one source of a mix, as ``compose`` does, of which this is the one source.
+    """Draw one source of a mix, like ``compose``, which draws a mix of one source.
 
-    For methods with several::
+    For methods with several sources::
 
         Mix(first.lam, (first, second))
 
-    ``second.lam`` is the share that the first partner's content keeps of what the own
-    leaves. Examples paired with themselves get ``lam = 1`` and end their chain there.
-
-    Arguments and errors: as ``compose``.
+    ``second.lam`` is the fraction that the first partner's content keeps of what the
+    example's own content leaves. Examples paired with themselves get ``lam = 1``, which
+    hides all further sources. Arguments and errors are those of ``compose``.
 
     Example:
       >>> from functools import partial
@@ -104,7 +103,7 @@ def draw_source(
 
 
 class Parts(NamedTuple):
-    """What a source is drawn by."""
+    """The parts from which a source is drawn."""
 
     ratio: Ratio
     pairing: Pairing
@@ -114,7 +113,7 @@ class Parts(NamedTuple):
 def from_sources(
     key: Array, batch: Batch, parts: Sequence[Parts], mix_of: Callable[..., T]
 ) -> T:
-    """Return what ``mix_of`` makes of a source of each of ``parts``."""
+    """Draw a source from each of ``parts`` and return ``mix_of`` applied to them."""
     if key is not LATER:
         checks.prng_key(key)
     inputs, _ = checks.pair(batch)
@@ -150,7 +149,7 @@ def _source(numbers: Iterator[Any], batch: Batch, size: int, parts: Parts) -> So
         raise ValueError(
             f"ratio: expected lam with shape ({size},), one for each example; got "
             f"{arrays.describe(lam) if shape is None else shape}. Return "
-            "partners.index.shape values, as mixup_jax.ratios do."
+            "values of shape partners.index.shape, as mixup_jax.ratios do."
         )
     checks.real(lam, "ratio: lam", SHARE)
     with named_by(functools.partial(_call_with, region)):
@@ -166,10 +165,10 @@ def along(spatial: tuple[int, ...] | None, region: SpatialDraw) -> RegionDraw:
     """Return ``region`` drawn along the ``spatial`` axes.
 
     Raises:
-      TypeError: ``region`` is no function, or none of spatial axes.
+      TypeError: If ``region`` is not callable, or does not take ``spatial``.
     """
     if spatial is None and "spatial" in getattr(region, "keywords", {}):
-        return cast(RegionDraw, region)  # a partial that names them
+        return cast(RegionDraw, region)  # a partial that binds ``spatial``
     advice = (
         "Pass one such as mixup_jax.regions.box; one weight for all positions is "
         "mixup_jax.mixup."
@@ -183,7 +182,7 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
     checks.function(region, "region", example)
     try:
         signature = inspect.signature(region)
-    except ValueError:  # what is not written in Python need not have a signature
+    except ValueError:  # callables not written in Python may lack a signature
         return
     try:
         signature.bind(None, None, None, None, **options)
@@ -192,8 +191,8 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
             ["key", "lam", "inputs", "partners", *(["*"] if options else []), *options]
         )
         advice = advice or (
-            f"Pass one such as {example}. A draw that does not need the partners takes "
-            "them all the same."
+            f"Pass one such as {example}. A draw takes the partners even if it does "
+            "not use them."
         )
         raise TypeError(
             f"region: expected a function ({names}); got {arrays.describe(region)}: "
@@ -202,7 +201,7 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
 
 
 def _call_with(region: Any, axes: Axes) -> str | None:
-    """Return Python that binds axes to ``region``; None if it does not ask for them."""
+    """Return Python code that binds ``spatial`` of ``region``, or None."""
     try:
         asked = inspect.signature(region).parameters.get("spatial")
     except ValueError:
@@ -217,13 +216,13 @@ def _call_with(region: Any, axes: Axes) -> str | None:
 
 
 def _for_examples(size: int, drawn: Any) -> Partners:
-    """Return what a pairing drew, its index in int32."""
+    """Return the partners that a pairing drew, with an int32 index."""
     if not isinstance(drawn, Partners):
         raise TypeError(
-            f"pairing: expected Partners; got {arrays.describe(drawn)}. Of indices "
-            "make them with mixup_jax.pairings.given(index)(key, batch)."
+            f"pairing: expected Partners; got {arrays.describe(drawn)}. Make them "
+            "from indices with mixup_jax.pairings.given(index)(key, batch)."
         )
-    advice = "Draw one partner for each example of the batch that is given."
+    advice = "Draw one partner for each example of the given batch."
     checks.shaped(drawn.index, "pairing: index", [(size,)], advice)
     index = arrays.array(drawn.index)
     if not jnp.issubdtype(index.dtype, jnp.integer):
@@ -231,7 +230,7 @@ def _for_examples(size: int, drawn: Any) -> Partners:
             "pairing: expected integer partners, indices of examples; got "
             f"{arrays.describe(drawn.index)}. Cast them with index.astype(int)."
         )
-    if index.dtype != jnp.int32:  # else it may be wrapped into the range
-        advice = "Partners count from 0, in the batch that is given."
+    if index.dtype != jnp.int32:  # otherwise the conversion may wrap into the range
+        advice = "Partners count from 0, in the given batch."
         checks.number(index, "pairing: index", 0, size - 1, advice)
     return Partners(jnp.asarray(index, jnp.int32), drawn.move)

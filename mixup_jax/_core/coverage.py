@@ -18,8 +18,9 @@ def cell_shares(
     Args:
       region: where the own content stays.
       lam: float32 ``[B]``.
-      cells: how many on each spatial axis of the region's grid, if it has one.
-      layout: an array with the examples, divided over a mesh as the result is to be.
+      cells: number of cells on each spatial axis of the region's grid, if it has one.
+      layout: an array with the examples on axis 0; the result is divided over the mesh
+        like it.
     """
     grid, batch = region.grid, lam.shape[0]
     positions = cells if grid is None else grid.sizes
@@ -33,15 +34,19 @@ def cell_shares(
         own.reshape(batch, -1).max(axis=1),
     )
     for n, m in zip(positions, cells):
-        # The axis that is averaged goes to the end, so after all they are in order.
+        # The averaged axis moves to the end, so the order is restored after the last.
         parts = jnp.asarray(_parts(n, m))
         own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
-    # A mean lies between the least and the most, but for rounding.
+    # A mean may leave the range of its values by rounding.
     return jnp.clip(own, per_example(least, own), per_example(most, own))
 
 
 def _parts(positions: int, cells: int) -> np.ndarray:
-    """Return the part of each cell that each position is, ``[positions, cells]``."""
+    """Return the fraction of each cell that each position covers.
+
+    Returns:
+      float32 ``[positions, cells]``.
+    """
     place = np.arange(positions, dtype=np.float64)[:, None]
     start = np.arange(cells, dtype=np.float64)[None] * positions / cells
     stop = start + positions / cells

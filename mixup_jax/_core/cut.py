@@ -1,10 +1,10 @@
-"""What depends on how many rows lie on one device, where only the lowering knows it.
+"""Functions of the number of rows on one device, which only the lowering knows.
 
-Without a mesh a trace sees the devices of its own host, and a program may be for
-others: traced ahead of time, exported, or under the ``in_shardings`` of ``jax.jit``
-alone. Whoever lowers it is told their number, so there a function of that many rows is
-a primitive. Its derivatives, its transpose and what ``jax.vmap`` makes of it are
-primitives of the same kind.
+Without a mesh a trace sees the devices of its own host, but the program may be for
+others: traced ahead of time, exported, or sharded only by the ``in_shardings`` of
+``jax.jit``. A lowering rule is given their number, so a function of the number of rows
+on a device is a primitive. Its derivatives, transpose and batching rule bind primitives
+of the same kind.
 """
 
 import functools
@@ -20,25 +20,25 @@ from jax.interpreters import ad, batching, mlir
 from mixup_jax._core.mesh import devices_lowered_for
 
 Run: TypeAlias = Callable[..., list[Array]]
-"""``run(size, *given)``, the same for all sizes that are asked, but for its cost."""
+"""``run(size, *given)``: its result is the same for all sizes, only its cost varies."""
 
 _cut_p = jax.extend.core.Primitive("cut_into_shares")
 _cut_p.multiple_results = True
 
 
 def cut(run: Run, rows: int, block: int, *given: Any) -> list[Array]:
-    """Return ``run(size, *given)`` for the share of one device, or ``size = block``.
+    """Return ``run(size, *given)`` for the shard of one device, or ``size = block``.
 
     Args:
-      run: of the share of ``rows`` that lies on one device, where that is a multiple of
-        ``block`` and divides them; of ``block`` elsewhere.
-      rows: how many lie on all devices.
-      block: how many may be looked at together, wherever they lie.
-      given: arrays, on no mesh.
+      run: called with the number of rows on one device if that is a whole number and a
+        multiple of ``block``, otherwise with ``block``.
+      rows: number of rows on all devices.
+      block: number of rows that may be processed together however they are sharded.
+      *given: arrays that are on no mesh.
     """
     traced = jax.make_jaxpr(functools.partial(run, block))(*given)
     if any(isinstance(each, Tracer) for each in traced.consts):
-        return run(block, *given)  # a closure, of what is gone when it is lowered
+        return run(block, *given)  # closed-over tracers are dead when it is lowered
     kinds = tuple(traced.out_avals)
     return _cut_p.bind(*given, run=run, rows=rows, block=block, kinds=kinds)
 
@@ -60,7 +60,7 @@ def _lowered(
 def _with_slopes(
     given: Sequence[Any], slopes: Sequence[Any], *, run: Run, **options: Any
 ) -> tuple[list[Array], list[Array]]:
-    """Return the values, and how they change as what is given does."""
+    """Return the values of ``run`` and their tangents."""
     live = [k for k, slope in enumerate(slopes) if not isinstance(slope, ad.Zero)]
 
     def pushed(size: int, *both: Array) -> list[Array]:
@@ -76,7 +76,7 @@ def _with_slopes(
 def _transposed(
     slopes: Sequence[Any], *given: Any, run: Run, rows: int, block: int, **_: Any
 ) -> list[Array | None]:
-    """Return the slopes of what is given, in which ``run`` is linear."""
+    """Return the cotangents of the arguments in which ``run`` is linear."""
     live = [k for k, each in enumerate(given) if ad.is_undefined_primal(each)]
     avals = [given[k].aval for k in live]
     like = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
@@ -96,7 +96,7 @@ def _transposed(
 def _of_some(
     run: Callable[..., Any], live: Sequence[int], given: Sequence[Any]
 ) -> Callable[..., Any]:
-    """Return ``run`` of some of its arguments, the others being given."""
+    """Return ``run`` as a function of its ``live`` arguments, with the others fixed."""
 
     def of_live(*new: Any) -> Any:
         found = dict(zip(live, new))
@@ -114,7 +114,7 @@ def _of_many(
     block: int,
     **_: Any,
 ) -> tuple[list[Array], list[int]]:
-    """Return the values of many, for ``jax.vmap``."""
+    """Return the batched values, for ``jax.vmap``."""
 
     def each(size: int, *given: Array) -> list[Array]:
         return jax.vmap(functools.partial(run, size), tuple(axes))(*given)

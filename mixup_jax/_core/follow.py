@@ -1,4 +1,4 @@
-"""What a part of a batch is asked that follows a mix by a rule of its own."""
+"""The protocol of batch parts that follow a mix by a rule of their own."""
 
 import abc
 import contextlib
@@ -10,10 +10,10 @@ from jax.typing import ArrayLike
 
 
 class Follower(abc.ABC):
-    """A part of a batch that follows a mix by a rule of its own: a pytree.
+    """A part of a batch that follows a mix by its own rule: a pytree.
 
-    Its leaves have the examples on axis 0. Whatever applies a mix asks ``mixed``, in
-    the inputs and in the targets, and of no such leaf how else it might follow.
+    Its leaves have the examples on axis 0. Wherever a mix is applied, to inputs or
+    targets, ``mixed`` is called in place of mixing these leaves.
 
     Example:
       >>> import dataclasses, jax, jax.numpy as jnp, mixup_jax as mx
@@ -35,67 +35,70 @@ class Follower(abc.ABC):
 
     @abc.abstractmethod
     def mixed(self, mix: Any) -> Any:
-        """Return what becomes of it.
+        """Return this part of the batch, mixed.
 
         Args:
-          mix: the ``Mix`` that is applied. In the targets its regions say where labels
-            are mixed, which for a mix of a hidden layer is not where inputs are.
+          mix: the ``Mix`` that is applied. For targets its regions describe where
+            labels are mixed, which for a mix of a hidden layer is not where inputs are
+            mixed.
         """
 
     def positions(self) -> ArrayLike | None:
-        """Return an array whose positions have shares of their own in ``mix.terms``.
+        """Return an array whose positions have their own shares in ``mix.terms``.
 
-        None, the default, is one share for each example.
+        The default, None, gives each example one share.
         """
         return None
 
 
 Labels: TypeAlias = ArrayLike | Follower
-"""An array of labels, or a container of one that says how it follows a mix."""
+"""An array of labels, or a ``Follower`` that holds one."""
 
 
 def is_follower(value: Any) -> bool:
-    """Whether ``value`` is a part that follows by a rule of its own."""
+    """Return whether ``value`` follows a mix by its own rule."""
     return isinstance(value, Follower)
 
 
 def positions_of(tree: Any) -> ArrayLike | None:
-    """Return the positions that have shares of their own, None if examples have.
+    """Return the array whose positions have their own shares, or None.
 
-    Raises ValueError if ``tree`` holds a follower with positions among other things.
+    Raises:
+      ValueError: If ``tree`` contains a follower with positions beside other parts.
     """
     if is_follower(tree):
         return tree.positions()
     for part in jax.tree.leaves(tree, is_leaf=is_follower):
         if is_follower(part) and part.positions() is not None:
             raise ValueError(
-                f"terms: expected {type(part).__name__} by itself; got it within a "
-                f"{type(tree).__name__}, whose parts have other shares. Hand in each "
-                "by itself."
+                f"terms: expected {type(part).__name__} on its own; got it within a "
+                f"{type(tree).__name__}, whose other parts have other shares. Pass "
+                "each separately."
             )
     return None
 
 
 def blended(tree: Any) -> list[Any]:
-    """Return the leaves of ``tree`` that follow by no rule of their own."""
+    """Return the leaves of ``tree`` that are not part of a follower."""
     leaves = jax.tree.leaves(tree, is_leaf=is_follower)
     return [leaf for leaf in leaves if not is_follower(leaf)]
 
 
 @contextlib.contextmanager
 def noted(part: Follower, where: str) -> Iterator[None]:
-    """Within it, errors are given a note of which part did not follow."""
+    """Add a note to errors raised in this context that names the follower."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        error.add_note(f"This is about {where}, {type(part).__name__}.")
+        error.add_note(f"This concerns {where}, a {type(part).__name__}.")
         raise
 
 
 def content(value: Any, name: str) -> Any:
-    """Return the one array that ``value`` holds, or ``value`` if it is no follower.
+    """Return the single array in ``value``, or ``value`` if it is not a follower.
 
-    Raises ValueError if it holds several, or none.
+    Raises:
+      ValueError: If the follower holds no array, or several.
     """
     if not is_follower(value):
         return value
@@ -103,13 +106,13 @@ def content(value: Any, name: str) -> Any:
     if len(held) != 1:
         raise ValueError(
             f"{name}: expected one array; got {type(value).__name__} of {len(held)}. "
-            "Hand in each by itself."
+            "Pass each separately."
         )
     return held[0]
 
 
 def held_as(value: Any, array: Any) -> Any:
-    """Return ``array`` in a container such as ``value``, or as it is if that is none.
+    """Return ``array`` in a container like ``value``, or as is if it is not a follower.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx

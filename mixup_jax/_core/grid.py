@@ -1,4 +1,4 @@
-"""The positions of an example."""
+"""The grid of positions of an example."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,43 +14,43 @@ _SIZES = "size of each spatial axis"
 
 
 class Grid(NamedTuple):
-    """The positions of an example: which axes are spatial, and their sizes."""
+    """Positions of an example: its spatial axes and their sizes."""
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
     ndim: int
 
     def axes_of(self, x: Array) -> tuple[int, ...]:
-        """Return the spatial axes of ``x``, which may have lost its channel axes.
+        """Return the spatial axes of ``x``, which may lack its channel axis.
 
         Raises:
-          ValueError: ``x`` does not have the sizes of the grid on these axes.
+          ValueError: If ``x`` does not have the sizes of the grid on these axes.
         """
         axes = self._found_in(x.shape)
         if axes is None:
             raise ValueError(
-                f"inputs: expected a leaf with the spatial sizes {self.sizes}, as the "
-                f"one that the region was drawn for (axes {self.axes} of {self.ndim}, "
+                f"inputs: expected a leaf with the spatial sizes {self.sizes} of the "
+                f"leaf that the region was drawn for (axes {self.axes} of {self.ndim}, "
                 f"or without a channel axis); got shape {tuple(x.shape)}. Resize it, "
                 "or leave it out."
             )
         return axes
 
     def covers(self, shape: tuple[int, ...]) -> bool:
-        """Whether these sizes are the positions', which one axis alone does not tell.
+        """Return whether ``shape`` is certain to contain the positions of this grid.
 
-        With one spatial axis, sizes may be the same by chance: ``[B, 10, C]`` and the
-        shares of 10 classes ``[B, 10]``.
+        With one spatial axis the sizes may agree by chance: ``[B, 10, C]`` inputs and
+        ``[B, 10]`` labels of 10 classes.
         """
         begins = tuple(shape[1 : 1 + len(self.sizes)]) == self.sizes
         found = begins or self._found_in(tuple(shape)) is not None
         return found and len(self.sizes) > 1
 
     def _found_in(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the spatial axes in an array of this shape, None if it has others.
+        """Return the spatial axes in an array of this shape, or None.
 
-        They are the same axes, in an array that lost an axis of channels or got one; or
-        else the first after the examples, with an axis of channels behind them or none.
+        They are the same axes, in an array with or without the channel axis; or else
+        the first axes after the examples, with a channel axis behind them or none.
         """
         count, ndim = 1 + len(self.axes), len(shape)
         first = tuple(range(1, count))
@@ -68,17 +68,20 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     """Return the grid that the leaves of ``inputs`` share.
 
     Args:
-      inputs: any pytree of arrays; the leaf with most axes decides, the others fit it
-        with or without a channel axis.
-      spatial: the spatial axes of that leaf; None takes all between the first and the
-        last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
+      inputs: pytree of arrays. The leaf with the most axes determines the grid; the
+        others must match it, with or without a channel axis.
+      spatial: the spatial axes of that leaf. None takes all axes between the first and
+        the last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
+
+    Returns:
+      The ``Grid``.
 
     Raises:
       ValueError: If there are no spatial axes, or leaves disagree on their sizes. If
-        ``spatial`` is None and the leaf that decides may have its channels elsewhere:
-        of 4 or 5 axes with at most 4 in axis 1 and more in the last, of 3 axes of which
-        the last is not the shorter one, or of one position. The message has the calls
-        that say it.
+        ``spatial`` is None and the channels of the leaf may be elsewhere: it has 4 or 5
+        axes with at most 4 values on axis 1 and more on the last, 3 axes of which the
+        last is not the shorter one, or a single position. The message lists the calls
+        that resolve the ambiguity.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -89,8 +92,8 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     leaves = blended(inputs)
     if not leaves:
         raise ValueError(
-            "inputs: expected an array to cut from; got none. Put what is to be mixed "
-            "into the first half of the batch."
+            "inputs: expected an array with positions; got none. Put the arrays to be "
+            "mixed into the first half of the batch."
         )
     leaf = max(leaves, key=lambda x: x.ndim)
     if spatial is None:
@@ -101,14 +104,14 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     axes = tuple(range(1, leaf.ndim - 1)) if spatial is None else spatial
     if not isinstance(axes, tuple | list) or list(axes) != sorted(set(axes)):
         raise ValueError(
-            f"spatial: expected a tuple of rising axis numbers; got {spatial!r}. "
+            f"spatial: expected a tuple of increasing axes; got {spatial!r}. "
             "Pass (1,) for [B, T], (2, 3) for NCHW."
         )
     if not axes or not all(0 < axis < leaf.ndim for axis in axes):
         raise ValueError(
             "inputs: expected spatial axes between the first (examples) and the last "
             f"(channels); got shape {tuple(leaf.shape)} and spatial={spatial}. Name "
-            "them by their numbers: spatial=(1,) for [B, T], (2, 3) for NCHW."
+            "them by their indices: spatial=(1,) for [B, T], (2, 3) for NCHW."
         )
     shared = Grid(tuple(axes), tuple(leaf.shape[axis] for axis in axes), leaf.ndim)
     checks.known(shared.sizes, "inputs", _SIZES)
@@ -129,7 +132,7 @@ def axes_for(
     spatial: tuple[int, ...] | None = None,
     **options: Any,
 ) -> int:
-    """Return the number of spatial axes that a draw with such options is told."""
+    """Return the number of spatial axes that a draw with these options uses."""
     del options
     return len(grid_for(draw, inputs, spatial).sizes)
 
@@ -137,7 +140,7 @@ def axes_for(
 def grid_for(
     draw: Callable[..., Any], inputs: Any, spatial: tuple[int, ...] | None
 ) -> Grid:
-    """Return ``grid``, for a draw in `mixup_jax.regions` that is told the axes."""
+    """Return ``grid`` for a draw in ``mixup_jax.regions``, which errors then name."""
     name = f"mixup_jax.regions.{draw.__name__}"
     with named_by(lambda axes: f"functools.partial({name}, spatial={axes})"):
         return grid(inputs, spatial=spatial)

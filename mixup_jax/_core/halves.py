@@ -1,13 +1,16 @@
-"""A mixer is two functions: one draws, the other applies what was drawn.
+"""The two halves of a mixer: one draws a mix, the other applies it.
+
+::
 
     draw(key, batch) -> mix           random
-    apply(mix, batch) -> batch        not random
+    apply(mix, batch) -> batch        deterministic
 
-Calling a mixer does both, `(key, batch) -> (batch, mix)`. Whoever needs the halves asks
-for them by `halves`: `choose` merges draws and applies once, `whole_batch` cuts a draw
-to a device's share. A mixer has halves if it is a combinator, or the very function that
-`mixer` returned: `functools.wraps` copies what is said of a function to another that
-does more. Any other callable is one function, and is run whole.
+Calling a mixer does both, ``(key, batch) -> (batch, mix)``. Code that needs the halves
+gets them from ``halves``: ``choose`` merges draws and applies once, ``whole_batch``
+cuts a draw to the shard of a device. A mixer has halves if it is a combinator, or the
+very function that ``mixer`` returned: ``functools.wraps`` copies a function's
+attributes to functions that do more. Any other callable is a single function, run as a
+whole.
 """
 
 import dataclasses
@@ -34,24 +37,25 @@ NO_MIXER = (
 
 
 class Mixer(Protocol):
-    """Mixes a batch, and says what it did: any callable of this shape is one.
+    """A callable that mixes a batch and returns the mix along with it.
 
-    The batch is a `Batch`, unless a wrapper such as `on_keys` takes it from a dict. Key
-    and batch go by place, so a mixer of your own names them as it likes.
+    The batch is a ``Batch``, unless a wrapper such as ``on_keys`` extracts it from a
+    dict. Key and batch are passed by position, so a user-defined mixer may name them
+    freely.
     """
 
     def __call__(self, key: Array, batch: Any, /) -> tuple[Any, Mix]: ...
 
 
 class Halves(NamedTuple):
-    """The two functions that a mixer is."""
+    """The two functions that make up a mixer."""
 
     draw: Draw
     apply: Callable[[Mix, Any], Any]
     plan: Callable[[Any], Plan[Mix]] | None = None
 
     def planned(self, batch: Any) -> Plan[Mix]:
-        """Return the plan of the draw, which may be of a key of its own."""
+        """Return the plan of the draw, or one that takes a key if there is none."""
         if self.plan is not None:
             return self.plan(batch)
         size = checks.examples(batch)
@@ -59,7 +63,7 @@ class Halves(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept with the function ``of`` that ``mixer`` made of ``draw``."""
+    """What ``mixer`` attaches to the function ``of`` that it made from ``draw``."""
 
     draw: Callable[..., Mix]
     of: Callable[..., Any]
@@ -68,12 +72,12 @@ class Kept(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Combinator:
-    """A mixer made of mixers, which has halves if these have.
+    """A mixer made of mixers, which has halves if all of them have.
 
     Attributes:
-      halves: returns the halves for a batch, which is the one to draw for, or None if
-        it is one function.
-      whole: does what it does as one function.
+      halves: returns the halves for a batch, which is the batch to draw for, or None if
+        the mixer is a single function.
+      whole: runs the mixer as a single function.
       once: returns the mixer with one draw for the batch, see ``once_per_batch``.
     """
 
@@ -99,7 +103,7 @@ class Scheduled:
     def __call__(self, step: ArrayLike, *batch: Any) -> Mixer:
         if batch:
             raise TypeError(
-                "scheduled: expected the step alone; got a key and a batch. Call it as "
+                "scheduled: expected only the step; got a key and a batch. Call it as "
                 "f(step)(key, batch), or let mixup_jax.training call it, and schedule "
                 "outermost: mixup_jax.until(step, on_keys(mixer, ...)), "
                 "scheduled(lambda step: on_keys(mixer_at(step), ...))."
@@ -117,16 +121,19 @@ class Scheduled:
 def draw_of(mixer: Mixer) -> Draw:
     """Return the random half of a mixer, ``(key, batch) -> Mix``.
 
-    The other half is ``mix.batch(batch)``, or for a dict batch ``mix.inputs`` and
-    ``mix.targets`` of its entries.
+    The other half is ``mix.batch(batch)``; for a dict batch, apply ``mix.inputs`` and
+    ``mix.targets`` to its entries.
 
     Args:
-      mixer: a mixer of two halves: one of this library except ``gaussian``, one that
-        ``mixer`` made, a partial of it, or a combinator of such.
+      mixer: a mixer with two halves: any of this library except ``gaussian``, one made
+        by ``mixer``, a partial of one, or a combinator of such mixers.
+
+    Returns:
+      A function ``(key, batch) -> Mix``.
 
     Raises:
-      TypeError: If ``mixer`` is not callable, or is one function, which has no halves.
-        Of a combinator, when called.
+      TypeError: If ``mixer`` is not callable, or is a single function without halves.
+        For a combinator the latter is raised when the draw is called.
 
     Example:
       >>> from functools import partial
@@ -150,9 +157,9 @@ def draw_of(mixer: Mixer) -> Draw:
 
 
 def halves(mixer: Any, batch: Any) -> Halves | None:
-    """Return the halves of a mixer for a batch, or None if it is one function.
+    """Return the halves of a mixer for a batch, or None if it is a single function.
 
-    The draw is to be called with that batch: mixers that `using` makes depend on it.
+    The draw must be called with that batch: mixers made by ``using`` depend on it.
     """
     *_, mixer = called(mixer)
     if isinstance(mixer, Combinator):
@@ -170,13 +177,13 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
-    """Return what stands behind a mixer made of mixers, or None if it is another."""
+    """Return the combinator behind ``mixer``, or None if it is not made of mixers."""
     *_, mixer = called(mixer)
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 
 
 def kept_with(function: Any) -> Kept | None:
-    """Return what ``mixer`` kept with this very function, or None."""
+    """Return what ``mixer`` attached to this very function, or None."""
     kept = getattr(function, "_mixup_jax_draw", None)
     return kept if isinstance(kept, Kept) and kept.of is function else None
 
@@ -188,10 +195,10 @@ def _no_halves(mixer: Any) -> TypeError:
             "with the step first."
         )
     return TypeError(
-        "mixer: expected one of two halves, a draw and its application; got "
+        "mixer: expected one with two halves, a draw and its application; got "
         f"{arrays.describe(mixer)}, which is one function. Decorate its draw, "
         "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
-        "functools.partial, and jit what contains the mixer."
+        "functools.partial, and jit the function that calls the mixer."
     )
 
 
@@ -199,7 +206,7 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
     """Return ``mixer(key, batch)``.
 
     Raises:
-      TypeError: If that is not a batch and a ``Mix``.
+      TypeError: If the result is not a batch and a ``Mix``.
     """
     try:
         result = mixer(key, batch)
@@ -212,17 +219,17 @@ def run(mixer: Mixer, key: Array, batch: Any) -> tuple[Any, Mix]:
         mixed, mix = result
         if isinstance(mix, Mix):
             return mixed, mix
-        got = f"a pair whose second is {arrays.describe(mix)}"
+        got = f"a pair whose second element is {arrays.describe(mix)}"
     else:
         got = arrays.describe(result)
     raise TypeError(
         f"mixer: expected (batch, mix) from {arrays.describe(mixer)}; got {got}. "
-        "Return the Mix that says what was mixed, that of "
-        f"mixup_jax.erm(key, batch) for nothing. {checks.STOPS}"
+        "Return the Mix that was applied; if nothing was mixed, that of "
+        f"mixup_jax.erm(key, batch). {checks.STOPS}"
     )
 
 
 def _pointed_on(error: TypeError) -> None:
-    """Note how mixing stops at a step, unless the error says so itself."""
+    """Note how to stop mixing at a step, unless the error already does."""
     if "mixup_jax.until(" not in str(error):
         error.add_note(checks.STOPS)

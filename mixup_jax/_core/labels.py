@@ -1,8 +1,9 @@
-"""Integer labels: the class that each one names, and those that name none.
+"""Integer labels: the class that each one names, and labels that name no class.
 
-One rule for whatever takes integer labels of K classes. A label outside of [0, K) is
-refused where it is concrete, and worth NaN where it is traced. One that the caller's
-``ignored`` tells, which is asked first, is worth 0 and reaches no gradient.
+One rule for every function that takes integer labels of K classes. A label outside of
+[0, K) is an error where it is concrete, and yields NaN where it is traced. Labels
+selected by the caller's ``ignored``, which is checked first, yield 0 and contribute no
+gradient.
 """
 
 from collections.abc import Callable
@@ -22,9 +23,9 @@ class Classes(NamedTuple):
     """The classes that integer labels name.
 
     Attributes:
-      ids: int32 ``[B, ...]`` in [0, K), 0 for a label that names none.
-      unknown: bool ``[B, ...]``, which labels are worth NaN.
-      ignored: bool ``[B, ...]``, which are worth 0; None if nothing is ignored.
+      ids: int32 ``[B, ...]`` in [0, K), 0 for labels without a class.
+      unknown: bool ``[B, ...]``, True for labels that yield NaN.
+      ignored: bool ``[B, ...]``, True for labels that yield 0; None if there are none.
     """
 
     ids: Array
@@ -32,25 +33,26 @@ class Classes(NamedTuple):
     ignored: Array | None
 
     def worth(self, value: Array) -> Array:
-        """Return ``value``, ``[B, ...]`` and further axes, by what the labels name."""
+        """Return ``value``, ``[B, ...]`` and further axes, with NaN and 0 filled in."""
         return self.counted(_where(self.unknown, jnp.nan, value))
 
     def counted(self, value: Array) -> Array:
-        """Return ``value``, ``[B, ...]`` and further axes, 0 for an ignored label."""
+        """Return ``value``, ``[B, ...]`` and further axes, 0 for ignored labels."""
         return value if self.ignored is None else _where(self.ignored, 0, value)
 
 
 def classes_of(
     labels: ArrayLike, count: int, name: str, advice: str, ignored: Ignored | None
 ) -> Classes:
-    """Return the classes, of ``count``, that ``labels`` name.
+    """Return the classes, out of ``count``, that ``labels`` name.
 
-    Raises TypeError unless the labels are integers (``advice`` is for those who have
-    none), ValueError for a concrete one that is not in [0, count).
+    Raises:
+      TypeError: If the labels are not integers; ``advice`` ends the message.
+      ValueError: If a concrete label is not in [0, count).
     """
     values = arrays.array(labels)
     if ignored is None and jnp.issubdtype(values.dtype, jnp.integer):
-        # Before a label is refused for its width.
+        # This message is more useful than the one about the width of integers.
         _refuse_unknown(values, np.False_, count, name)
     ids = checks.class_ids(labels, name, advice)
     unknown = (ids < 0) | (ids >= count)
@@ -66,9 +68,11 @@ def classes_of(
 
 
 def ignored_among(ids: Array, ignored: Ignored) -> Array:
-    """Return which of the labels are ignored, bool in their shape.
+    """Return which of the labels are ignored, bool, of the same shape.
 
-    Raises TypeError or ValueError if ``ignored`` does not tell.
+    Raises:
+      TypeError: If ``ignored`` is not callable, or does not return bools.
+      ValueError: If it returns another shape.
     """
     example = "lambda labels: labels == 255"
     checks.function(ignored, "ignored", example)
@@ -78,7 +82,7 @@ def ignored_among(ids: Array, ignored: Ignored) -> Array:
             "ignored: expected a function from labels to bools; got one that returns "
             f"{arrays.describe(told)}. Pass one such as {example}."
         )
-    checks.shaped(told, "ignored", [ids.shape], "Tell it of each label.")
+    checks.shaped(told, "ignored", [ids.shape], "Return a bool for each label.")
     return told
 
 
@@ -92,8 +96,8 @@ def _refuse_unknown(labels: Any, ignored: Any, count: int, name: str) -> None:
     if wrong.size:
         such = "< 0" if wrong[0] < 0 else f">= {count}"
         raise ValueError(
-            f"{name}: expected a number in [0, {count - 1}], a class; got {wrong[0]}. "
-            "Drop or mask such examples, or tell which labels to ignore: "
+            f"{name}: expected a class id in [0, {count - 1}]; got {wrong[0]}. "
+            "Drop or mask such examples, or specify which labels to ignore: "
             f"ignored=lambda labels: labels {such}."
         )
 

@@ -1,7 +1,7 @@
-"""How an array lies on a mesh that is given, and how it is laid out anew.
+"""Layouts of arrays on a given mesh, and changes of layout.
 
-A layout says where a leaf goes: ``(leaf, mesh) -> sharding``. A leaf is an array, a
-traced one, of NumPy, or a ``jax.ShapeDtypeStruct``.
+A layout determines the sharding of a leaf: ``(leaf, mesh) -> sharding``. A leaf is a
+JAX or NumPy array, a traced array, or a ``jax.ShapeDtypeStruct``.
 """
 
 import math
@@ -14,29 +14,30 @@ from jax.core import Tracer
 from mixup_jax._core.mesh import AxisName, axes
 
 Layout: TypeAlias = Callable[[Any, jax.sharding.Mesh], jax.NamedSharding]
-"""How a driver lays out a leaf: ``(leaf, mesh) -> sharding``."""
+"""The layout that a driver gives to a leaf: ``(leaf, mesh) -> sharding``."""
 
 
 def kept(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding:
-    """As it lies on the mesh; copied to each device if it lies elsewhere."""
+    """Keep the sharding of a leaf that is on the mesh; replicate any other leaf."""
     there = on(x, mesh)
     return jax.NamedSharding(mesh, jax.P()) if there is None else there
 
 
 def whole(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding:
-    """Copied to each device."""
+    """Replicate a leaf on all devices."""
     return _exactly(x, mesh, jax.P())
 
 
 def divided(axis_name: AxisName) -> Layout:
-    """Its examples divided over ``axis_name``, whatever its layout was."""
+    """Divide the examples over ``axis_name``, whatever the previous sharding."""
     return lambda x, mesh: _exactly(x, mesh, jax.P(axis_name))
 
 
 def kept_and_divided(axis_name: AxisName) -> Layout:
-    """As it lies on the mesh; examples that are whole are divided over what is free.
+    """Keep the sharding of leaves on the mesh, but divide replicated examples.
 
-    Free are those of ``axis_name`` that divide no other axis of the leaf.
+    These are divided over the axes of ``axis_name`` that shard no other axis of the
+    leaf.
     """
 
     def layout(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding:
@@ -56,17 +57,17 @@ def kept_and_divided(axis_name: AxisName) -> Layout:
 def _exactly(x: Any, mesh: jax.sharding.Mesh, spec: jax.P) -> jax.NamedSharding:
     wanted, there = jax.NamedSharding(mesh, spec), on(x, mesh)
     if there is not None and there.is_equivalent_to(wanted, len(x.shape)):
-        return there  # as it was written, so that the step is traced once
+        return there  # an equal spec, so that the step is traced only once
     return wanted
 
 
 def on(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding | None:
-    """Return how a leaf lies on the mesh, or None."""
+    """Return the sharding of a leaf on the mesh, or None if it is not on it."""
     sharding = sharding_of(x)
     if isinstance(sharding, jax.NamedSharding):
         if sharding.mesh == mesh:
             return sharding
-        if sharding.mesh.shape == mesh.shape:  # of axes of other types
+        if sharding.mesh.shape == mesh.shape:  # the types of its axes differ
             return jax.NamedSharding(mesh, sharding.spec)
         if sharding.is_fully_replicated and sharding.mesh.size == mesh.size:
             return jax.NamedSharding(mesh, jax.P())
@@ -74,8 +75,8 @@ def on(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding | None:
 
 
 def sharding_of(x: Any) -> Any:
-    """Return what is known of where a leaf lies, None for nothing."""
-    if isinstance(x, Tracer):  # axes that are not Explicit are in no type
+    """Return the sharding of a leaf as far as it is known, otherwise None."""
+    if isinstance(x, Tracer):  # only Explicit axes appear in types
         sharding = jax.typeof(x).sharding
         return sharding if sharding.mesh.explicit_axes else None
     return getattr(x, "sharding", None)
@@ -95,13 +96,13 @@ def _size(
 
 
 def shares(sharding: jax.NamedSharding) -> int:
-    """Return into how many shares the examples are divided."""
+    """Return the number of shards into which the examples are divided."""
     names = [_names(each) for each in sharding.spec[:1]]
     return _size(sharding.mesh, names[0]) if names else 1
 
 
 def spec_of(x: Any) -> jax.P | None:
-    """Return how an array lies, written in one way; None if no mesh says so."""
+    """Return the spec of an array in a canonical form, or None if it has no mesh."""
     if not isinstance(x.sharding, jax.NamedSharding):
         return None
     spec = [each or None for each in x.sharding.spec]
@@ -111,20 +112,20 @@ def spec_of(x: Any) -> jax.P | None:
 
 
 def described(x: Any, sharding: jax.NamedSharding) -> jax.ShapeDtypeStruct:
-    """Return the shape of a leaf that is to lie so."""
+    """Return the shape and dtype of a leaf together with a sharding."""
     of = x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)
     return jax.ShapeDtypeStruct(
         of.shape, of.dtype, sharding=sharding, weak_type=of.weak_type
     )
 
 
-# In a program. Types know of Explicit axes alone.
+# Layouts of traced arrays, whose types contain Explicit axes only.
 
 
 def laid(x: Any, sharding: jax.NamedSharding, mesh: jax.sharding.Mesh) -> Any:
-    """Return ``x`` laid out, as far as its type tells how it lies.
+    """Return ``x`` with this sharding, as far as its type can express it.
 
-    Over Auto axes traced arrays are left to whoever calls the program.
+    Over Auto axes, the sharding of traced arrays is left to the caller of the program.
     """
     explicit = mesh.abstract_mesh.explicit_axes
     if not isinstance(x, Tracer):
@@ -132,18 +133,18 @@ def laid(x: Any, sharding: jax.NamedSharding, mesh: jax.sharding.Mesh) -> Any:
         return x if explicit else constrained(x, sharding.spec, mesh)
     if not explicit:
         return x
-    if jax.typeof(x).sharding.mesh.empty:  # on no mesh, and not on its devices
+    if jax.typeof(x).sharding.mesh.empty:  # it may be on other devices
         x = jax.device_put(x, jax.NamedSharding(mesh, jax.P()))
     return typed(x, sharding.spec, mesh)
 
 
 def typed_as(x: Any, y: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Return ``x`` laid out over the Explicit axes of the mesh as ``y`` is."""
+    """Return ``x`` sharded like ``y`` over the Explicit axes of the mesh."""
     return typed(x, jax.typeof(y).sharding.spec, mesh)
 
 
 def typed(x: Any, spec: jax.P, mesh: jax.sharding.Mesh) -> Any:
-    """Return ``x`` laid out over the Explicit axes of the mesh."""
+    """Return ``x`` sharded by ``spec`` over the Explicit axes of the mesh."""
     mesh_of_types = mesh.abstract_mesh
     if not mesh_of_types.explicit_axes:
         return x
@@ -152,7 +153,7 @@ def typed(x: Any, spec: jax.P, mesh: jax.sharding.Mesh) -> Any:
 
 
 def constrained(x: Any, spec: jax.P, mesh: jax.sharding.Mesh) -> Any:
-    """Return ``x`` laid out over the Auto axes of the mesh."""
+    """Return ``x`` sharded by ``spec`` over the Auto axes of the mesh."""
     names = mesh.abstract_mesh.auto_axes
     if not names:
         return x
@@ -161,7 +162,7 @@ def constrained(x: Any, spec: jax.P, mesh: jax.sharding.Mesh) -> Any:
 
 
 def _of_names(spec: jax.P, names: Iterable[str]) -> jax.P:
-    """Return a spec with those of the names alone."""
+    """Return a spec restricted to these names."""
 
     def entry(each: Any) -> Any:
         if each is None or each is jax.P.UNCONSTRAINED:

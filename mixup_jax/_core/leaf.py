@@ -1,4 +1,4 @@
-"""What a mix makes of one leaf: blended or pasted, weighed, or what is seen of it."""
+"""Application of a mix to one leaf: mixing, weighting, and the union of contents."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,10 +24,13 @@ def mixed(
     advice: Advice,
     cast: Cast | None = None,
 ) -> Array:
-    """Return ``x`` mixed as the inputs are, with the gain of the first region.
+    """Return ``x`` mixed like the inputs, with the gain of the first region.
 
-    The sources are those that are ``seen``. Raises TypeError, with ``advice``, if what
-    ``cast`` makes of ``x`` would be blended and cannot be.
+    The sources are those returned by ``seen``.
+
+    Raises:
+      TypeError: If ``x``, or the result of ``cast``, would be blended but is neither
+        floating-point nor complex; ``advice`` ends the message.
     """
     made = x
     if cast is not None:
@@ -42,9 +45,10 @@ def mixed(
 
 
 def placed(x: Array, sources: tuple[Source, ...], where: str, advice: Advice) -> Array:
-    """Return ``x`` mixed at each position as the inputs are, without a gain.
+    """Return ``x`` mixed at each position like the inputs, without a gain.
 
-    Raises as ``mixed`` does.
+    Raises:
+      TypeError: If ``x`` would be blended but is neither floating-point nor complex.
     """
     links = _links(x, sources)
     if any(not each.region.pastes for each in sources):
@@ -53,7 +57,7 @@ def placed(x: Array, sources: tuple[Source, ...], where: str, advice: Advice) ->
 
 
 def weighed(y: Array, sources: tuple[Source, ...], weights: Sequence[Array]) -> Array:
-    """Return ``y`` mixed by one weight for each example."""
+    """Return ``y`` mixed with one weight per example."""
     links = [
         Link(per_example(w, y), source.move, source.partner)
         for w, source in zip(weights, sources)
@@ -62,12 +66,12 @@ def weighed(y: Array, sources: tuple[Source, ...], weights: Sequence[Array]) -> 
 
 
 def largest_seen(x: Array, sources: tuple[Source, ...]) -> Array:
-    """Return, per position, the largest value of any content that is seen there.
+    """Return, per position, the largest value among the contents visible there.
 
-    Seen is a source of a weight other than 0, through its window. Of bools this is
-    whether any of them is True.
+    A content is visible, through its window, where its weight is not 0. For bools the
+    result is True where any visible content is True.
     """
-    # Of contents that are not seen the least value there is, which none is below.
+    # Contents that are not visible count as the lowest value of the dtype.
     lowest = _lowest(x)
     room, front, largest = jnp.ones_like(x, bool), x, jnp.full_like(x, lowest)
     for source in sources:

@@ -1,8 +1,8 @@
-"""What a factory returns: it pickles, equals its twin, and prints as it was written.
+"""Results of factories that pickle, compare equal and print as the call that made them.
 
-A closure does none of that. `made` keeps, beside the closure, the factory and what it
-was given, and these say everything: `Made` is pickled by making it anew, compared by
-what it was made of, and printed as the call that makes it.
+Closures do none of this. ``made`` keeps the factory and its arguments beside the
+closure: a ``Made`` is unpickled by calling the factory again, compared by factory and
+arguments, and printed as that call.
 """
 
 import ast
@@ -23,12 +23,12 @@ R = TypeVar("R")
 
 
 class Made:
-    """The result of a factory, which is called as what the factory returned.
+    """The result of a factory, called like what the factory returned.
 
     Attributes:
       factory: the function that made it.
-      arguments: what it was made of, by name, without what equals the default.
-      run: what the factory returned. Its other attributes are attributes of this.
+      arguments: the arguments by name, without those equal to their defaults.
+      run: what the factory returned; its other attributes are attributes of this too.
     """
 
     __slots__ = ("__weakref__", "arguments", "factory", "run")
@@ -48,7 +48,7 @@ class Made:
         return _again, (self.factory, self.arguments)
 
     def __deepcopy__(self, memo: Any) -> "Made":
-        del memo  # like a function, it does not change
+        del memo  # immutable, like a function
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -77,10 +77,10 @@ class Made:
 
 
 def made(factory: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a factory, so that what it returns pickles, compares and prints.
+    """Decorate a factory so that its results pickle, compare and print.
 
     Lists among the arguments become tuples. Arrays and functions are compared by
-    identity, partials by what they bind, all else by value.
+    identity, partials by what they bind, all other values by value.
 
     Example:
       >>> import pickle
@@ -103,7 +103,7 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
         except TypeError:
             bound = None
         if bound is None:
-            return factory(*args, **kwargs)  # for Python to say what is missing
+            return factory(*args, **kwargs)  # Python's own error names the argument
         bound.arguments.update({n: _fixed(v) for n, v in bound.arguments.items()})
         run = factory(*bound.args, **bound.kwargs)
         if any(run is value for value in bound.arguments.values()):
@@ -121,8 +121,8 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
 def made_by(value: Any, factory: Callable[..., Any]) -> Any:
     """Return the result of ``factory`` that ``value`` is, or None.
 
-    A factory may return what another one made; then it is the result of both. A partial
-    that binds nothing is what it is a partial of.
+    If a factory returns the result of another one, that counts as a result of both. A
+    partial that binds nothing counts as the function that it wraps.
 
     Example:
       >>> import mixup_jax as mx
@@ -135,12 +135,12 @@ def made_by(value: Any, factory: Callable[..., Any]) -> Any:
 
 
 def holds(value: Any, factory: Callable[..., Any]) -> bool:
-    """Whether a result of ``factory`` is in ``value``, as far as it can be told."""
+    """Return whether ``value`` visibly contains a result of ``factory``."""
     return any(part.factory is factory for part in parts(value))
 
 
 def called(value: Any) -> Iterator[Any]:
-    """Yield ``value``, and what is called in its place, down to what does the work."""
+    """Yield ``value`` and each callable that it delegates to, the innermost last."""
     while True:
         yield value
         if type(value) is Made:
@@ -152,7 +152,7 @@ def called(value: Any) -> Iterator[Any]:
 
 
 def parts(value: Any) -> Iterator[Made]:
-    """Yield each result of a factory in ``value``, as far as it can be told."""
+    """Yield each result of a factory that ``value`` visibly contains."""
     if type(value) is Made:
         yield value
         inside: Any = value.arguments.values()
@@ -160,16 +160,17 @@ def parts(value: Any) -> Iterator[Made]:
         inside = (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, tuple):
         inside = value
-    else:  # jax.jit and functools.wraps say what they are around
+    else:  # jax.jit and functools.wraps keep the function that they wrap
         inside = filter(None, [getattr(value, "__wrapped__", None)])
     for part in inside:
         yield from parts(part)
 
 
 def written(value: Any, name: str) -> str:
-    """Return Python that makes ``value``; ``name`` if it cannot be written in a call.
+    """Return Python code that makes ``value``, or ``name`` if there is none.
 
-    It can with `mixup_jax` and `functools` alone in scope; arrays cannot.
+    The code uses only ``mixup_jax`` and ``functools``; arrays cannot be written that
+    way.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -187,12 +188,12 @@ def written(value: Any, name: str) -> str:
 
 
 def options(given: Mapping[str, Any]) -> str:
-    """Return options as a call has them: ``name=value, ...``, each as ``written``."""
+    """Return options in the form of a call: ``name=value, ...``, see ``written``."""
     return ", ".join(f"{name}={written(value, name)}" for name, value in given.items())
 
 
 def public_name(value: Any) -> str:
-    """Return the name by which users find a function or a class, whatever its file.
+    """Return the public name of a function or a class, whatever file defines it.
 
     Example:
       >>> import mixup_jax as mx
@@ -211,14 +212,14 @@ def _again(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def _fixed(value: Any) -> Any:
-    """Return ``value``, with tuples in place of lists."""
+    """Return ``value`` with tuples in place of lists."""
     if isinstance(value, list) or type(value) is tuple:
         return tuple(map(_fixed, value))
     return value
 
 
 class _Same:
-    """A value that equals itself alone."""
+    """A value that equals only itself."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -231,7 +232,7 @@ class _Same:
 
 
 def _compared(value: Any) -> Any:
-    """Return what stands for ``value`` in comparisons and hashes."""
+    """Return what represents ``value`` in comparisons and hashes."""
     if type(value) is Made:
         pairs = ((name, _compared(v)) for name, v in value.arguments.items())
         return Made, value.factory, frozenset(pairs)
@@ -249,13 +250,13 @@ def _compared(value: Any) -> Any:
     try:
         hash(value)
         by_value = bool(value == value)
-    except Exception:  # each type has errors of its own
+    except Exception:  # each type may raise its own errors
         by_value = False
     return value if by_value else _Same(value)
 
 
 def _written(value: Any) -> str:
-    """Return Python that makes ``value``, with `mixup_jax` and `functools` in scope."""
+    """Return Python code that makes ``value``, see ``written``."""
     if type(value) is Made:
         by_place = {
             name

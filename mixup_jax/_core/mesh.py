@@ -1,9 +1,9 @@
-"""What is known of a mesh: how the rows of an array lie on it.
+"""Sharding of rows over a mesh.
 
-Axes of an Explicit mesh are in the types, and arrays that meet have to be laid out
-alike. Axes of an Auto mesh are not, nor shardings that only ``jit`` knows: there the
-compiler decides, and all that can be told is what surely lies on one device. Axes that
-are bound by name are another matter: `bound`.
+Explicit mesh axes are part of the types, and arrays that are combined must have the
+same sharding. Auto axes are not, nor are shardings that only ``jit`` knows: there the
+compiler decides, and a trace can only tell which rows are certain to be on one device.
+Axes that are bound by name are handled in ``bound``.
 """
 
 import math
@@ -22,7 +22,7 @@ AxisName: TypeAlias = str | tuple[str, ...]
 
 
 def axes(axis_name: AxisName) -> tuple[str, ...]:
-    """Return the names of one axis or several."""
+    """Return the names of one axis or several as a tuple."""
     return (axis_name,) if isinstance(axis_name, str) else tuple(axis_name)
 
 
@@ -32,7 +32,7 @@ def per_example(w: Array, x: Array) -> Array:
 
 
 def sharding_of_rows(x: Array, size: int) -> jax.NamedSharding | None:
-    """Return how ``size`` rows lie as those of ``x``, None if no type says so."""
+    """Return the sharding of ``size`` rows like those of ``x``, if types show it."""
     sharding = jax.typeof(x).sharding
     if not sharding.mesh.explicit_axes or size != x.shape[0]:
         return None
@@ -40,9 +40,9 @@ def sharding_of_rows(x: Array, size: int) -> jax.NamedSharding | None:
 
 
 def laid_like(w: Array, x: Array) -> Array:
-    """Return ``w`` laid out over the mesh as ``x`` is, which costs a slice at most.
+    """Return ``w``, which broadcasts with ``x``, sharded like ``x``: a slice at most.
 
-    Only axes of an Explicit mesh are in the types; elsewhere nothing is to be done.
+    Only Explicit axes appear in types; over others nothing is done.
     """
     spec = jax.typeof(x).sharding.spec
     kept = (None if n in (0, 1) else axis for axis, n in zip(spec, w.shape))
@@ -50,19 +50,20 @@ def laid_like(w: Array, x: Array) -> Array:
 
 
 def laid_as(x: Array, y: Array) -> Array:
-    """Return ``x``, of the shape of ``y``, laid out as ``y`` is."""
+    """Return ``x``, of the shape of ``y``, sharded like ``y``."""
     return _laid_out(x, y, jax.typeof(y).sharding.spec)
 
 
 def divided_as(w: Array, x: Array) -> Array:
-    """Return ``w`` divided along axis 0 as ``x`` is, and whole along the others."""
+    """Return ``w`` with axis 0 sharded like that of ``x``, and others replicated."""
     return _laid_out(w, x, jax.P(*jax.typeof(x).sharding.spec[:1]))
 
 
 def on_mesh_of(y: Array, x: Array) -> Array:
-    """Return ``x`` with its examples where those of ``y`` are, if it is on no mesh.
+    """Return ``x`` with its examples sharded like those of ``y``, if it is on no mesh.
 
-    Outside jit, that is, and of an Explicit mesh, on which arrays of others meet none.
+    This concerns Explicit meshes outside jit, whose arrays cannot be combined with
+    others.
     """
     there, here = (jax.typeof(each).sharding for each in (y, x))
     if isinstance(y, Tracer) or not here.mesh.empty or not there.mesh.explicit_axes:
@@ -71,31 +72,31 @@ def on_mesh_of(y: Array, x: Array) -> Array:
 
 
 def whole(x: Array) -> Array:
-    """Return ``x`` with all of it on each device."""
+    """Return ``x`` replicated over Explicit axes."""
     return _laid_out(x, x, jax.P())
 
 
 def replicated(x: Array) -> Array:
-    """Return ``x`` with all of it on each device, of an Auto mesh too.
+    """Return ``x`` replicated over Explicit and Auto axes.
 
-    Left to itself the compiler divides what is worked out of rows, and gathers it again
-    for each step that needs to see all of them.
+    Otherwise the compiler divides values computed from rows, and gathers them again for
+    each operation that needs all of them.
     """
     return _pinned(whole(x), x, jax.P())
 
 
 def examples_whole(w: Array, x: Array) -> Array:
-    """Return ``w``, no example of which is divided, on the Auto mesh of ``x``.
+    """Return ``w`` with no example divided over the Auto mesh of ``x``.
 
-    Which devices have which examples is left to the compiler.
+    The compiler decides which devices hold which examples.
     """
     return _pinned(w, x, jax.P(jax.P.UNCONSTRAINED))
 
 
 def _pinned(w: Array, x: Array, spec: jax.P) -> Array:
-    """Return ``w`` laid out by ``spec`` over the Auto axes of the mesh of ``x``.
+    """Return ``w`` sharded by ``spec`` over the Auto axes of the mesh of ``x``.
 
-    Shardings that only ``jit`` knows are not in the types, and nothing is done.
+    Shardings that only ``jit`` knows are not in the types; there nothing is done.
     """
     mesh = jax.typeof(x).sharding.mesh
     if not mesh.auto_axes or not isinstance(w, Tracer):
@@ -104,28 +105,28 @@ def _pinned(w: Array, x: Array, spec: jax.P) -> Array:
 
 
 def whole_along(x: Array, axis: int) -> Array:
-    """Return ``x`` with all that lies along ``axis`` on one device."""
+    """Return ``x`` with ``axis`` undivided."""
     spec = list(jax.typeof(x).sharding.spec)
     spec[axis] = None
     return _laid_out(x, x, jax.P(*spec))
 
 
 def alike(*arrays: Array) -> tuple[Array, ...]:
-    """Return arrays with the examples on axis 0, laid out as the most divided of them.
+    """Return arrays with the examples on axis 0, sharded like the most divided one.
 
-    Draws from the batch are divided as the batch is, draws from a key are whole on each
-    device, and an Explicit mesh selects from arrays that are laid out alike.
+    Draws from the batch are divided like the batch, draws from a key are replicated,
+    and an Explicit mesh requires equal shardings for a selection among arrays.
     """
     most = max(arrays, key=shards)
     return tuple(x if x is most else divided_as(x, most) for x in arrays)
 
 
 def _laid_out(w: Array, x: Array, spec: jax.P) -> Array:
-    """Return ``w`` laid out by ``spec`` over the mesh of ``x``, if that is Explicit."""
+    """Return ``w`` sharded by ``spec`` over the mesh of ``x``, if it is Explicit."""
     mesh = jax.typeof(x).sharding.mesh
     if not mesh.explicit_axes:
         return w
-    if not isinstance(x, Tracer):  # outside jit there need be no mesh in the context
+    if not isinstance(x, Tracer):  # outside jit, the context may have no mesh
         there = x.sharding
         assert isinstance(there, jax.NamedSharding)
         return jax.device_put(w, jax.NamedSharding(there.mesh, spec))
@@ -133,13 +134,13 @@ def _laid_out(w: Array, x: Array, spec: jax.P) -> Array:
 
 
 def around(x: Any) -> AbstractContextManager[Any]:
-    """Return a context in which new arrays may meet ``x``, one of its mesh if needed.
+    """Return a context in which new arrays may be combined with ``x``.
 
-    Outside jit, what JAX makes by itself, the ones that a gradient starts with among
-    it, lies on an Explicit mesh only if that is the one in the context.
+    Outside jit, arrays that JAX creates, such as the ones that a gradient starts from,
+    are on an Explicit mesh only if it is the mesh in the context.
     """
     sharding = None if isinstance(x, Tracer) else getattr(x, "sharding", None)
-    is_meant = not jax.sharding.get_abstract_mesh().empty  # the caller's own
+    is_meant = not jax.sharding.get_abstract_mesh().empty  # set by the caller
     if is_meant or not isinstance(sharding, jax.NamedSharding):
         return nullcontext()
     is_explicit = bool(jax.typeof(x).sharding.mesh.explicit_axes)
@@ -147,11 +148,11 @@ def around(x: Any) -> AbstractContextManager[Any]:
 
 
 def rows_at(x: Array, index: Array) -> Array:
-    """Return ``x[index]``, laid out as ``x``: one all-gather where rows are divided.
+    """Return ``x[index]`` sharded like ``x``: one all-gather where rows are divided.
 
-    Left to itself the compiler sums over the axes of a mesh that do not divide ``x``.
+    Otherwise the compiler sums over the mesh axes that do not divide ``x``.
     """
-    if not x.size:  # of whose layout JAX has too much, outside jit
+    if not x.size:  # outside jit, JAX reports wrong shardings of empty arrays
         return x
     spec = jax.P(None, *[jax.P.UNCONSTRAINED] * (x.ndim - 1))
     rows = _pinned(whole_along(x, 0), x, spec)
@@ -159,32 +160,32 @@ def rows_at(x: Array, index: Array) -> Array:
 
 
 def rows_for_all(x: Array, index: Array) -> Array:
-    """Return ``x[index]``, whole on each device."""
-    mesh = jax.typeof(x).sharding.mesh  # which there need not be in the context
+    """Return ``x[index]``, replicated."""
+    mesh = jax.typeof(x).sharding.mesh  # the context may have none
     return picked(x, index, jax.NamedSharding(mesh, jax.P()))
 
 
 def picked(x: Array, index: Array, sharding: jax.NamedSharding) -> Array:
-    """Return ``x[index]``, laid out so over the Explicit axes of a mesh."""
+    """Return ``x[index]`` with this sharding over the Explicit axes of a mesh."""
     out = sharding if sharding.mesh.explicit_axes else None
     return x.at[index].get(mode="promise_in_bounds", out_sharding=out)
 
 
 def is_auto(x: Array) -> bool:
-    """Whether the compiler divides ``x`` over axes of a mesh."""
+    """Return whether the compiler may divide ``x`` over Auto axes."""
     return bool(jax.typeof(x).sharding.mesh.auto_axes)
 
 
 def may_be_auto(x: Array) -> bool:
-    """Whether ``as_auto`` can be asked: of a traced array on an Explicit mesh."""
+    """Return whether ``as_auto`` works for ``x``: traced, on an Explicit mesh."""
     mesh = jax.typeof(x).sharding.mesh
     return bool(mesh.explicit_axes) and not mesh.manual_axes and isinstance(x, Tracer)
 
 
 def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
-    """Return ``function(x, *given)``, laid out as ``x``; the compiler divides the rest.
+    """Return ``function(x, *given)`` sharded like ``x``, partitioned by the compiler.
 
-    For what the types of an Explicit mesh do not admit, and a compiler knows how to do.
+    For operations that the types of an Explicit mesh do not admit.
     """
     sharding = jax.typeof(x).sharding
     axes = sharding.mesh.explicit_axes
@@ -193,21 +194,23 @@ def as_auto(function: Callable[..., Array], x: Array, *given: Any) -> Array:
 
 
 def are_untold(x: Array) -> bool:
-    """Whether rows may lie as only ``jit`` knows: its ``in_shardings``, no mesh."""
+    """Return whether only ``jit`` may know the sharding: ``in_shardings``, no mesh."""
     return jax.typeof(x).sharding.mesh.empty
 
 
 def devices_lowered_for(ctx: Any) -> int | None:
-    """Return for how many devices a program without a mesh is lowered, if that is told.
+    """Return the number of devices that a program is lowered for, if known.
+
+    It is known for programs without a mesh.
 
     Args:
-      ctx: what JAX tells a lowering rule, ``jax.interpreters.mlir``.
+      ctx: the context of a lowering rule, see ``jax.interpreters.mlir``.
     """
     return getattr(ctx.module_context.axis_context, "num_devices", None)
 
 
 def rows_together(x: Array) -> int:
-    """Return how many examples surely lie on one device, in order."""
+    """Return how many consecutive examples are certain to be on one device."""
     size, devices = x.shape[0], _devices(x)
     if are_untold(x):
         return size if devices == 1 else 2
@@ -215,7 +218,7 @@ def rows_together(x: Array) -> int:
 
 
 def _devices(x: Array) -> int:
-    """Return over how many devices the rows that the program sees may be divided."""
+    """Return the number of devices over which the visible rows may be divided."""
     mesh = jax.typeof(x).sharding.mesh
     if mesh.empty:
         return jax.device_count()
@@ -224,19 +227,19 @@ def _devices(x: Array) -> int:
 
 
 def blocks_fit(x: Array, block: int) -> bool:
-    """Whether blocks surely end where the shares of the devices end."""
+    """Return whether no block can cross the boundary between two shards."""
     return x.shape[0] % (_devices(x) * block) == 0
 
 
 def blocks_split(x: Array, block: int) -> bool:
-    """Whether blocks of ``block`` end where the shares of an Explicit mesh end."""
+    """Return whether no block of ``block`` rows crosses shards of an Explicit mesh."""
     size = x.shape[0] // shards(x)
     return size == block == x.shape[0] or size % block == 0
 
 
 def shards(x: Any) -> int:
-    """Return into how many shares an Explicit mesh divides the examples of ``x``."""
-    # Not `shard_shape`, which knows no mesh that is partly manual (JAX 0.7 to 0.12).
+    """Return the number of shards into which an Explicit mesh divides the examples."""
+    # Not ``shard_shape``, which fails on partly manual meshes (JAX 0.7 to 0.12).
     sharding = jax.typeof(x).sharding
     names = sharding.spec[0] if sharding.mesh.explicit_axes else None
     return math.prod(sharding.mesh.shape[axis] for axis in axes(names or ()))

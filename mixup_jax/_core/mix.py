@@ -1,7 +1,6 @@
-"""What was drawn for a batch, and the deterministic half: to apply it.
+"""The mix that was drawn for a batch, and the deterministic half: applying it.
 
-Long because whatever follows a mix is a method of one class, and each says what it
-does.
+Long because everything that follows a mix is a method of one class.
 """
 
 import dataclasses
@@ -34,35 +33,37 @@ _PATCHES = "Count the patches along each axis: (14, 14)."
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mix:
-    """What was drawn for a batch; applies the same mix to whatever else must follow.
+    """The mix that was drawn for a batch, with the methods that apply it.
 
     For one source::
 
         x~[i] = w[i] * x[i] + (1 - w[i]) * x[partner[i]]       inputs
         y~[i] = lam[i] * y[i] + (1 - lam[i]) * y[partner[i]]   targets
 
-    For several, each next source is seen where those before it leave room: the second
-    side is itself such a mixture of the first partner's content and what lies behind.
+    With several sources, each next one shows wherever those in front of it leave room:
+    the second term is itself such a mixture, of the first partner's content and what is
+    behind it.
 
-    A pytree with the examples on axis 0 of every leaf: it passes through jit, vmap,
-    scan, pmap, shard_map and ``jax.export``. To apply a mix that came out of vmap or
-    pmap, map again.
-    ``dataclasses.replace(mix, lam=...)`` changes the labels alone, the inputs' weights
-    are those of the sources.
+    A mix is a pytree with the examples on axis 0 of every leaf: it passes through jit,
+    vmap, scan, pmap, shard_map and ``jax.export``. Apply a mix returned by vmap or pmap
+    under vmap or pmap. ``dataclasses.replace(mix, lam=...)`` changes the labels only;
+    the weights of the inputs are those of the sources.
 
-    The gradient by a weight is 0 where it is exactly 0 or 1, since one side then comes
-    back bit for bit; for inputs that a region pastes it is 0 everywhere.
+    The gradient with respect to a weight is 0 where the weight is exactly 0 or 1, since
+    one side is then returned bit for bit; for inputs that a region pastes it is 0
+    everywhere.
 
     Attributes:
       lam: float32 ``[B]``, the weight of the example's own label.
-      sources: who lies behind the own content, from front to back; at least one.
-      mixes_targets: whether targets are mixed. If not, ``lam`` is 1 and targets stay as
-        they are, whatever their dtype.
+      sources: the sources behind the example's own content, from front to back; at
+        least one.
+      mixes_targets: whether targets are mixed. If not, ``lam`` is 1 and targets of any
+        dtype are returned unchanged.
 
     Raises:
-      TypeError: (when applied) If partners are not integers.
-      ValueError: (when applied) If ``lam`` and the partners have other shapes, or
-        concrete ones are out of range.
+      TypeError: If, when applied, the partners are not integers.
+      ValueError: If, when applied, ``lam`` and the partners differ in shape, or
+        concrete values are out of range.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -85,16 +86,21 @@ class Mix:
         region: Region | None = None,
         move: Move | None = None,
     ) -> "Mix":
-        """Return the mix of one partner for each example.
+        """Return a mix with one partner for each example.
 
         Args:
-          lam: the own weight in inputs and targets, ``[B]`` or one for all, in [0, 1].
+          lam: weight of the example's own content and label, ``[B]`` or scalar, in
+            [0, 1].
           partner: integer ``[B]``, each in [0, B).
-          region: where the own content stays; None is everywhere alike.
-          move: how partners travel; None picks rows by index.
+          region: where the example's own content stays; None weights all positions
+            equally.
+          move: how partners travel; None gathers rows by index.
+
+        Returns:
+          The mix.
 
         Raises:
-          TypeError: If partners are not integers.
+          TypeError: If the partners are not integers.
           ValueError: If the shapes differ, or concrete values are out of range.
 
         Example:
@@ -103,7 +109,7 @@ class Mix:
           >>> mix.inputs(jnp.array([0.0, 8.0]))
           Array([4., 4.], dtype=float32)
         """
-        # While they are concrete, which under jit they are only as they were given.
+        # Before any conversion, which under jit would make concrete values traced.
         checks.number(lam, "mix: lam", 0, 1, SHARE)
         index = arrays.array(partner)
         if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
@@ -123,41 +129,44 @@ class Mix:
 
     @property
     def partner(self) -> Array:
-        """The first source's partner, int32 ``[B]``."""
+        """The partner of each example in the first source, int32 ``[B]``."""
         return self.sources[0].partner
 
     @property
     def region(self) -> Region:
-        """The first source's region."""
+        """The region of the first source."""
         return self.sources[0].region
 
     @property
     def move(self) -> Move:
-        """The first source's move."""
+        """The move of the first source."""
         return self.sources[0].move
 
     def inputs(self, tree: Any, *, cast: Cast | None = None) -> Any:
-        """Return ``tree`` mixed as the inputs were.
+        """Return ``tree`` mixed like the inputs.
 
-        Where all regions paste (CutMix), a leaf needs the spatial sizes of the batch,
-        with or without a channel axis, and may have any dtype. Containers of
-        ``mixup_jax.follow`` follow by their rules.
+        If all regions paste (CutMix), leaves may have any dtype but need the spatial
+        sizes of the batch, with or without a channel axis. Containers of
+        ``mixup_jax.follow`` follow their own rules.
 
         Args:
           tree: pytree of arrays.
-          cast: makes of a leaf what is to be mixed, such as bytes floats. The result is
-            that of ``inputs(jax.tree.map(cast, tree))``, in one pass: it is the bytes
-            that are read and that travel. Every leaf is handed to it, but for those
-            that follow by a rule of their own; to leave one alone it returns it. What
-            it makes of an example depends on that example alone; elementwise, with
-            constants for each channel, it is fused. Through a mixer:
+          cast: converts a leaf to the values to be mixed, such as uint8 to float32. The
+            result is that of ``inputs(jax.tree.map(cast, tree))`` in one pass, which
+            reads and moves the uint8 values. It is called on every leaf, except for
+            containers of ``mixup_jax.follow``; return a leaf as is to leave it
+            unchanged. It must treat each example independently; elementwise functions,
+            with constants per channel, are fused. To cast within a mixer, use
             ``cast_inputs``.
 
+        Returns:
+          ``tree``, mixed.
+
         Raises:
-          TypeError: If a leaf would be blended and is neither floating nor complex, as
-            ``cast`` returned it.
-          ValueError: If a leaf has another batch size or other spatial sizes; if
-            ``cast`` returns another shape.
+          TypeError: If a leaf, after ``cast``, would be blended but is neither
+            floating-point nor complex.
+          ValueError: If a leaf has another batch size or other spatial sizes. If
+            ``cast`` changes the shape.
 
         Example:
           >>> import jax.numpy as jnp, mixup_jax as mx
@@ -176,15 +185,21 @@ class Mix:
         return mix._follow("inputs", of_leaf if does else None, tree, lambda: mix)
 
     def targets(self, tree: Any) -> Any:
-        """Return ``tree`` mixed as the targets were, by ``lam`` and the shares behind.
+        """Return ``tree`` mixed like the targets, by ``lam`` and the sources' shares.
 
-        Containers of ``mixup_jax.follow`` follow by their rules: ``follow.maps`` hold
-        what has a value at each position.
+        Containers of ``mixup_jax.follow`` follow their own rules; wrap targets with a
+        value at each position in ``follow.maps``.
+
+        Args:
+          tree: pytree of arrays.
+
+        Returns:
+          ``tree``, mixed.
 
         Raises:
-          TypeError: If a leaf is neither floating nor complex.
-          ValueError: If a leaf has another batch size; or the spatial sizes of the
-            inputs, two or more, where positions are not mixed alike.
+          TypeError: If a leaf is neither floating-point nor complex.
+          ValueError: If a leaf has another batch size. If it has the spatial sizes of
+            the inputs, two or more, and positions are not mixed equally.
         """
         mix = self.drawn()
         if not self.mixes_targets:
@@ -206,26 +221,29 @@ class Mix:
         )
 
     def terms(self, tree: Any, *, like: ArrayLike | None = None) -> Terms:
-        """Return ``((share, content), ...)``: what of ``tree`` each example is made of.
+        """Return ``((share, content), ...)``, the terms that make up each example.
 
-        The first term is the example's own, then comes one for each source. Shares are
-        those of the labels, float32 ``[B]``, and sum to 1 but for rounding::
+        The first term is the example's own, followed by one for each source. Shares are
+        those of the labels, float32 ``[B]``, and sum to 1 up to rounding::
 
             share_0 = lam,  share_k = (1 - lam) * ... * lam_k,  the last without lam_k
 
         Args:
           tree: pytree of arrays of any dtype, such as integer labels ``[B]``; or
-            ``follow.maps`` of one array, which is ``like`` as well.
+            ``follow.maps`` of one array, which also acts as ``like``.
           like: for dense targets, an array with the examples and the spatial sizes of
             the inputs, such as integer label maps ``[B, H, W]``. Shares are then those
-            of each position in the inputs, float32, and broadcast with ``like``; what
-            sources have is seen through their windows.
+            of each position in the inputs, float32, and broadcast with ``like``; the
+            content of a source is seen through its window.
+
+        Returns:
+          A tuple of pairs ``(share, content)``.
 
         Raises:
-          ValueError: If a leaf has another batch size, or, with ``like``, other spatial
-            sizes; without it, if a leaf has the spatial sizes of the inputs, two or
-            more, where positions are not mixed alike; if ``tree`` has maps in it
-            beside other things.
+          ValueError: If a leaf has another batch size or, with ``like``, other spatial
+            sizes. If, without ``like``, a leaf has the spatial sizes of the inputs, two
+            or more, and positions are not mixed equally. If ``tree`` contains maps
+            beside other parts.
 
         Example:
           >>> import jax.numpy as jnp, mixup_jax as mx
@@ -255,7 +273,7 @@ class Mix:
                 return x
             for source in sources:
                 if source.region.grid:
-                    source.region.grid.axes_of(x)  # refuses another size
+                    source.region.grid.axes_of(x)  # raises for other sizes
             return x
 
         def behind(source: Source, x: Array, _: str) -> Array:
@@ -269,13 +287,16 @@ class Mix:
         )
 
     def with_label_weight(self, lam: ArrayLike) -> "Mix":
-        """Return the mix of the same inputs in which the own label weighs ``lam``.
+        """Return a mix of the same inputs whose own label has weight ``lam``.
 
         No gradient passes through ``lam``. Examples whose own weight in the inputs is 1
-        keep 1.
+        keep ``lam = 1``.
 
         Args:
-          lam: ``[B]`` or one for all, in [0, 1].
+          lam: ``[B]`` or scalar, in [0, 1].
+
+        Returns:
+          The mix, which mixes targets.
 
         Raises:
           ValueError: If ``lam`` has another shape, or a concrete one is out of range.
@@ -287,7 +308,7 @@ class Mix:
           Array([0.25, 1.  ], dtype=float32)
         """
         first = self.drawn().sources[0]
-        advice = "It is the weight of the own label, one for each example."
+        advice = "It is the weight of the example's own label, one for each example."
         checks.shaped(lam, "lam", [(), first.lam.shape], advice)
         checks.number(lam, "lam", 0, 1, advice)
         weight = jax.lax.stop_gradient(jnp.asarray(lam, jnp.float32))
@@ -299,20 +320,20 @@ class Mix:
     def coverage(self, sizes: Sequence[int], *, like: ArrayLike | None = None) -> Array:
         """Return the own share of each cell of a coarser grid, in the inputs.
 
-        The mean weight of the own content over the cell; positions that lie in two
-        cells count in each by their part.
+        This is the mean weight of the example's own content over the cell; positions
+        that overlap two cells count toward each in proportion to the overlap.
 
         Args:
-          sizes: cells on each spatial axis, such as ``(14, 14)`` patches.
-          like: any array with the examples, whose layout over an Explicit mesh the
-            result gets; None is that of ``lam``.
+          sizes: number of cells on each spatial axis, such as ``(14, 14)`` patches.
+          like: any array with the examples on axis 0; the result is sharded like it
+            over an Explicit mesh. None shards it like ``lam``.
 
         Returns:
           float32 ``[B, *sizes]``.
 
         Raises:
-          ValueError: If ``sizes`` are not one number of at least 1 for each spatial
-            axis of what was drawn.
+          ValueError: If ``sizes`` is not one number of at least 1 for each spatial axis
+            of the region.
 
         Example:
           >>> import jax.numpy as jnp, mixup_jax as mx
@@ -338,14 +359,18 @@ class Mix:
         return cell_shares(first.region, first.lam, cells, layout)
 
     def union(self, masks: Any) -> Any:
-        """Return, per position, whether any content that is seen there has True.
+        """Return, per position, whether any content that is visible there has True.
 
-        Seen is a source of a weight other than 0, through its window: for attention
-        masks and events, of which a mixture holds those of all.
+        A content is visible, through its window, where its weight is not 0. Use this
+        for attention masks and events, of which a mixture contains those of all its
+        sources.
 
         Args:
           masks: pytree of bool arrays with the spatial sizes of the inputs, with or
             without a channel axis.
+
+        Returns:
+          bool arrays of the same shapes.
 
         Raises:
           TypeError: If a leaf is not bool.
@@ -373,15 +398,21 @@ class Mix:
     def at(self, layer: int) -> "Mix":
         """Return the mix of a hidden layer: ``hidden = mix.at(2).inputs(hidden)``.
 
-        Layer 0 is the inputs. Unless it was drawn for that layer (``manifold``), it
-        leaves everything as it is.
+        Layer 0 is the inputs. Unless the mix was drawn for that layer (``manifold``),
+        the result leaves everything unchanged.
+
+        Args:
+          layer: the index of the layer.
+
+        Returns:
+          The mix for that layer.
 
         Raises:
           ValueError: If ``layer`` is not an integer of at least 0.
         """
         if not isinstance(layer, int | np.integer) or layer < 0:
             raise ValueError(
-                f"at: expected the number of a layer, 0 for the inputs; got {layer!r}. "
+                f"at: expected the index of a layer, 0 for the inputs; got {layer!r}. "
                 "Number hidden layers from 1."
             )
         return dataclasses.replace(
@@ -393,31 +424,34 @@ class Mix:
         )
 
     def batch(self, batch: Batch, *, cast: Cast | None = None) -> Mixed:
-        """Return ``(inputs, targets)``, each mixed; ``cast`` is that of ``inputs``."""
+        """Return ``(inputs, targets)``, both mixed; ``cast`` is that of ``inputs``."""
         inputs, targets = checks.pair(batch)
         return self.inputs(inputs, cast=cast), self.targets(targets)
 
     def drawn(self) -> "Mix":
-        """Return the mix with float32 weights and int32 partners, whoever made it.
+        """Return the mix, validated, with float32 weights and int32 partners.
 
-        Raises as applying the mix does.
+        Raises:
+          TypeError: If the partners are not integers.
+          ValueError: If ``lam`` and the partners differ in shape, or concrete values
+            are out of range.
         """
         lam, sources = checked(self.lam, self.sources)
         return dataclasses.replace(self, lam=lam, sources=sources)
 
     def _label_weights(self) -> list[Array]:
-        """Return what each front keeps of the label."""
+        """Return the share of the label that the front of each source keeps."""
         lam = self.lam if self.mixes_targets else jnp.ones_like(self.lam)
         return list(alike(lam, *(source.lam for source in self.sources[1:])))
 
     def _of_labels(self) -> "Mix":
-        """Return the mix whose regions say where labels of positions are mixed."""
+        """Return the mix whose regions describe where dense labels are mixed."""
         first, *others = (
             dataclasses.replace(source, region=source.region.of_labels())
             for source in self.sources
         )
         if self.mixes_targets:
-            # Chosen for an example may be a mixer that leaves its label alone.
+            # An example may have been given to a mixer that leaves its label alone.
             lam, kept = alike(self.lam, first.lam)
             first = dataclasses.replace(first, lam=jnp.where(lam == 1, 1.0, kept))
         else:
@@ -425,25 +459,25 @@ class Mix:
         return dataclasses.replace(self, sources=(first, *others))
 
     def _weights_at(self, x: Array) -> list[Array]:
-        """Return what each front keeps of the positions of dense targets."""
+        """Return the share of each position that the front of each source keeps."""
         return [
             field(source.region, source.lam, x).astype(jnp.float32)
             for source in self._of_labels().sources
         ]
 
     def _refuse_positions(self, y: Array, where: str) -> None:
-        """Raise ValueError if a leaf looks like labels of positions that differ."""
+        """Raise ValueError if a leaf looks like dense labels that mix unequally."""
         grids = [source.region.grid for source in self.sources]
         if self.mixes_targets and any(grid and grid.covers(y.shape) for grid in grids):
             raise ValueError(
                 f"{where}: expected labels of whole examples; got "
                 f"{arrays.describe(y)}, with the spatial sizes of the inputs, whose "
-                "positions are not mixed alike. If a mixer has mixed them already, "
+                "positions are not mixed equally. If a mixer has already mixed them, "
                 "position by position, leave out the mix: loss(logits, labels). If "
-                "not, declare maps, which follow so: mixup_jax.follow.maps(x) in the "
-                "batch or in a loss, on_keys(..., maps=...) in a dict batch, or "
-                "mix.terms(x, like=x). Labels of whole examples that have such sizes "
-                "by chance: x.reshape(len(x), -1)."
+                "not, declare them as maps: mixup_jax.follow.maps(x) in the batch or "
+                "in a loss, on_keys(..., maps=...) in a dict batch, or "
+                "mix.terms(x, like=x). If they are labels of whole examples that have "
+                "these sizes by chance, flatten them: x.reshape(len(x), -1)."
             )
 
     def _follow(
@@ -453,7 +487,7 @@ class Mix:
         tree: Any,
         to_follow: Callable[[], "Mix"],
     ) -> Any:
-        """Return ``tree`` with followers mixed, and ``function`` of other leaves."""
+        """Return ``tree`` with followers mixed and ``function`` of other leaves."""
 
         def applied(path: Any, part: Any) -> Any:
             where = name + jax.tree_util.keystr(path)
@@ -478,9 +512,9 @@ class Mix:
         return on_mesh_of(self.lam, arrays.exact(part, where))
 
     def _of_batch(self, name: str, tree: Any) -> Any:
-        """Return ``tree``, or raise if it does not hold as many examples."""
+        """Return ``tree``, or raise ValueError for another number of examples."""
         checks.no_list(tree, name)
-        advice = "Apply a mix to the batch that it was drawn for."
+        advice = "Apply a mix only to the batch that it was drawn for."
         checks.sized(tree, len(self.lam), name, advice)
         return tree
 
@@ -488,7 +522,10 @@ class Mix:
 def unmixed(batch: Batch) -> Mix:
     """Return the mix of a batch that is not mixed: ``lam = 1``, and no partners.
 
-    Raises as ``compose`` does.
+    Raises:
+      TypeError: If a leaf is not an array of numbers.
+      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on the
+        batch size.
     """
     checks.pair(batch)
     size = checks.examples(batch)
@@ -498,7 +535,7 @@ def unmixed(batch: Batch) -> Mix:
 
 
 def _about_inputs(leaf: Any) -> str:
-    """Say what to do with inputs that cannot be blended."""
+    """Return advice about inputs that cannot be blended."""
     follows = "Masks of 0 and 1", "masks"
     if leaf.ndim == 1 and leaf.dtype != bool:
         follows = "Lengths", "lengths"
@@ -506,19 +543,19 @@ def _about_inputs(leaf: Any) -> str:
     return (
         "Cast or scale integer inputs: mix.inputs(x, cast=lambda x: x / 255), or "
         "through a mixer mixup_jax.cast_inputs(mixer, cast), both in one pass. "
-        f"One-hot maps of class ids. {what} follow as mixup_jax.follow.{rule}(x), or "
-        f"in a dict batch by on_keys(..., {rule}=...)."
+        f"One-hot encode maps of class ids. {what} follow as "
+        f"mixup_jax.follow.{rule}(x), or in a dict batch by on_keys(..., {rule}=...)."
     )
 
 
 def _about_labels(leaf: Any) -> str:
-    """Say what to do with targets that cannot be blended."""
+    """Return advice about targets that cannot be blended."""
     cast = "Cast labels of 0 and 1, one for each class, with labels.astype(float)"
     if leaf.dtype == bool:
         return f"{cast}. Masks follow as mixup_jax.follow.masks(x)."
     one_hot = (
-        "One-hot integer labels with mixup_jax.losses.one_hot(labels, classes); or "
-        "leave them out of the batch and use "
+        "One-hot encode integer labels with mixup_jax.losses.one_hot(labels, classes); "
+        "or leave them out of the batch and use "
         "mixup_jax.losses.termwise(loss)(logits, labels, mix)"
     )
     return f"{one_hot}." if leaf.ndim == 1 else f"{cast}. {one_hot}."

@@ -1,4 +1,4 @@
-"""A draw, made a mixer."""
+"""Decorators that turn a draw into a mixer."""
 
 import functools
 import inspect
@@ -21,17 +21,20 @@ P = ParamSpec("P")
 
 
 def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
-    """Decorate a draw, ``(key, batch, ...) -> Mix``, which makes it a mixer.
+    """Decorate a draw, ``(key, batch, ...) -> Mix``, to make it a mixer.
 
-    ``mixer(draw)(key, batch)`` is ``(mix.batch(batch), mix)`` for the ``mix`` that was
-    drawn. The mixer has the name, the docstring and the signature of the draw.
-    Combinators merge its draws with those of others, and apply them in one pass.
+    ``mixer(draw)(key, batch)`` returns ``(mix.batch(batch), mix)`` for the ``mix`` that
+    was drawn. The mixer has the name, docstring and signature of the draw. Combinators
+    merge its draws with those of other mixers, and apply them in one pass.
 
     Args:
-      draw: a function, as a rule of what ``compose`` returns.
+      draw: a function that returns a ``Mix``, typically the result of ``compose``.
+
+    Returns:
+      The mixer.
 
     Raises:
-      TypeError: If ``draw`` is not a function of a key and a batch. When called: if it
+      TypeError: If ``draw`` is not a function of a key and a batch. If, when called, it
         does not return a ``Mix``.
 
     Example:
@@ -74,8 +77,8 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
         if not isinstance(mix, Mix):
             raise TypeError(
                 f"mixer: expected {name} to return a Mix; got "
-                f"{arrays.describe(mix)}. Return what was drawn and not the batch; a "
-                "function that mixes by itself is a mixer without the decorator."
+                f"{arrays.describe(mix)}. Return the mix and not the batch; a function "
+                "that returns a mixed batch is a mixer without the decorator."
             )
         return mix
 
@@ -95,7 +98,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 
 
 def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
-    """Decorate a draw of ours as ``mixer`` does; it returns a plan under ``LATER``."""
+    """Decorate a draw like ``mixer``; the draw returns a plan under ``LATER``."""
     mixing = typing.cast(Any, mixer(draw))
     kept: Kept = mixing._mixup_jax_draw
     plan = typing.cast(Any, functools.partial(kept.draw, LATER))
@@ -106,7 +109,10 @@ def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 def derived(
     mixing: Callable[P, tuple[Mixed, Mix]], **defaults: Any
 ) -> Callable[[Callable[[], None]], Callable[P, tuple[Mixed, Mix]]]:
-    """Decorate a name and a docstring: ``mixing`` so named, with other defaults."""
+    """Return a decorator that derives a mixer from ``mixing`` with other defaults.
+
+    The decorated function supplies the name and the docstring.
+    """
     draw = typing.cast(Any, inspect.unwrap(mixing))
 
     def decorate(named: Callable[[], None]) -> Callable[P, tuple[Mixed, Mix]]:
@@ -126,7 +132,7 @@ def derived(
 
 
 def _first_two(draw: Any) -> list[str] | None:
-    """Return the names under which a function takes a key and a batch."""
+    """Return the names of the parameters for the key and the batch, or None."""
     if not inspect.isfunction(draw) or kept_with(draw) is not None:
         return None
     first = list(inspect.signature(draw).parameters.values())[:2]
@@ -139,7 +145,7 @@ def _first_two(draw: Any) -> list[str] | None:
 
 
 def _call_with(draw: Any, args: Any, kwargs: Any, axes: Axes) -> str | None:
-    """Return Python that calls a mixer so, with axes; None if it does not take them."""
+    """Return Python code for this call of a mixer with ``spatial``, or None."""
     parameters = inspect.signature(draw).parameters
     asked = parameters.get("spatial")
     by_name = asked and asked.kind in (asked.KEYWORD_ONLY, asked.POSITIONAL_OR_KEYWORD)

@@ -1,6 +1,6 @@
-"""What a move is asked: how partners travel.
+"""The protocol of moves, which describe how partners travel.
 
-The moves there are stand in `moves`; a user's own works like these.
+The built-in moves are in ``moves``; user-defined moves work the same way.
 """
 
 import abc
@@ -18,35 +18,35 @@ RowFunction: TypeAlias = Callable[[Any, Array, Array], Array]
 
 
 class Move(abc.ABC):
-    """Brings to each example what its partner has: static, comparable, hashable.
+    """A movement of partners' rows to each example: static, comparable and hashable.
 
-    A frozen dataclass of numbers is one that does. A move has to say ``map``. One whose
-    partners lie within blocks of the batch also says ``places``, from which everything
-    else that is asked of it follows.
+    A frozen dataclass of numbers satisfies this. A move must implement ``map``. A move
+    whose partners are within blocks of the batch should also implement ``places``, from
+    which all other properties follow.
     """
 
     crosses: ClassVar[bool] = False
-    """Whether partners are on other devices, of whose examples ``map`` sees none."""
+    """Whether partners are on other devices, whose examples ``map`` does not see."""
 
     by_index: ClassVar[bool] = True
     """Whether ``map`` reads ``partner``."""
 
     @abc.abstractmethod
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
-        """Return ``function(w, x, x[partner])``, laid out over the mesh as ``x``.
+        """Return ``function(w, x, x[partner])``, sharded over the mesh like ``x``.
 
-        The function is elementwise. It may be called on whatever view of the rows lets
+        The function is elementwise. It may be called on any view of the rows that lets
         the compiler fuse the movement into it.
 
         Args:
-          function: of ``w`` and two arrays.
-          x: ``[B, ...]``, any dtype but keys.
+          function: a function of ``w`` and two arrays.
+          x: ``[B, ...]``, any dtype except keys.
           partner: int32 ``[B]``, each in [0, B).
-          w: pytree of arrays ``[B, ...]``, handed on in the view of ``x``.
+          w: pytree of arrays ``[B, ...]``, passed on in the view of ``x``.
         """
 
     def places(self) -> Sequence[int] | None:
-        """Return, for each place in a block, its partner's; None if not by blocks.
+        """Return, for each place in a block, its partner's place; None without blocks.
 
         ``partner(i) = i - i % n + places[i % n]`` for ``n = len(places)``.
         """
@@ -54,19 +54,19 @@ class Move(abc.ABC):
 
     @final
     def bring(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
-        """Return ``map(function, x, partner, w)``, wherever partners are counted.
+        """Return ``map(function, x, partner, w)`` for indices into any batch.
 
-        Those of ``per_device`` count over the batches of all devices, and ``x`` may be
-        one device's.
+        The indices of ``per_device`` count over the batches of all devices, while ``x``
+        may be the batch of one device.
 
         Raises:
-          ValueError: If ``x`` has a part of a block.
+          ValueError: If ``x`` ends within a block.
         """
         places = self.places()
         if places is not None and x.shape[0] % len(places):
             raise ValueError(
-                f"mix: expected examples in blocks of {len(places)}, among whom "
-                f"partners were drawn; got {x.shape[0]}. Apply a mix to all of the "
+                f"mix: expected examples in blocks of {len(places)}, within which "
+                f"partners were drawn; got {x.shape[0]}. Apply a mix to the whole "
                 "batch that it was drawn for, or draw where the batch is divided: "
                 "mixup_jax.per_device(mixer, axis_name)."
             )
@@ -76,7 +76,7 @@ class Move(abc.ABC):
 
     @final
     def take(self, x: Array, partner: Array) -> Array:
-        """Return ``x[partner]``, of any dtype, keys included."""
+        """Return ``x[partner]``, of any dtype, including keys."""
         if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
             words = self.take(jax.random.key_data(x), partner)
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
@@ -85,7 +85,7 @@ class Move(abc.ABC):
     @property
     @final
     def structural(self) -> bool:
-        """Whether the move alone says who the partner is, and so fuses."""
+        """Whether the move alone determines the partners, and so fuses."""
         return self.places() is not None
 
     @property
@@ -106,33 +106,33 @@ class Move(abc.ABC):
 
     @final
     def within(self, size: int) -> bool:
-        """Whether partners lie within each run of ``size`` examples, alike in all."""
+        """Return whether partners are within each run of ``size`` examples."""
         places = self.places()
         return places is not None and size % len(places) == 0
 
 
 def move_of(value: Any) -> Move:
-    """Return ``value``, or raise TypeError if it is not a move."""
+    """Return ``value``; raise TypeError if it is not a move."""
     if not isinstance(value, Move):
         raise TypeError(
-            f"move: expected a subclass of mixup_jax.Move; got "
-            f"{arrays.describe(value)}. Take that of what a pairing draws: "
+            f"move: expected an instance of mixup_jax.Move; got "
+            f"{arrays.describe(value)}. Take it from the result of a pairing: "
             "pairing(key, batch).move."
         )
     return value
 
 
 def parts_of_move(value: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the name of the class of a move and its fields, None if it is no move.
+    """Return the class name and the fields of a move, or None for other values.
 
     Raises:
-      TypeError: If it is a move, and not a dataclass.
+      TypeError: If ``value`` is a move but not a dataclass.
     """
     if not isinstance(value, Move):
         return None
     if not dataclasses.is_dataclass(value):
         raise TypeError(
-            "move: expected a frozen dataclass of numbers, which can be serialised; "
+            "move: expected a frozen dataclass of numbers, which can be serialized; "
             f"got {arrays.describe(value)}. Decorate its class: "
             "dataclasses.dataclass(frozen=True)."
         )
@@ -141,23 +141,23 @@ def parts_of_move(value: Any) -> tuple[str, dict[str, Any]] | None:
 
 
 def move_from(name: str, parts: Mapping[str, Any]) -> Move:
-    """Return the move of the class of that name that has these fields.
+    """Return the move with this class name and these fields.
 
     Raises:
-      ValueError: If no class of this process has that name, or it has other fields.
+      ValueError: If no class in this process has that name, or its fields differ.
     """
     found = [kind for kind in _kinds_of(Move) if public_name(kind) == name]
     if not found:
         raise ValueError(
             f"move: expected the name of a subclass of mixup_jax.Move; got {name!r}, "
             "which this process has not defined. Import the module that defines it, "
-            "then deserialise again."
+            "then deserialize again."
         )
-    kind = found[-1]  # the last, where a notebook defined it anew
+    kind = found[-1]  # the last, if a notebook defined it again
     if sorted(_fields_of(kind)) != sorted(parts):
         raise ValueError(
             f"move: expected the fields of {name}, {_fields_of(kind)}; got "
-            f"{sorted(parts)}. Export again with the class as it is now."
+            f"{sorted(parts)}. Export again with the current class."
         )
     return kind(**parts)
 

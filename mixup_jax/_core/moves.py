@@ -1,12 +1,12 @@
-"""How partners travel to each other.
+"""The built-in moves, which describe how partners travel.
 
-A move describes a movement that is carried out on one leaf at a time. It is static
-data that can be compared and hashed, so it passes through jit in the structure of a
-`Mix` and costs nothing there. It becomes a gather only where nothing cheaper does.
+A move describes a movement that is carried out on one leaf at a time. It is static data
+that can be compared and hashed, so it passes through jit in the structure of a ``Mix``
+at no cost. It becomes a gather only where nothing cheaper will do.
 
-`block` is the number of examples that the move was made for. A move acts on each block
-of a larger array by itself, so what one device did to its share is the same description
-when the shares are read as one array.
+``block`` is the number of examples that the move was made for. A move acts on each
+block of a larger array separately, so the move that one device applied to its shard
+also describes the movement of the concatenated shards.
 """
 
 import dataclasses
@@ -33,10 +33,10 @@ from mixup_jax._core.mesh import (
 from mixup_jax._core.move import Move, RowFunction
 from mixup_jax._core.products import is_exact, rows_by_product
 
-ManyRows: TypeAlias = Callable[..., Array]  # of w, the own rows, those of each partner
+ManyRows: TypeAlias = Callable[..., Array]  # (w, rows, rows of each partner)
 
-_LARGEST_PRODUCT = 1024  # examples; the work of a product grows with their square
-_MOST_SHIFTS = 32  # of several partners in one pass; each is one more read of a block
+_LARGEST_PRODUCT = 1024  # examples; the cost of a product is quadratic in them
+_MOST_SHIFTS = 32  # in one pass; each shift reads the block once more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Stay(Move):
 
 @dataclasses.dataclass(frozen=True)
 class Gather(Move):
-    """Rows picked by index: any map, and on a sharded axis a collective."""
+    """Rows gathered by index: any pairing, and a collective on a sharded axis."""
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
         """Return ``function(w, x, x[partner])``."""
@@ -78,7 +78,7 @@ class Flip(Move):
     by_index: ClassVar[bool] = False
 
     def places(self) -> Sequence[int]:
-        """Return the places of a block from the last to the first."""
+        """Return the places of a block in reverse order."""
         return range(self.block - 1, -1, -1)
 
     def map(self, function: RowFunction, x: Array, partner: Array, w: Any) -> Array:
@@ -92,7 +92,7 @@ class Flip(Move):
 
             return _in_blocks(self.block, function, reverse, x, w)
 
-        # Two shifts keep a TPU's layout.
+        # On a TPU two shifts keep the layout of the rows.
         together = _in_shares(function, x, [self.places()])
         if self.block != 2 or together is None:
             return flipped(x, w)
@@ -101,7 +101,7 @@ class Flip(Move):
 
 @dataclasses.dataclass(frozen=True)
 class Roll(Move):
-    """Each block rolled by ``shift``, the first rows following the last."""
+    """Each block rolled by ``shift``: the last rows become the first."""
 
     block: int
     shift: int
@@ -126,16 +126,16 @@ class Roll(Move):
             here, behind = (shifts.shifted(rows, by=n) for n in (cut, -self.shift))
             return [shifts.where(first, here, behind)]
 
-        # Two slices are one collective between devices, two shifts fuse on one.
+        # Across devices two slices are one collective; on one device two shifts fuse.
         roll = sliced if is_auto(x) else shifted
         return _in_blocks(self.block, function, roll, x, w)
 
 
 @dataclasses.dataclass(frozen=True)
 class Swap(Move):
-    """The bits ``by`` of a place flipped: ``partner(i) = i ^ by``.
+    """The bits ``by`` of each place flipped: ``partner(i) = i ^ by``.
 
-    In blocks of the least power of two above ``by``.
+    The blocks have the least power of two above ``by`` as their size.
     """
 
     by: int
@@ -159,10 +159,10 @@ def brought(
     partners: Sequence[Array],
     w: Any,
 ) -> Array:
-    """Return ``function(w, x, x[partners[0]], x[partners[1]], ...)``, in one pass.
+    """Return ``function(w, x, x[partners[0]], x[partners[1]], ...)`` in one pass.
 
-    Several moves by blocks show the function all rows in one view, in blocks of their
-    common multiple; otherwise each partner's rows are taken before.
+    If all moves act on blocks, the function receives all rows in one view, in blocks of
+    their least common multiple; otherwise the rows of each partner are gathered first.
     """
     if len(moves) == 1:
         return moves[0].bring(function, x, partners[0], w)
@@ -177,10 +177,10 @@ def brought(
 def _across(
     move: Move, function: RowFunction, x: Array, partner: Array, w: Any
 ) -> Array:
-    """Return ``move.map`` where its blocks cut through the shares of an Explicit mesh.
+    """Return ``move.map`` where its blocks cross the shards of an Explicit mesh.
 
-    The types admit no reversed or rolled rows that are divided. A compiler makes one
-    collective-permute of them.
+    The types do not admit reversing or rolling a divided axis, but a compiler turns it
+    into one collective-permute.
     """
     if not may_be_auto(x):
         return Gather().bring(function, x, partner, w)
@@ -194,7 +194,7 @@ def _across(
 def _in_one_view(
     function: ManyRows, x: Array, blocks: Sequence[Sequence[int]], w: Any
 ) -> Array:
-    """Return ``function`` of ``x`` and its rows moved to the places in ``blocks``."""
+    """Return ``function`` of ``x`` and its rows moved by each of ``blocks``."""
     block = math.lcm(*map(len, blocks))
 
     def apart(x: Array, w: Any) -> Array:
@@ -212,7 +212,7 @@ def _in_one_view(
 def _in_shares(
     function: ManyRows, x: Array, blocks: Sequence[Sequence[int]]
 ) -> Callable[[Array, Any], Array] | None:
-    """Return what ``map`` does, on rows moved in shares of devices; None if uneven."""
+    """Return ``map`` on rows moved within whole shards, or None if they are uneven."""
     untold = are_untold(x)
     size, block = rows_together(x), math.lcm(*map(len, blocks))
     if x.shape[0] % block or (not untold and (size % block or x.shape[0] % size)):
@@ -250,8 +250,8 @@ def _in_blocks(
         w, x = jax.tree.map(lambda leaf: leaf[None], (w, x))
         return function(w, x, *move(x))[0]
     if blocks_fit(x, block):
-        # XLA fuses the movement into the arithmetic if the reshape comes after both.
+        # XLA fuses the movement into the arithmetic if the reshape follows both.
         seen = jax.tree.map(view, w)
         return function(seen, view(x), *move(view(x))).reshape(x.shape)
-    # What is made in a view that cuts through shares comes out whole on every device.
+    # The result of a view that crosses shards would be replicated on every device.
     return function(w, x, *(rows.reshape(x.shape) for rows in move(view(x))))

@@ -1,4 +1,4 @@
-"""Rows picked by a product with a one-hot matrix, which a TPU does best."""
+"""Rows gathered by a product with a one-hot matrix, which is fastest on a TPU."""
 
 from typing import Any
 
@@ -11,22 +11,26 @@ _NAN_CODE = 2.0**127 * (1 + 2.0**-12)
 
 
 def is_exact(dtype: Any) -> bool:
-    """Whether ``rows_by_product`` takes it: bfloat16, float16 and bytes."""
+    """Return whether ``rows_by_product`` supports a dtype.
+
+    It supports 16-bit floating-point and 8-bit integer dtypes.
+    """
     if jnp.issubdtype(dtype, jnp.floating):
         return dtype.itemsize == 2
     return jnp.issubdtype(dtype, jnp.integer) and dtype.itemsize == 1
 
 
 def rows_by_product(x: Array, index: Array) -> Array:
-    """Return ``x[index]`` as a product with a one-hot matrix: 16-bit floats and bytes.
+    """Return ``x[index]`` as a product with a one-hot matrix.
 
-    On a TPU a gather of rows costs most of a train step's memory traffic, a product
-    next to none. What is not finite would spread through its sums, so it travels in
-    codes: float32 numbers that no narrower float can hold. Equal to ``x[index]`` but
-    for the signs of zeros and the subnormals of bfloat16, which become zeros.
+    On a TPU a gather of rows takes most of a train step's memory traffic, a product
+    next to none. Values that are not finite would spread through its sums, so they
+    travel as codes: float32 numbers that no narrower dtype can hold. The result equals
+    ``x[index]``, except for the signs of zeros, and bfloat16 subnormals, which become
+    zeros.
     """
     one_hot = index[:, None] == jnp.arange(x.shape[0], dtype=index.dtype)[None]
-    if jnp.issubdtype(x.dtype, jnp.integer):  # which bfloat16 holds
+    if jnp.issubdtype(x.dtype, jnp.integer):  # bfloat16 holds 8 bits exactly
         return _product(one_hot, x, jnp.bfloat16, jax.lax.Precision.DEFAULT)
     wide = x.astype(jnp.float32)
     code = jnp.where(jnp.isnan(wide), _NAN_CODE, jnp.sign(wide) * _INFINITY_CODE)
@@ -39,7 +43,7 @@ def rows_by_product(x: Array, index: Array) -> Array:
 def _product(
     one_hot: Array, x: Array, dtype: Any, precision: jax.lax.Precision
 ) -> Array:
-    """Return ``one_hot @ x``, worked out of factors of ``dtype``, as ``x``."""
+    """Return ``one_hot @ x`` in the dtype of ``x``, with factors of ``dtype``."""
     rows = jax.lax.dot_general(
         one_hot.astype(dtype),
         x.astype(dtype),

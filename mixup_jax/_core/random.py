@@ -12,7 +12,7 @@ from mixup_jax._core.words import Words
 
 
 def words(key: Any, shape: tuple[int, ...]) -> Array:
-    """Return uint32 ``shape``: rows of examples, one row, or one word for all."""
+    """Return uint32 words of ``shape``: ``[n, B]``, ``[B]``, or a scalar for all."""
     if not isinstance(key, Words):
         return bits(key, shape)
     n, size = (1, 1, *shape)[-2:]
@@ -20,16 +20,16 @@ def words(key: Any, shape: tuple[int, ...]) -> Array:
 
 
 def uniforms(key: Any, shape: tuple[int, ...]) -> Array:
-    """Draw from [0, 1), float32, as ``jax.random.uniform`` does; of words too."""
-    fraction = (words(key, shape) >> 9) | 0x3F800000  # of a float in [1, 2)
+    """Draw float32 uniform numbers in [0, 1) from a key, or convert them from words."""
+    fraction = (words(key, shape) >> 9) | 0x3F800000  # the bits of a float in [1, 2)
     return jax.lax.bitcast_convert_type(fraction, jnp.float32) - 1
 
 
 def integers_below(u: Array, count: Array) -> Array:
-    """Return one of ``count`` integers from 0, each equally likely; -1 of none.
+    """Return integers in [0, count), each equally likely; -1 where ``count`` is 0.
 
     Args:
-      u: float32 uniform numbers.
+      u: float32 uniform numbers in [0, 1).
       count: int32, of the same shape.
     """
     drawn = jnp.floor(u * count.astype(jnp.float32)).astype(jnp.int32)
@@ -37,9 +37,9 @@ def integers_below(u: Array, count: Array) -> Array:
 
 
 def normal_rows(key: Array, shape: tuple[int, ...], x: Array) -> Array:
-    """Draw standard normals, float32 ``shape``, each device the rows it has of ``x``.
+    """Draw float32 standard normal numbers, sharded like the rows of ``x``.
 
-    On an Explicit mesh every device would draw those of all others as well.
+    Otherwise every device of an Explicit mesh would draw the rows of all devices.
     """
     rows = sharding_of_rows(x, shape[0])
     return jax.random.normal(key, shape, jnp.float32, out_sharding=rows)

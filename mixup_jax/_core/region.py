@@ -1,7 +1,7 @@
-"""What a region is asked.
+"""The protocol of regions.
 
-Whoever needs to know something of a region asks it by a fact or a method of `Region`,
-whoever wrote it: nothing looks into its class.
+All code queries a region through the facts and methods of ``Region``, never through its
+class, so user-defined regions work the same way.
 """
 
 import abc
@@ -20,12 +20,12 @@ from mixup_jax._core.types import Partners
 
 
 class Region(abc.ABC):
-    """Where: a pytree, examples on axis 0, that holds what was drawn.
+    """The region of a mix: a pytree of what was drawn, with the examples on axis 0.
 
-    It has to say ``weights``. The facts say what else it does; the defaults are those
-    of a region that blends or pastes the partner's content in its own place. Facts are
-    static: class attributes, or properties of static fields. To serialise functions
-    that return it in a mix, register your class also by
+    A region must implement ``weights``. Its facts describe what else it does; the
+    defaults are those of a region that blends or pastes the partner's content at the
+    same position. Facts are static: class attributes, or properties of static fields.
+    To serialize functions that return the region in a mix, also register its class with
     ``jax.export.register_pytree_node_serialization``.
 
     Example:
@@ -51,25 +51,25 @@ class Region(abc.ABC):
     """
 
     pastes: ClassVar[bool] = False
-    """Whether weights are bool: whole positions are one side's, and any dtype goes."""
+    """Whether weights are bool: each position is from one side, of any dtype."""
 
     identity: ClassVar[bool] = False
-    """Whether it leaves every layer as it is, at ``lam`` 1."""
+    """Whether it leaves every layer unchanged, with ``lam = 1``."""
 
     windows: ClassVar[bool] = False
     """Whether the partner's content is shown through ``view``."""
 
     gains: ClassVar[bool] = False
-    """Whether what was mixed is multiplied by ``gain``."""
+    """Whether the mixture is multiplied by ``gain``."""
 
     of_example: ClassVar[bool] = False
-    """Whether it was drawn from what an example or its partner holds."""
+    """Whether it was drawn from the content of an example or its partner."""
 
     grid: ClassVar["Grid | None"] = None
-    """The positions that it was drawn for: of any region whose weights differ by them.
+    """The positions that it was drawn for; None if all positions have equal weights.
 
-    By it labels of positions are told from those of examples, and what pastes from what
-    blends whole examples.
+    It distinguishes dense labels from those of whole examples, and regions that paste
+    positions from regions that keep or replace whole examples.
     """
 
     layers: ClassVar[tuple[int, ...]] = (0,)
@@ -81,11 +81,12 @@ class Region(abc.ABC):
 
         Args:
           lam: float32 ``[B]``.
-          x: a leaf of the inputs, ``[B, ...]``; its shape and layout count.
+          x: a leaf of the inputs, ``[B, ...]``, of which only shape and sharding
+            matter.
 
         Returns:
-          Float32, or bool if it ``pastes``, of a shape that broadcasts with ``x``.
-          Where ``lam`` is 1, ``w`` is 1.
+          float32, or bool if the region ``pastes``, of a shape that broadcasts with
+          ``x``. Where ``lam`` is 1, ``w`` must be 1.
         """
 
     def view(self, rows: Array) -> Array:
@@ -93,27 +94,28 @@ class Region(abc.ABC):
         return rows
 
     def gain(self, w: Array) -> Array:
-        """Return the factor of what was mixed, float32, by ``w``; 1 where ``w`` is."""
+        """Return the float32 factor of the mixture for ``w``; 1 where ``w`` is 1."""
         return jnp.ones_like(w)
 
     def at(self, layer: int) -> "Region":
-        """Return what is done to a hidden layer; by default nothing, but to layer 0."""
+        """Return the region for a hidden layer; by default only layer 0 is mixed."""
         return self if layer == 0 else Untouched()
 
     def of_labels(self) -> "Region":
-        """Return what is done to labels of positions; by default as to the inputs."""
+        """Return the region for dense labels; by default that of the inputs."""
         return self
 
     @property
     def cuts(self) -> bool:
-        """Whether positions are one side's alone, which leaves holes in sequences."""
+        """Whether single positions are replaced, which leaves holes in sequences."""
         return self.pastes and self.grid is not None
 
 
 class RegionDraw(Protocol):
-    """Draws a region that leaves the share ``lam``, and the share it really left.
+    """A draw of a region for the share ``lam``, and of the share that it kept.
 
-    ``partners.bring(tree)`` is what the partners have: of a saliency map, or of masks.
+    ``partners.bring(tree)`` gathers the partners' values, for instance of a saliency
+    map or masks.
     """
 
     def __call__(
@@ -122,9 +124,9 @@ class RegionDraw(Protocol):
 
 
 class SpatialDraw(Protocol):
-    """A region draw along spatial axes, which its caller may name.
+    """A region draw along spatial axes, which its caller may specify.
 
-    ``spatial`` are their numbers, and None is all between the first and the last, as in
+    ``spatial`` lists these axes; None takes all between the first and the last, like
     ``regions.grid``.
     """
 
@@ -153,7 +155,7 @@ class Everywhere(Region):
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Untouched(Region):
-    """The own content at every position, of any dtype."""
+    """The example's own content at every position, of any dtype."""
 
     pastes = True
     identity = True
@@ -169,18 +171,19 @@ class Untouched(Region):
 
 
 def region_and_lam(size: int, drawn: Any) -> tuple[Region, Array]:
-    """Return what a region draw returned.
+    """Return the region and ``lam`` that a region draw returned.
 
     Raises:
-      TypeError: If that is anything but a region and lam.
-      ValueError: If lam is for another number of examples.
+      TypeError: If the result is not a pair of a region, registered as a pytree, and
+        real ``lam``.
+      ValueError: If ``lam`` is for another number of examples.
     """
     pair = isinstance(drawn, tuple | list) and len(drawn) == 2
     if not pair or not isinstance(drawn[0], Region):
         got = arrays.describe(drawn[0] if pair else drawn)
         raise TypeError(
-            f"region: expected (region, lam), of a subclass of mixup_jax.Region; got "
-            f"{got}. Return what it left of lam too."
+            "region: expected (region, lam) with an instance of mixup_jax.Region; got "
+            f"{got}. Also return the share lam that each example keeps."
         )
     where, lam = drawn
     if any(leaf is where for leaf in jax.tree.leaves(where)):
@@ -199,8 +202,8 @@ def field(region: Region, lam: Array, x: Array) -> Array:
     """Return ``region.weights(lam, x)``.
 
     Raises:
-      TypeError: If their dtype is not what the facts of the region say.
-      ValueError: If their shape does not broadcast with that of ``x``.
+      TypeError: If the dtype is not the one that the facts of the region specify.
+      ValueError: If the shape does not broadcast with that of ``x``.
     """
     w: Any = region.weights(lam, x)
     if getattr(w, "dtype", None) != (jnp.bool_ if region.pastes else jnp.float32):
@@ -215,17 +218,17 @@ def field(region: Region, lam: Array, x: Array) -> Array:
         raise ValueError(
             f"region: expected weights that broadcast with a leaf of shape "
             f"{tuple(x.shape)}; got {arrays.describe(w)} from "
-            f"{type(region).__name__}. Give them as many axes, with 1 or the leaf's "
-            "size in each."
+            f"{type(region).__name__}. Give them as many axes, each of size 1 or of "
+            "the leaf's size."
         )
     return laid_like(w, x)
 
 
 def through(region: Region, rows: Array) -> Array:
-    """Return the partners' content as the region shows it.
+    """Return the partners' content as the window of the region shows it.
 
     Raises:
-      ValueError: If its window returns another dtype or shape.
+      ValueError: If the window changes the dtype or the shape.
     """
     if not region.windows:
         return rows
@@ -241,10 +244,10 @@ def through(region: Region, rows: Array) -> Array:
 
 
 def gain_of(region: Region, w: Array) -> Array | None:
-    """Return ``region.gain(w)``, 1 where ``w`` is; None if it has none.
+    """Return ``region.gain(w)``, 1 where ``w`` is 1; None if it has no gain.
 
     Raises:
-      TypeError: If it is not float32.
+      TypeError: If the gain is not float32.
       ValueError: If its shape does not broadcast with that of ``w``.
     """
     if not region.gains:
@@ -254,28 +257,28 @@ def gain_of(region: Region, w: Array) -> Array | None:
     if getattr(gain, "dtype", None) != jnp.float32:
         raise TypeError(
             f"region: expected a float32 gain; got {arrays.describe(gain)} from "
-            f"{type(region).__name__}. Work it out from the weights that are given."
+            f"{type(region).__name__}. Compute it from the given weights."
         )
     if not _broadcasts(gain, w):
         raise ValueError(
             f"region: expected a gain that broadcasts with weights of shape "
             f"{tuple(w.shape)}; got {arrays.describe(gain)} from "
-            f"{type(region).__name__}. Work it out from the weights that are given."
+            f"{type(region).__name__}. Compute it from the given weights."
         )
     return jnp.where(w == 1, 1.0, laid_like(gain, w))
 
 
 def _broadcasts(w: Array, x: Array) -> bool:
-    """Whether ``w`` has the axes of ``x``, each of its size or of 1."""
+    """Return whether ``w`` has the axes of ``x``, each of equal size or of size 1."""
     sizes = zip(w.shape, x.shape)
     return len(w.shape) == len(x.shape) and all(n in (1, m) for n, m in sizes)
 
 
 def region_of(value: Any) -> Region:
-    """Return ``value``, or raise TypeError if it is not a region."""
+    """Return ``value``; raise TypeError if it is not a region."""
     if not isinstance(value, Region):
         raise TypeError(
-            f"region: expected a subclass of mixup_jax.Region; got "
+            f"region: expected an instance of mixup_jax.Region; got "
             f"{arrays.describe(value)}. A function draws one: mixup_jax.compose."
         )
     return value

@@ -1,6 +1,6 @@
-"""Dataclasses of arrays, known to JAX: as pytrees, and to `jax.export`.
+"""Registration of dataclasses of arrays with JAX: as pytrees and for ``jax.export``.
 
-What is static of them is written as JSON, and read without running anything.
+Their static fields are written as JSON, and read without executing any code.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import json
 from typing import Any, TypeVar, cast
 
 import jax
-import jax.export  # not loaded by JAX 0.7.0 itself
+import jax.export  # JAX 0.7.0 does not import it by default
 import numpy as np
 
 from mixup_jax._core import arrays
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 
 def pytree(cls: type[T]) -> type[T]:
-    """Decorate a dataclass: a pytree, and part of what ``jax.export`` serialises.
+    """Register a dataclass as a pytree that ``jax.export`` can serialize.
 
     Fields are its leaves, or static where ``metadata={"static": True}``: numbers,
-    strings, grids, moves, tuples of such. Those of ``init=False`` are no part of the
-    pytree, and have their default in what is made anew of it.
+    strings, grids, moves, and tuples of these. Fields with ``init=False`` are not part
+    of the pytree, and have their defaults in instances made from it.
 
     Raises:
-      TypeError: (when serialised) If something else is static.
-      ValueError: (when deserialised) If the class or a move has other fields, or the
-        class of a move is not defined.
+      TypeError: If, when serialized, a static field holds anything else.
+      ValueError: If, when deserialized, the fields of the class or of a move differ, or
+        the class of a move is not defined.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -52,7 +52,7 @@ def pytree(cls: type[T]) -> type[T]:
         found = json.loads(data)
         if sorted(found) != sorted(static):
             raise ValueError(
-                f"{cls.__name__}: expected what is static of it, {static}; got "
+                f"{cls.__name__}: expected the static fields {static}; got "
                 f"{sorted(found)}. Export again with this version of mixup_jax."
             )
         return tuple(_restored(found[name]) for name in static)
@@ -67,7 +67,7 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a static value as JSON has it."""
+    """Return a static value in a form that JSON can represent."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -81,13 +81,13 @@ def _plain(value: Any) -> Any:
         name, parts = of_move
         return {"move": name, "of": {k: _plain(part) for k, part in parts.items()}}
     raise TypeError(
-        "export: expected static numbers, strings, and tuples of such; got "
-        f"{arrays.describe(value)}. Make arrays fields that are not static."
+        "export: expected static numbers, strings, and tuples of these; got "
+        f"{arrays.describe(value)}. Store arrays in fields that are not static."
     )
 
 
 def _restored(data: Any) -> Any:
-    """Return the static value that ``_plain`` made ``data`` of."""
+    """Return the static value that ``_plain`` converted to ``data``."""
     if isinstance(data, list):
         return tuple(map(_restored, data))
     if isinstance(data, dict) and "grid" in data:

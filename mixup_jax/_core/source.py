@@ -1,4 +1,4 @@
-"""What lies behind the content in front: the sources of a mix."""
+"""The sources of a mix: what is behind the content in front."""
 
 import dataclasses
 import functools
@@ -14,20 +14,21 @@ from mixup_jax._core.moves import Gather
 from mixup_jax._core.region import Everywhere, Region, region_of, through
 from mixup_jax._core.register import pytree
 
-SHARE = "It is the share of the own content."
+SHARE = "It is the share of the example's own content."
 PLACE = "Partners count from 0, in the batch that they were drawn for."
 
 
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """Who lies behind the content in front, and how much of that is kept.
+    """The partners behind the content in front, and how much of that is kept.
 
     Attributes:
-      partner: int32 ``[B]``, the example that is seen where the front leaves room.
-      lam: float32 ``[B]``, what the content in front keeps: of the first source the
-        weight of the example's own content in the inputs.
-      region: where the content in front stays; its window shows the partner's.
+      partner: int32 ``[B]``, the example that shows where the content in front leaves
+        room.
+      lam: float32 ``[B]``, the share that the content in front keeps; for the first
+        source, the weight of the example's own content in the inputs.
+      region: where the content in front stays; its window shows the partner's content.
       move: how partners travel.
     """
 
@@ -40,12 +41,12 @@ class Source:
 def checked(
     lam: ArrayLike, sources: tuple[Source, ...]
 ) -> tuple[Array, tuple[Source, ...]]:
-    """Return the weights of a mix in float32 and its partners in int32.
+    """Return the weights of a mix in float32, and its sources with int32 partners.
 
     Raises:
-      TypeError: If a weight is not real, or partners are not integers.
-      ValueError: If there are no sources, their shapes differ, or concrete values are
-        out of range.
+      TypeError: If a weight is not real, or the partners are not integers.
+      ValueError: If there are no sources, shapes differ, or concrete values are out of
+        range.
     """
     found = sources if isinstance(sources, tuple) else ()
     if not found or not all(isinstance(each, Source) for each in found):
@@ -78,9 +79,9 @@ def checked(
                 "mix: expected integer partners, indices of examples; got "
                 f"{arrays.describe(partner)}. Cast them with partner.astype(int)."
             )
-        # Other moves know the partners, and looking at values waits for the device.
+        # Other moves fix the partners, and reading values waits for the device.
         if move_of(source.move).by_index and not source.move.crosses:
-            kept = source.lam if k else lam  # the inputs' may be above 1
+            kept = source.lam if k else lam  # the weight of the inputs may exceed 1
             checks.number(kept, "mix: lam", 0, 1, SHARE)
             checks.number(partner, "mix: partner", 0, len(partner) - 1, PLACE)
         index = jnp.asarray(partner, jnp.int32)
@@ -90,12 +91,12 @@ def checked(
 
 
 def seen(sources: tuple[Source, ...]) -> tuple[Source, ...]:
-    """Return the sources up to the first that shows nothing behind its front."""
+    """Return the sources in front of the first one whose region is an identity."""
     hides = [k for k, each in enumerate(sources) if each.region.identity]
     return sources[: hides[0]] if hides else sources
 
 
 def link_of(w: Array, source: Source) -> Link:
-    """Return the link of a chain that a source is, for one leaf."""
+    """Return the link of a chain for a source, for one leaf."""
     view = functools.partial(through, source.region) if source.region.windows else None
     return Link(w, source.move, source.partner, view)

@@ -1,7 +1,8 @@
-"""``jax.random.bits``, bit for bit, by a program that is faster to compile.
+"""``jax.random.bits``, bit for bit, as a program that compiles faster.
 
-For CPUs JAX writes the rounds of its hash as a loop, each turn of which is several
-programs to compile. Written out they are one, which also runs faster.
+On CPUs JAX implements the rounds of its hash as a loop, each iteration of which
+compiles to several programs. Unrolled, they are a single program, which also runs
+faster.
 """
 
 import functools
@@ -15,10 +16,11 @@ _ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 
 
 def bits(key: Array, shape: tuple[int, ...]) -> Array:
-    """Return ``jax.random.bits(key, shape, "uint32")``, whatever the kind of key.
+    """Return ``jax.random.bits(key, shape, "uint32")`` for any kind of key.
 
     References:
-      J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+      Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011,
+      https://doi.org/10.1145/2063384.2063405.
     """
     if 0 in shape:
         return jnp.zeros(shape, jnp.uint32)
@@ -28,7 +30,7 @@ def bits(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _is_known(key: Array) -> bool:
-    """Whether JAX would hash the places of the words, and not watch over the key."""
+    """Return whether JAX would apply this hash, without tracking the reuse of keys."""
     config = jax.config
     return (
         str(jax.random.key_impl(key)) == "threefry2x32"
@@ -40,8 +42,8 @@ def _is_known(key: Array) -> bool:
 @functools.partial(jax.jit, static_argnames="shape")
 def _bits(key: Array, shape: tuple[int, ...]) -> Array:
     def in_one_turn(key: Array) -> Array:
-        # XLA would hash anew in each program that reads words. What a loop returns is
-        # worked out once, if it cannot tell that there is one turn.
+        # XLA would repeat the hash in each program that reads words. The result of a
+        # loop is computed once, if XLA cannot tell that it has a single iteration.
         once = jnp.minimum(key[0] | 1, 1).astype(jnp.int32)
         none = jnp.broadcast_to(key[0] ^ key[0], shape)  # of the type of the hash
         return jax.lax.fori_loop(0, once, lambda _, none: _hash(key, none.shape), none)
@@ -51,7 +53,7 @@ def _bits(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _hash(key: Array, shape: tuple[int, ...]) -> Array:
-    """Return the two words of each place's hash, by an exclusive or."""
+    """Return the XOR of the two words of the hash at each place."""
     first, second = key[0], key[1]
     keys = first, second, first ^ second ^ 0x1BD11BDA
     places = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)

@@ -1,7 +1,7 @@
-"""What each part takes and what it hands on.
+"""The types that parts take and return.
 
-A batch is a pair `(inputs, targets)`. Each half is any pytree of arrays with the
-examples on axis 0, and `targets` may be None.
+A batch is a pair ``(inputs, targets)``. Each half is any pytree of arrays with the
+examples on axis 0, and ``targets`` may be None.
 """
 
 import dataclasses
@@ -14,25 +14,25 @@ from mixup_jax._core import arrays, checks
 from mixup_jax._core.move import Move, move_of
 from mixup_jax._core.register import pytree
 
-# Not `tuple[Any, Any]`, which a type checker takes for a pair of anything and a mix: a
-# mixer that forgot to return its mix would pass. Whoever reads targets sees an array.
+# Not ``tuple[Any, Any]``, which a type checker would accept for ``(batch, mix)``, so
+# that a mixer that forgot to return its mix would pass. To readers, targets are arrays.
 Batch: TypeAlias = tuple[Any, Array | Any]
 
 Mixed: TypeAlias = tuple[Any, Any]
-"""A batch that came back mixed, of the types that its caller put in."""
+"""A mixed batch, of the same types as the batch that was passed in."""
 
 
 @pytree
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partners:
-    """Who is mixed with whom, and how the partners travel.
+    """The partner of each example, and how the partners travel.
 
-    A pairing of your own that works out indices returns those of ``pairings.given``,
-    whose move picks rows by index.
+    User-defined pairings that compute indices return
+    ``pairings.given(index)(key, batch)``, whose move gathers rows by index.
 
     Attributes:
       index: int32 ``[B]``, the partner of each example.
-      move: how to bring a leaf's rows to the partners' places.
+      move: how the rows of a leaf travel to the examples whose partners they are.
 
     Example:
       >>> import jax, jax.numpy as jnp, mixup_jax as mx
@@ -49,14 +49,21 @@ class Partners:
     move: Move = dataclasses.field(metadata={"static": True})
 
     def bring(self, tree: Any) -> Any:
-        """Return what the partners have of ``tree``, any dtype: ``tree[index]``.
+        """Return values gathered from each example's partner, any dtype.
+
+        Args:
+          tree: pytree of arrays with the examples on axis 0.
+
+        Returns:
+          ``tree[index]``, leaf by leaf.
 
         Raises:
-          TypeError: If the index is not of integers, or the move not a ``Move``.
+          TypeError: If the index does not consist of integers, or ``move`` is not a
+            ``Move``.
           ValueError: If a leaf has another number of examples.
         """
         checks.no_list(tree, "partners.bring")
-        advice = "Bring what the examples of the batch have."
+        advice = "Pass arrays with one row for each example of the batch."
         size = arrays.array(self.index).shape[0]
         checks.sized(tree, size, "partners.bring", advice)
 
@@ -76,12 +83,12 @@ class Partners:
 
 
 class Ratio(Protocol):
-    """How much: draws ``lam``, float32 ``[B]``, the weight of each own content."""
+    """A draw of ``lam``, float32 ``[B]``, the weight of each example's own content."""
 
     def __call__(self, key: Array, partners: Partners, /) -> Array: ...
 
 
 class Pairing(Protocol):
-    """With whom: draws the partners of a batch."""
+    """A draw of the partners of a batch."""
 
     def __call__(self, key: Array, batch: Batch, /) -> Partners: ...

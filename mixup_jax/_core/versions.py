@@ -1,6 +1,6 @@
-"""What differs between the JAX versions that are served. No other file asks for it.
+"""Differences between the supported versions of JAX; no other file depends on them.
 
-What is here can go once the oldest version has the newest's name for it.
+An entry can be removed once the oldest supported version has the newest's name for it.
 """
 
 import contextlib
@@ -8,25 +8,25 @@ from typing import Any
 
 import jax
 
-# The context in which a mesh is the one that is meant. JAX 0.7.0 names it otherwise.
+# The context manager that sets the mesh, under another name in JAX 0.7.0.
 set_mesh: Any = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")  # noqa: B009
 
-# The same while a program is traced. Before JAX 0.7.2 there is none.
+# The same for the abstract mesh while tracing; not available before JAX 0.7.2.
 use_abstract_mesh: Any = getattr(
     jax.sharding, "use_abstract_mesh", lambda mesh: contextlib.nullcontext(mesh)
 )
 
-# A context whose value JAX goes by where it looks up what it once traced. JAX 0.7 has
-# none, or goes by it for jit alone.
+# A context whose value is part of JAX's cache keys for traces. JAX 0.7 lacks it, or
+# respects it for jit only.
 make_user_context: Any = getattr(
     jax, "make_user_context", lambda: contextlib.nullcontext
 )
 
 
 def varying(kind: Any) -> frozenset[str]:
-    """Return the manual axes over which values of a type differ, as far as it says.
+    """Return the manual axes over which values of a type vary, as far as known.
 
-    JAX up to 0.9 has them in ``vma``.
+    Up to JAX 0.9 the attribute is ``vma``.
     """
     told = kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
     return frozenset(told)

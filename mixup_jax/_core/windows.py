@@ -1,7 +1,7 @@
-"""The partner's content through a window: positions picked along one axis.
+"""The partner's content through a window: positions gathered along one axis.
 
-On a TPU a gather of positions costs many times the batch, a product with a one-hot
-matrix little. Elsewhere it is the other way round.
+On a TPU a gather of positions costs many times as much as reading the batch, a product
+with a one-hot matrix little. On other platforms the opposite holds.
 """
 
 import jax
@@ -16,10 +16,10 @@ def shown(x: Array, axis: int, index: Array) -> Array:
 
     Args:
       x: ``[B, ...]``, any dtype.
-      axis: of the positions, at least 1.
+      axis: the axis of the positions, at least 1.
       index: int32 ``[B, n]`` for n positions, each in [0, n).
     """
-    # Positions are picked from all of them, on whichever device they lie.
+    # A position may come from anywhere along the axis.
     x = whole_along(x, axis)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         words = jax.random.key_data(x)
@@ -39,8 +39,8 @@ def shown(x: Array, axis: int, index: Array) -> Array:
 
 
 def divided(a: Array, b: Array, c: Array) -> Array:
-    """Return ``floor(a * b / c)`` for integers of which only that fits 32 bits."""
-    # The quotient to within a few of c, and the rest, which wraps to what it is.
+    """Return ``floor(a * b / c)`` for integers; only the result must fit 32 bits."""
+    # An approximate quotient, and a remainder small enough for wrapping to be exact.
     wide = a.astype(jnp.float32) * b.astype(jnp.float32) / c.astype(jnp.float32)
     near = wide.astype(jnp.int32)
     return near + jnp.floor_divide(a * b - near * c, c)
@@ -53,7 +53,7 @@ def _by_index(x: Array, axis: int, index: Array) -> Array:
 
 
 def _by_product(x: Array, axis: int, index: Array) -> Array:
-    """Exact for finite values; of others what is not finite spreads along the axis."""
+    """Gather by a product, exact for finite values; others spread along the axis."""
     dtype = _product_dtype(x)
     assert dtype is not None
     places = jnp.arange(x.shape[axis], dtype=jnp.int32)
@@ -72,7 +72,7 @@ def _by_product(x: Array, axis: int, index: Array) -> Array:
 
 
 def _product_dtype(x: Array) -> jnp.dtype | None:
-    """Return the dtype whose products hold what ``x`` holds, None if there is none."""
+    """Return the dtype whose products represent ``x`` exactly, or None."""
     if x.dtype == jnp.bool_ or x.dtype == jnp.bfloat16:
         return jnp.dtype(jnp.bfloat16)
     if jnp.issubdtype(x.dtype, jnp.integer) and x.dtype.itemsize < 4:
@@ -83,7 +83,7 @@ def _product_dtype(x: Array) -> jnp.dtype | None:
 
 
 def _precision(x: Array) -> jax.lax.Precision:
-    """Return the precision that keeps all bits of ``x``."""
+    """Return the precision that preserves all bits of ``x``."""
     if x.dtype == jnp.float32:
         return jax.lax.Precision.HIGHEST
     high = x.dtype.itemsize == 2 and x.dtype != jnp.bfloat16

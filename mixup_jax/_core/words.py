@@ -1,6 +1,8 @@
-"""All numbers that one of our mixers draws are cut from one call for random words.
+"""Draws that share one call for random bits.
 
-Draws say how many words an example they read; mixers plan by it; the outermost calls.
+All numbers that a built-in mixer draws are slices of a single array of random words.
+Draws declare how many words they read per example, mixers sum these into a plan, and
+the outermost mixer makes the call.
 """
 
 import functools
@@ -17,26 +19,26 @@ from mixup_jax._core.mesh import replicated
 from mixup_jax._core.threefry import bits
 
 T = TypeVar("T")
-LATER: Final[Any] = object()  # in place of a key, for the plan of what is drawn
+LATER: Final[Any] = object()  # passed in place of a key to get the plan of a draw
 _READS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 class Whole(int):
-    """So many words that lie whole on each device, and what it is added to."""
+    """A number of words that are replicated on each device, as are sums with it."""
 
     __add__ = __radd__ = lambda self, other: Whole(int(self) + int(other))
     __mul__ = __rmul__ = lambda self, other: Whole(int(self) * int(other))
 
 
 class Words(NamedTuple):
-    """In place of a key: uint32 ``[n, B]``, of which each row is read once."""
+    """Random words in place of a key: uint32 ``[n, B]``, each row read once."""
 
     rows: jax.Array
     first: int = 0
 
 
 class Plan(NamedTuple, Generic[T]):
-    """A draw ``of`` so many words for each of ``size`` examples; None is of a key."""
+    """A draw ``of`` this number of words for each of ``size`` examples, or of a key."""
 
     words: int | None
     size: int
@@ -44,7 +46,7 @@ class Plan(NamedTuple, Generic[T]):
 
 
 def drawn(key: Any, plan: Plan[T]) -> T:
-    """Return what is drawn by a key, or the plan where that comes ``LATER``."""
+    """Return the draw for a key, or the plan if the key is ``LATER``."""
     if key is LATER:
         return plan  # type: ignore[return-value]
     checks.prng_key(key)
@@ -55,7 +57,7 @@ def drawn(key: Any, plan: Plan[T]) -> T:
 
 
 def divided(numbers: Any, counts: Sequence[Any]) -> Any:
-    """Return so many of the words for each count; of a key, a key for each."""
+    """Return the words for each count, or a key for each if ``numbers`` is a key."""
     if not isinstance(numbers, Words):
         return jax.random.split(numbers, len(counts))
     starts = itertools.accumulate(counts, initial=numbers.first)
@@ -63,17 +65,17 @@ def divided(numbers: Any, counts: Sequence[Any]) -> Any:
 
 
 def reads(words: Any) -> Callable[[T], T]:
-    """Decorate a draw that reads so many words, or as many as a function returns."""
+    """Decorate a draw with the number of words it reads, or a function for it."""
     return lambda draw: _READS.update({draw: words}) or draw
 
 
 def words_of(draw: Any, *args: Any) -> Any:
-    """Return how many words a draw reads for each example; None if it takes a key."""
+    """Return the number of words that a draw reads per example; None for a key."""
     (*_, draw), options = called(draw), {}
     if type(draw) is functools.partial and not draw.args:
         draw, options = draw.func, draw.keywords
     try:
         known = _READS.get(draw)
-    except TypeError:  # of what cannot be a key of a dictionary
+    except TypeError:  # not hashable
         return None
     return known(draw, *args, **options) if callable(known) else known

@@ -174,6 +174,7 @@ def test_installed_peers_mix(name):
     contender.wait(contender.run())
 
 
+@pytest.mark.slow
 def test_naive_mixing_mixes():
     key, x, y = _cases.arrays(Case("cutmix", "example", "float32", TINY))
     for mix in (peers.naive_mixup, peers.naive_cutmix):

@@ -53,6 +53,7 @@ def files(request, tmp_path_factory) -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 def test_arrays_that_span_processes_outside_jit(files):
     for file in files:
         assert json.loads(file.with_suffix(".json").read_text()) == SAID

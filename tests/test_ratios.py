@@ -230,6 +230,7 @@ NONE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["static", "traced"])
 @pytest.mark.parametrize("name", NONE)
 def test_no_mixing_in_a_range_is_no_mixing(name, way):
@@ -379,6 +380,7 @@ def test_gradients_by_alpha_are_finite(name):
     assert np.isfinite([forward(alpha) for alpha in alphas]).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_where_a_uniform_is_0_is_that_next_to_it():
     # There lam is 1/2 for any alpha; elsewhere the gradient is a difference quotient.
     def lam(alpha):

@@ -81,3 +81,19 @@ def _tested(
         session.run("python", "-m", "pip", "uninstall", "-y", without)
     session.run("python", "-c", "import jax; print('jax', jax.__version__)")
     session.run("pytest", "-n", "2", *arguments)
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """Build the documentation offline, run its code, and open it in a browser."""
+    session.install("-e", ".[docs,examples,tests]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html")
+    session.run("pytest", "docs", "-m", "slow or not slow", *session.posargs)
+    session.run("pytest", "tests/test_site.py", "-m", "slow", *session.posargs)
+
+
+@nox.session(python="3.11")
+def links(session: nox.Session) -> None:
+    """Follow the links of the documentation to other sites, which needs a network."""
+    session.install("-e", ".[docs,examples]")
+    session.run("sphinx-build", "-b", "linkcheck", "docs", "docs/_build/links")

@@ -15,12 +15,27 @@ import mixup_jax as mx
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {"README.md": 2, "docs/index.md": 2}
-CALLS = re.findall(r"^\|.*\| `(.*?)` \|$", README, re.M)
+NEEDS = re.findall(r"^\| ([^|]+?) \| [^|]+ \| `(.*?)` \|$", README, re.M)
+KEY = jax.random.key(0)
+IMAGES = jnp.linspace(0, 1, 4 * 6 * 6 * 3).reshape(4, 6, 6, 3)
+IDS = jnp.arange(4)
+PAIR = IMAGES, mx.losses.one_hot(IDS, 4)
+ENTRIES = {"image": IMAGES, "label": PAIR[1], "map": (IMAGES[..., 0] > 0.5).astype(int)}
+BATCHES = {
+    "segment images": ENTRIES,
+    "use dict batches": ENTRIES,
+    "have sound": (IMAGES.reshape(4, -1), PAIR[1]),
+    "predict numbers": (IMAGES, jnp.linspace(0, 1, 4)),
+    "have few labels": (IMAGES, IDS // 2),
+    "have uint8 images": ((IMAGES * 255).astype(jnp.uint8), PAIR[1]),
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_blocks_run(page):
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.S | re.M)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.S | re.M
+    )
     assert len(blocks) == PAGES[page]
     matplotlib.use("Agg")
     names = {}
@@ -30,20 +45,26 @@ def test_the_blocks_run(page):
     assert callable(names["train_step"])
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_the_calls_by_need_are_what_they_say(call):
-    loss = optax.losses.softmax_cross_entropy_with_integer_labels
-    names = {"mx": mx, "partial": partial, "mixer": mx.mixup, "loss": loss}
+@pytest.mark.parametrize(("need", "call"), NEEDS, ids=[need for need, _ in NEEDS])
+def test_the_call_for_each_need_runs(need, call):
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+    names = {"mx": mx, "partial": partial, "mixer": mx.mixup, "loss": entropy}
     made = eval(call, names)
-    if "layers" in call or "termwise" in call or "per_device" in call:
+    if need == "have integer labels":
+        _, mix = mx.mixup(KEY, (IMAGES, None))
+        assert made(jnp.eye(4), IDS, mix).shape == (4,)
         return
-    images = jnp.ones((4, 6, 6, 3))
-    labels = mx.losses.one_hot(jnp.arange(4), 4)
-    if "on_keys" in call or "spatial" in call:
-        return
-    (mixed, _), _ = made(jax.random.key(0), (images, labels))
-    assert mixed.shape == images.shape
+    batch = BATCHES.get(need, PAIR)
+    if need == "run on many devices":
+        made, batch = (
+            jax.vmap(made, in_axes=(None, 0), axis_name="data"),
+            jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch),
+        )
+    mixed, mix = made(KEY, batch)
+    assert jax.tree.map(jnp.shape, mixed) == jax.tree.map(jnp.shape, batch)
+    if need != "have text":  # a hidden layer mixes, and not the inputs
+        assert not jnp.array_equal(jax.tree.leaves(mixed)[0], jax.tree.leaves(batch)[0])
 
 
 def test_the_table_by_need_is_read():
-    assert len(CALLS) == 12
+    assert len(NEEDS) == 12

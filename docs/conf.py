@@ -1,6 +1,7 @@
 """Configuration of the documentation, which ``nox -s docs`` builds offline."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,6 +44,8 @@ else:
     nitpick_ignore_regex = [
         ("py:.*", r"(?!mixup_jax\b).*"),
     ]
+# The repository and the package index know of this version once it is released.
+linkcheck_ignore = [r"https://github\.com/mixup-jax/.*"]
 linkcheck_anchors = False
 linkcheck_timeout = 20
 linkcheck_retries = 2
@@ -58,23 +61,47 @@ napoleon_use_ivar = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 4
 myst_substitutions = evidence.figures()
-# Pages that the repository shows as well link to files outside of ``docs``.
 myst_url_schemes = ("http", "https", "mailto")
 
 html_theme = "sphinx_book_theme"
-html_title = "mixup_jax"
+html_title = f"mixup_jax {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "navbar_start": [],
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
 }
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/logo.svg"
+html_logo = "_static/logo.svg"
 html_copy_source = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 # The same text whenever it is built, so that two builds can be compared.
 html_last_updated_fmt = None
+
+
+REPOSITORY = "https://github.com/mixup-jax/mixup_jax"
+
+
+def _linked(text: str) -> str:
+    """Return a page with its links to files of the repository made to lead there."""
+    outside = r"\]\((?:\.\./)?((?:benchmarks|examples|tests|README|CONTRIBUTING)[^)]*)\)"
+    text = re.sub(outside, rf"]({REPOSITORY}/blob/main/\1)", text)
+    return text.replace("](docs/", "](")
+
+
+def _read(app, name, content) -> None:
+    content[0] = _linked(content[0])
+
+
+def _included(app, path, parent, content) -> None:
+    content[0] = _linked(content[0])
 
 
 def _generate(app) -> None:
@@ -86,3 +113,5 @@ def _generate(app) -> None:
 def setup(app) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     app.connect("builder-inited", _generate)
+    app.connect("source-read", _read)
+    app.connect("include-read", _included)

@@ -44,12 +44,12 @@ def mixers() -> dict[str, Any]:
         "mixup": partial(mx.mixup, ratio=BALANCED),
         "cutmix": partial(mx.cutmix, ratio=BALANCED),
         "fmix": partial(mx.fmix, ratio=BALANCED),
-        "resizemix": mx.resizemix,
+        "resizemix": partial(mx.resizemix, tau=mx.ratios.constant(0.6)),
         "saliencymix": partial(mx.saliencymix, ratio=BALANCED, saliency=saliency),
-        "smoothmix": partial(mx.smoothmix, ratio=BALANCED),
+        "smoothmix": mx.smoothmix,
         "dirichlet": partial(mx.dirichlet, partners=2),
         "extrapolate": partial(mx.extrapolate, pairing=same),
-        "gaussian": partial(mx.gaussian, scale=0.2),
+        "gaussian": partial(mx.gaussian, sigma=0.2),
         "manifold": partial(mx.manifold, layers=(0,), ratio=BALANCED),
         "erm": mx.erm,
     }
@@ -71,7 +71,6 @@ def write(folder: Path) -> None:
 def gallery() -> Any:
     """Return a pair of photos and what four methods make of it."""
     images, labels = photos(), jax.nn.one_hot(jnp.arange(4), 4)
-    shown = {"example": (images, labels), "partner": (images[::-1], labels[::-1])}
     shown = {"example": (images[0], labels[0]), "partner": (images[1], labels[1])}
     for name in ("mixup", "cutmix", "fmix", "resizemix"):
         (mixed, soft), _ = mixers()[name](KEY, (images, labels))

@@ -57,6 +57,7 @@ autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "substitution"]
 myst_heading_anchors = 4
@@ -100,18 +101,15 @@ def _read(app, name, content) -> None:
     content[0] = _linked(content[0])
 
 
-def _included(app, path, parent, content) -> None:
-    content[0] = _linked(content[0])
-
-
 def _generate(app) -> None:
     generated = HERE / "_generated"
     pictures.write(generated / "pictures")
     evidence.write(generated)
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        (generated / name).write_text(_linked((HERE.parent / name).read_text()))
 
 
 def setup(app) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     app.connect("builder-inited", _generate)
     app.connect("source-read", _read)
-    app.connect("include-read", _included)

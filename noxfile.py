@@ -93,6 +93,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def examples(session: nox.Session) -> None:
+    """Run every example as its page says, which takes a quarter of an hour."""
+    session.install(".[examples,plot]")
+    for path in sorted(Path("examples").glob("[a-z]*.py")):
+        session.run("python", "-m", f"examples.{path.stem}", *session.posargs)
+
+
+@nox.session(python="3.11")
 def links(session: nox.Session) -> None:
     """Follow the links of the documentation to other sites, which needs a network."""
     session.install("-e", ".[docs,examples]")

@@ -1,6 +1,7 @@
 """Figures for the pages, read from the results that the benchmarks committed."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def figures() -> dict[str, str]:
     peers = pd.DataFrame(read("cpu/transform.json")["bars"])
     peers = peers[(peers.per == "example") & peers["size"].isin(["3 MB", "25 MB"])]
     faster = peers["library x ours"].map(lambda interval: interval[0])
-    return {
+    verdicts = {f"verdicts_{stem}": words for stem, (_, words) in _claims().items()}
+    return verdicts | {
         "kernels": str(gpu.loc[("h100", SMALL, "mixup"), "kernels"]),
         "kernels_pasted": str(gpu.loc[("h100", SMALL, "pasted"), "kernels"]),
         "tpu_bytes": f"{tpu.loc['mixup, jit', 'bytes %']:.1f}",
@@ -192,16 +194,19 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 def _verdicts() -> str:
     """Return a table of the verdicts on networks that fit their training data."""
-    rows = []
+    return _table(
+        {"claim": claim, "verdicts": words} for claim, words in _claims().values()
+    )
+
+
+def _claims() -> dict[str, tuple[str, str]]:
+    """Return each claim and its verdicts in words, by the name of its file."""
+    claims = {}
     for path in sorted((RESULTS / "claims").glob("*.json")):
         found = json.loads(path.read_text())
-        counts = pd.Series([v["verdict"] for v in found["verdicts"]]).value_counts()
-        quoted = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        fitted = path.stem in FITTED
-        rows.append(
-            {
-                "claim": found["claim"],
-                "verdicts": quoted if fitted else "not a test: see the report",
-            }
-        )
-    return _table(rows)
+        words = "not a test: the networks may not fit their training data"
+        if path.stem in FITTED:
+            counts = Counter(row["verdict"] for row in found["verdicts"]).most_common()
+            words = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+        claims[path.stem] = found["claim"], words
+    return claims

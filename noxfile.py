@@ -81,3 +81,27 @@ def _tested(
         session.run("python", "-m", "pip", "uninstall", "-y", without)
     session.run("python", "-c", "import jax; print('jax', jax.__version__)")
     session.run("pytest", "-n", "2", *arguments)
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """Build the documentation offline, run its code, and open it in a browser."""
+    session.install("-e", ".[docs,examples,tests]")
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build/html")
+    session.run("pytest", "docs", "-m", "slow or not slow", *session.posargs)
+    session.run("pytest", "tests/test_site.py", "-m", "slow", *session.posargs)
+
+
+@nox.session(python="3.11")
+def examples(session: nox.Session) -> None:
+    """Run every example as its page says, which takes a quarter of an hour."""
+    session.install(".[examples,plot]")
+    for path in sorted(Path("examples").glob("[a-z]*.py")):
+        session.run("python", "-m", f"examples.{path.stem}", *session.posargs)
+
+
+@nox.session(python="3.11")
+def links(session: nox.Session) -> None:
+    """Follow the links of the documentation to other sites, which needs a network."""
+    session.install("-e", ".[docs,examples]")
+    session.run("sphinx-build", "-b", "linkcheck", "docs", "docs/_build/links")

@@ -167,7 +167,7 @@ ONE_IN = {
     "test_no_float32_leaves_a_range": 8,
     "test_no_loop": 4,
     "test_no_loop_as_lowered_for_a_tpu": 4,
-    "test_nobody_need_say_which_mesh_is_meant": 3,
+    "test_the_mesh_need_not_be_in_the_context": 3,
     "test_numbers_alone_are_mixed_on_any_mesh": 20,
     "test_of_two_ignored_labels_none_reaches_a_gradient": 4,
     "test_on_a_mesh": 4,

@@ -14,7 +14,9 @@ ROWS = [
     for line in PROMISED.splitlines()
     if line.startswith("| ") and not line.startswith(("| promise", "| ---"))
 ]
-TESTS = sorted(set(re.findall(r"`(test_\w+\.py(?:::\w+)?)`", PAGE)))
+NAMED = r"`(test_\w+\.py(?:::\w+)?)`"
+PAGES = [PAGE, *(path.read_text() for path in ROOT.glob("docs/methods/*.md"))]
+TESTS = sorted({name for page in PAGES for name in re.findall(NAMED, page)})
 
 
 def functions(path):

@@ -1,99 +1,70 @@
-"""The code blocks of the README run unchanged, in order, on eight devices."""
+"""The code of README and of the documentation's start page runs, block by block."""
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import optax
 import pytest
-from flax import linen as nn
-from flax.training.train_state import TrainState
 
 import mixup_jax as mx
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
-DEVICES = 8
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = {"README.md": 2, "docs/index.md": 2}
+NEEDS = re.findall(r"^\| ([^|]+?) \| [^|]+ \| `(.*?)` \|$", README, re.M)
+KEY = jax.random.key(0)
+IMAGES = jnp.linspace(0, 1, 4 * 6 * 6 * 3).reshape(4, 6, 6, 3)
+IDS = jnp.arange(4)
+PAIR = IMAGES, mx.losses.one_hot(IDS, 4)
+ENTRIES = {"image": IMAGES, "label": PAIR[1], "map": (IMAGES[..., 0] > 0.5).astype(int)}
+BATCHES = {
+    "segment images": ENTRIES,
+    "use dict batches": ENTRIES,
+    "have sound": (IMAGES.reshape(4, -1), PAIR[1]),
+    "predict numbers": (IMAGES, jnp.linspace(0, 1, 4)),
+    "have few labels": (IMAGES, IDS // 2),
+    "have uint8 images": ((IMAGES * 255).astype(jnp.uint8), PAIR[1]),
+}
 
 
-class Block(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        return nn.relu(nn.Conv(4, (3, 3))(x))
-
-
-class Model(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        for layer in (nn.Conv(4, (3, 3)), Block(), Block()):
-            x = layer(x)
-        return nn.Dense(10)(x.mean(axis=(1, 2)))
-
-
-def surroundings():
-    """Return the names that each block may use, beside those of the blocks before."""
-    key = jax.random.key(0)
-    images = jnp.ones((DEVICES, 6, 6, 3))
-    ids = jnp.arange(DEVICES)
-    variables = Model().init(key, images)
-
-    def apply(x):
-        return Model().apply(variables, x)
-
-    def loss(params, batch, mix):
-        logits: Any = Model().apply(params, batch["image"])
-        return jnp.mean(logits**2), {}
-
-    # The same arrays work with the examples on axis 0 and with the devices there.
-    spread = jnp.ones((DEVICES, 4, 6, 6, 3)), jnp.ones((DEVICES, 4, 10))
-    given = [
-        {},
-        {"key": key, "batch": spread, "mesh": jax.make_mesh((DEVICES,), ("data",))},
-        {
-            "depth": images[..., 0],
-            "masks": images,
-            "soft_labels": mx.losses.one_hot(ids, 10),
-            "ids": ids,
-        },
-        {
-            "images": images,
-            "mask": images[..., 0] > 0,
-            "label_map": images[..., 0].astype(int),
-        },
-        {"batch": {"image": images, "label": ids}, "model": apply, "optax": optax},
-        {
-            "batch": {"image": images, "label": ids},
-            "loss": loss,
-            "state": TrainState.create(
-                apply_fn=None,
-                params=jax.tree.map(jnp.copy, variables),  # the step donates them
-                tx=optax.sgd(0.1),
-            ),
-        },
-        {"mixer": mx.mixup, "schedule": optax.linear_schedule(0.1, 0.4, 100)},
-        {"key": key, "batch": (images, mx.losses.one_hot(ids, 10))},
-        {},
-        {
-            "model": Model(),
-            "variables": variables,
-            "x": images,
-            "y": mx.losses.one_hot(ids, 10),
-        },
-    ]
-    assert len(BLOCKS) == len(given)
-    return given
-
-
-@pytest.mark.filterwarnings("ignore:.*donated")
-def test_the_blocks_run():
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_run(page):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.S | re.M
+    )
+    assert len(blocks) == PAGES[page]
+    matplotlib.use("Agg")
     names = {}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for block, given in zip(BLOCKS, surroundings(), strict=True):
-            names.update(given)
+        for block in blocks:
             exec(block, names)
     assert callable(names["train_step"])
-    assert names["drawn"].lam.shape == (DEVICES,)
-    assert jnp.isfinite(names["metrics"]["loss"])
-    assert names["logits"].shape == (DEVICES, 10)
+
+
+@pytest.mark.parametrize(("need", "call"), NEEDS, ids=[need for need, _ in NEEDS])
+def test_the_call_for_each_need_runs(need, call):
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+    names = {"mx": mx, "partial": partial, "mixer": mx.mixup, "loss": entropy}
+    made = eval(call, names)
+    if need == "have integer labels":
+        _, mix = mx.mixup(KEY, (IMAGES, None))
+        assert made(jnp.eye(4), IDS, mix).shape == (4,)
+        return
+    batch = BATCHES.get(need, PAIR)
+    if need == "run on many devices":
+        made, batch = (
+            jax.vmap(made, in_axes=(None, 0), axis_name="data"),
+            jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch),
+        )
+    mixed, mix = made(KEY, batch)
+    assert jax.tree.map(jnp.shape, mixed) == jax.tree.map(jnp.shape, batch)
+    if need != "have text":  # a hidden layer mixes, and not the inputs
+        assert not jnp.array_equal(jax.tree.leaves(mixed)[0], jax.tree.leaves(batch)[0])
+
+
+def test_the_table_by_need_is_read():
+    assert len(NEEDS) == 12

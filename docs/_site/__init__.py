@@ -1,0 +1,1 @@
+"""What the documentation makes while it is built: pictures, figures, formulas."""

@@ -1,0 +1,212 @@
+"""Figures for the pages, read from the results that the benchmarks committed."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+# The claims whose networks are known to fit their training data. A verdict on an
+# unfitted network says nothing about Mixup, so the pages do not quote it.
+FITTED = ("ablation", "boundary", "calibration", "corrupt", "features")
+# What the benchmarks call the programs of a method.
+PROGRAMS = {
+    "mixup": "mixup",
+    "cutmix": "cutmix",
+    "fmix": "fmix",
+    "dirichlet": "dirichlet of three",
+    "resizemix": "resizemix",
+    "saliencymix": "saliencymix",
+    "smoothmix": "smoothmix",
+    "manifold": "manifold",
+    "extrapolate": "extrapolate",
+    "gaussian": "gaussian",
+}
+# A batch of bfloat16 in ``benchmarks.facts``: 256 and 128 images.
+BATCH_BYTES = {"32x32": 256 * 32 * 32 * 3 * 2, "224x224": 128 * 224 * 224 * 3 * 2}
+SMALL, LARGE = "32x32, float32", "224x224, bfloat16"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the committed JSON ``name``, a path under ``benchmarks/results``."""
+    return json.loads((RESULTS / name).read_text())
+
+
+def figures() -> dict[str, str]:
+    """Return the measured figures that pages quote, by the name they use."""
+    gpu = _gpu()
+    tpu = pd.DataFrame(read("tpu-compiler/tpu.json")["rows"])
+    tpu = tpu[(tpu.topology == "v5e:2x2") & (tpu.model == "vit_s16")]
+    tpu = tpu.set_index("mixing")
+    compiled = _compiled("mlp")
+    peers = pd.DataFrame(read("cpu/transform.json")["bars"])
+    peers = peers[(peers.per == "example") & peers["size"].isin(["3 MB", "25 MB"])]
+    faster = peers["library x ours"].map(lambda interval: interval[0])
+    verdicts = {f"verdicts_{stem}": words for stem, (_, words) in _claims().items()}
+    return verdicts | {
+        "kernels": str(gpu.loc[("h100", SMALL, "mixup"), "kernels"]),
+        "kernels_pasted": str(gpu.loc[("h100", SMALL, "pasted"), "kernels"]),
+        "tpu_bytes": f"{tpu.loc['mixup, jit', 'bytes %']:.1f}",
+        "tpu_bytes_pasted": f"{tpu.loc['pasted, jit', 'bytes %']:.0f}",
+        "tpu_collectives": str(sum(tpu.loc["mixup, jit", "collectives"].values())),
+        "tpu_collectives_pasted": str(
+            sum(tpu.loc["pasted, jit", "collectives"].values())
+        ),
+        "compile": f"{compiled['mixup']:.1f}",
+        "compile_pasted": f"{compiled['pasted']:.1f}",
+        "peers_slowest": f"{faster.max():.0f}",
+        "peers_fastest": f"{faster.min():.0f}",
+    }
+
+
+def write(folder: Path) -> None:
+    """Write the tables that pages include."""
+    (folder / "cost").mkdir(parents=True, exist_ok=True)
+    for method, program in PROGRAMS.items():
+        (folder / "cost" / f"{method}.md").write_text(_cost(program))
+    for name, table in {
+        "verdicts": _verdicts,
+        "transform": _transform,
+        "compile": _compile,
+        "tpu": _tpu,
+        "gpu": _kernels,
+    }.items():
+        (folder / f"{name}.md").write_text(table())
+
+
+def _gpu() -> pd.DataFrame:
+    rows = pd.DataFrame(read("gpu-compiler/gpu.json")["summary"])
+    return rows.set_index(["target", "work", "mixing"])
+
+
+def _compiled(model: str) -> dict[str, float]:
+    """Return the seconds of compilation that mixing adds to a step of ``model``."""
+    rows = read("cpu/against.json")["rows"]
+    return {
+        row["mixing"]: row["here"][0]
+        for row in rows
+        if row["what"] == f"compile, {model}"
+    }
+
+
+def _cost(program: str) -> str:
+    """Return a table of what the compilers make of one method."""
+    gpu, rows = _gpu(), []
+    for work in (SMALL, LARGE):
+        if ("h100", work, program) in gpu.index:
+            row = gpu.loc[("h100", work, program)]
+            rows.append((work, "H100", row["bytes, batches"], row["kernels"]))
+    facts = read("facts.json")
+    (tpu,) = (facts[key] for key in facts if key.startswith("v5e"))
+    for size, nbytes in BATCH_BYTES.items():
+        if fact := tpu.get(f"{program}, {size}"):
+            moved = fact["bytes"] / nbytes
+            rows.append((f"{size}, bfloat16", "TPU v5e", moved, fact["fusions"]))
+    return _table(
+        {
+            "batch": work,
+            "machine": machine,
+            "bytes moved, in batches": f"{moved:.2f}",
+            "kernels or fusions": count,
+        }
+        for work, machine, moved, count in rows
+    )
+
+
+def _transform() -> str:
+    """Return a table of the time of a call, beside the fastest other library."""
+    rows = pd.DataFrame(read("cpu/transform.json")["bars"])
+    rows = rows[(rows.per == "example") & (rows.dtype == "float32")]
+    return _table(
+        {
+            "method": row["method"],
+            "batch": row["size"],
+            "copies": _interval(row["x copy"]),
+            "fastest other library": row["fastest library"],
+            "its time, over ours": _interval(row["library x ours"]),
+        }
+        for row in rows.to_dict("records")
+    )
+
+
+def _compile() -> str:
+    """Return a table of the seconds that mixing adds to compiling a step."""
+    rows = [
+        row
+        for row in read("cpu/against.json")["rows"]
+        if row["what"].startswith("compile, ")
+    ]
+    return _table(
+        {
+            "model": row["what"].removeprefix("compile, "),
+            "mixing": row["mixing"],
+            "seconds": _interval(row["here"]),
+        }
+        for row in rows
+    )
+
+
+def _tpu() -> str:
+    """Return a table of what mixing adds to a step on a TPU."""
+    return _table(
+        {
+            "chips": row["topology"],
+            "model": row["model"],
+            "mixing": row["mixing"],
+            "bytes added, %": f"{row['bytes %']:.2f}",
+            "collectives added": sum(row["collectives"].values()),
+        }
+        for row in read("tpu-compiler/tpu.json")["rows"]
+        if row["mixing"] != "no mixing"
+    )
+
+
+def _kernels() -> str:
+    """Return a table of the kernels and bytes of each mixer on an H100."""
+    return _table(
+        {
+            "batch": row["work"],
+            "mixing": row["mixing"],
+            "kernels": row["kernels"],
+            "that touch the batch": row["over the batch"],
+            "bytes, in batches": f"{row['bytes, batches']:.2f}",
+        }
+        for row in read("gpu-compiler/gpu.json")["summary"]
+        if row["target"] == "h100" and row["mixing"] != "no mixing"
+    )
+
+
+def _interval(found: list[float]) -> str:
+    """Return a median and its interval as ``1.04 [1.01, 1.07]``."""
+    median, low, high = found[:3]
+    return f"{median:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> str:
+    """Return a Markdown table of dicts with the same keys."""
+    rows = list(rows)
+    lines = [tuple(rows[0]), ("---",) * len(rows[0]), *(row.values() for row in rows)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def _verdicts() -> str:
+    """Return a table of the verdicts on networks that fit their training data."""
+    return _table(
+        {"claim": claim, "verdicts": words} for claim, words in _claims().values()
+    )
+
+
+def _claims() -> dict[str, tuple[str, str]]:
+    """Return each claim and its verdicts in words, by the name of its file."""
+    claims = {}
+    for path in sorted((RESULTS / "claims").glob("*.json")):
+        found = json.loads(path.read_text())
+        words = "not a test: the networks may not fit their training data"
+        if path.stem in FITTED:
+            counts = Counter(row["verdict"] for row in found["verdicts"]).most_common()
+            words = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+        claims[path.stem] = found["claim"], words
+    return claims

@@ -182,7 +182,7 @@ def test_the_wheel_has_this_description():
     if ROOT in Path(mx.__file__).parents:
         pytest.skip("not installed from a wheel")
     message = importlib.metadata.metadata("mixup-jax")
-    assert message.json["description"].strip() == described(README).strip()
+    assert str(message.json["description"]).strip() == described(README).strip()
     assert message["Author"] == "mixup_jax contributors"
     assert message["License-Expression"] == "Apache-2.0"
     assert importlib.metadata.version("mixup-jax") == mx.__version__

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from mixup_jax import hidden as hidden
     from mixup_jax import training as training
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 # Modules that are imported on first use, and the package that each one requires.

@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--out: expected a file that ends in one of {', '.join(_SUFFIXES)}; got "
             f"{out}."
         )
+    if not out.parent.is_dir():
+        parser.error(f"--out: expected a folder that exists; got {out.parent}.")
     try:
         found = read(args.files)
         show = _show(found.inputs.shape, args.spectrogram)

@@ -39,7 +39,7 @@ def draw(
         rows = [_colored(row, *limits) for row in rows]
         if limits not in ((0, 1), (0, 255)):
             note = "colors are scaled from [{:.3g}, {:.3g}]".format(*limits)
-            figure.supxlabel(note, fontsize=SMALL)
+            figure.suptitle(note, fontsize=SMALL)
     panels = every[:, ::beside]
     weights = [row.values for row in rows if row.is_weight]
     # Outside of [0, 1] are those of examples that are moved away from their partners.
@@ -53,16 +53,14 @@ def draw(
         line[0].set_ylabel(row.name, fontsize=_TITLE + 1)
     contents = [line for row, line in zip(rows, panels) if not row.is_weight]
     common(contents, limits if show is image else None)
-    marked(figure, panels[: [row.is_weight for row in rows].index(True)])
-    lines = [line for row, line in zip(rows, panels) if row.is_weight]
-    of_weights(lines, low, high)
-    for line in lines:
+    marked(figure, every[: [row.is_weight for row in rows].index(True)])
+    of_weights([line for row, line in zip(rows, panels) if row.is_weight], low, high)
+    for line in (line for row, line in zip(rows, every) if row.is_weight):
         marked(figure, [line], "weight")
     if beside == 2:
         draw_maps(figure, rows, every[:, 1::2], classes)
-    for line in every:
-        for axes in line:
-            tidied(axes, is_first=axes is line[0], is_last=line is every[-1])
+    for (row, column), axes in np.ndenumerate(every):
+        tidied(axes, is_first=column < beside, is_last=row == len(rows) - 1)
 
 
 def _size(rows: Sequence[Row], columns: int, show: Show) -> tuple[float, float]:

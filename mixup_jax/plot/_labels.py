@@ -10,7 +10,7 @@ import numpy as np
 from mixup_jax._core import arrays
 from mixup_jax._core.mix import Mix
 
-_LEAST = 0.05  # of a share that is named
+_LEAST = 0.02  # of a share that is named
 _MOST = 3  # shares that are named
 _LETTERS = 18  # of a class
 _LINE = 26
@@ -71,9 +71,9 @@ def mixed_words(
 
 
 def name_of(k: int, classes: Sequence[str] | None) -> str:
-    """Return the name of a class, or its number if it has none."""
+    """Return the name of a class, which is its number if no names are given."""
     if classes is None or k < 0:  # below 0 are ids to be ignored
-        return str(k)
+        return f"class {k}"
     if k >= len(classes):
         raise ValueError(
             f"plot: classes: expected a name for each class; got {len(classes)} names, "
@@ -108,6 +108,6 @@ def _said(shares: Mapping[int, float], classes: Sequence[str] | None) -> str:
     if len(named) == 1 and rest < 0.005 and abs(shares[named[0]] - 1) < 0.005:
         return name_of(named[0], classes)
     parts = [f"{shares[k]:.2f} {name_of(k, classes)}" for k in named]
-    parts += ["..."] if rest >= 0.005 else []
+    parts[-1] += " + ..." if rest >= 0.005 else ""
     line = " + ".join(parts)
     return line if len(line) <= _LINE else " +\n".join(parts)

@@ -162,4 +162,4 @@ def _numbered(places: Sequence[int], label: Any, shown: Content) -> list[str]:
     if label is None:
         return [f"#{place}" for place in places]
     said = _labels.words(label, shown.rows, shown.classes)
-    return [f"#{place} {each}" for place, each in zip(places, said)]
+    return [f"#{place}: {each}" for place, each in zip(places, said)]

@@ -43,8 +43,8 @@ def draw(
     panels = every[:, ::beside]
     weights = [row.values for row in rows if row.is_weight]
     # Outside of [0, 1] are those of examples that are moved away from their partners.
-    low = min(0.0, *(float(each.min()) for each in weights))
-    high = max(1.0, *(float(each.max()) for each in weights))
+    low = min([0.0, *(float(each.min()) for each in weights)])
+    high = max([1.0, *(float(each.max()) for each in weights)])
     for row, line in zip(rows, panels):
         values = (row.values - low) / (high - low) if row.is_weight else row.values
         for value, title, axes in zip(values, row.titles, line):
@@ -53,7 +53,7 @@ def draw(
         line[0].set_ylabel(row.name, fontsize=_TITLE + 1)
     contents = [line for row, line in zip(rows, panels) if not row.is_weight]
     common(contents, limits if show is image else None)
-    marked(figure, every[: [row.is_weight for row in rows].index(True)])
+    marked(figure, every[: len(rows) - len(weights)])
     of_weights([line for row, line in zip(rows, panels) if row.is_weight], low, high)
     for line in (line for row, line in zip(rows, every) if row.is_weight):
         marked(figure, [line], "weight")

@@ -53,7 +53,7 @@ def plot(
         more. ``targets`` are None, class ids ``[B]``, numbers ``[B]`` or class weights
         ``[B, K]``, each with ``follow.maps`` beside them or without.
       mix: the ``Mix`` that was drawn for the batch; or several by name, to compare
-        methods.
+        methods, of which the mixtures are shown without their weights.
       examples: how many to show, from the first on; or their indices.
       classes: the names of the classes, in the order of their ids.
       show: a function ``(axes, example)`` that draws one example, as a NumPy array, on

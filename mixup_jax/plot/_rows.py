@@ -50,13 +50,17 @@ class Row(NamedTuple):
 
 
 def rows_of(shown: Content, mixes: Mapping[str, Mix]) -> list[Row]:
-    """Return the rows of a figure: own, then of each mix partners, mixed, weights."""
+    """Return the rows of a figure: own, then of each mix partners and mixture.
+
+    Weights follow if there is one mix; several are compared by their mixtures.
+    """
     rows, partners = [_own(shown)], []
     for name, mix in mixes.items():
         before, partners = partners, _partners(shown, mix)
         if [row.titles for row in before] != [row.titles for row in partners]:
             rows += partners
-        rows += [_mixed(name, shown, mix), *_weights(shown, mix)]
+        rows.append(_mixed(name, shown, mix))
+        rows += _weights(shown, mix) if len(mixes) == 1 else []
     return rows
 
 

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 import command_line
 import mixup_jax as mx
@@ -35,27 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = data.train_labels[chosen]
     targets = mx.losses.one_hot(labels, len(data.classes))
 
-    key = command_line.key(args.seed)
-    rows = {"example": (images, targets), "partner": (images[1::2].repeat(2, 0), None)}
-    for name, mixer in MIXERS.items():
-        rows[name], _ = mixer(key, (images, targets))
-
-    figure, axes = plt.subplots(
-        len(rows),
-        args.pairs,
-        figsize=(1.7 * args.pairs, 1.95 * len(rows)),
-        squeeze=False,
+    key, batch = command_line.key(args.seed), (images, targets)
+    figure = mx.plot(
+        batch,
+        {name: mixer(key, batch)[1] for name, mixer in MIXERS.items()},
+        examples=range(0, 2 * args.pairs, 2),
+        classes=data.classes,
+        show=partial(Axes.imshow, cmap="gray_r", vmin=0),
     )
-    for line, (name, (pictures, soft)) in zip(axes, rows.items()):
-        for i, axis in enumerate(line):
-            axis.imshow(np.asarray(pictures[2 * i]).squeeze(), cmap="gray_r", vmin=0)
-            axis.set(xticks=[], yticks=[])
-            if name == "partner":
-                axis.set_title(data.classes[labels[2 * i + 1]], fontsize=8)
-            else:
-                axis.set_title(words(np.asarray(soft[2 * i]), data.classes), fontsize=8)
-        line[0].set_ylabel(name, fontsize=10)
-    figure.tight_layout()
     figure.savefig(args.out, dpi=90)
     print(f"Written: {args.out}")
 
@@ -106,14 +90,6 @@ def choose(data: Images, count: int, seed: int) -> list[int]:
         for i in range(count)
         for rows in [of_class[i % len(of_class)]]
     ]
-
-
-def words(target: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Return a soft label as text, such as ``0.62 Bag + 0.38 Coat``."""
-    heaviest = [k for k in np.argsort(-target)[:2] if target[k] > 0]
-    if len(heaviest) == 1:
-        return classes[heaviest[0]]
-    return " +\n".join(f"{target[k]:.2f} {classes[k]}" for k in heaviest)
 
 
 if __name__ == "__main__":

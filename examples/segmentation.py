@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
@@ -86,17 +85,14 @@ def train_each(steps):
 
 
 def mixed_pictures():
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
     images, labels = scenes(np.random.default_rng(0), BATCH)
-    axes = figure.subplots(2, len(MIXERS), subplot_kw={"xticks": (), "yticks": ()})
-    for (name, mixer), (above, below) in zip(MIXERS.items(), axes.T):
-        mixer, batch = jax.jit(mixer), (images, mx.follow.maps(labels))
-        (mixed, maps), mix = mixer(jax.random.key(0), batch)
-        i = int(abs(mix.lam - 0.6).argmin())  # both are clearly visible
-        above.imshow(mixed[i].clip(0, 1))
-        below.imshow(maps.tree[i], vmin=0, vmax=len(CLASSES) - 1)
-        above.set_title(name)
-    return figure
+    batch = images, mx.follow.maps(labels)
+    mixes = {
+        name: mx.draw_of(mixer)(jax.random.key(0), batch)
+        for name, mixer in MIXERS.items()
+        if name != "ERM"
+    }
+    return mx.plot(batch, mixes, examples=3, classes=CLASSES)
 
 
 def main(argv=None):

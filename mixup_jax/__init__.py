@@ -55,6 +55,7 @@ from mixup_jax._mixers.mixup import mixup as mixup
 from mixup_jax._mixers.resizemix import resizemix as resizemix
 from mixup_jax._mixers.saliencymix import saliencymix as saliencymix
 from mixup_jax._mixers.smoothmix import smoothmix as smoothmix
+from mixup_jax.plot._figure import plot as plot
 
 if TYPE_CHECKING:
     from mixup_jax import hidden as hidden

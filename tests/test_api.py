@@ -35,7 +35,7 @@ DERIVED = {"fmix"}  # derived from other mixers, with other defaults
 
 # From bottom to top: a file imports only from the rows above its own.
 ROWS = [
-    {"_core", "_mixers", "_combinators"},  # these export nothing
+    {"_core", "_mixers", "_combinators", "plot"},  # these export nothing
     {"_core.arrays", "_core.axes", "_core.versions", "_core.products"},
     {"_core.mesh"},
     {"_core.checks", "_core.follow", "_core.bound", "_core.layouts"}
@@ -90,7 +90,14 @@ ROWS = [
     {"training._run"},
     {"training._drivers"},
     {"training"},
+    {"plot._kinds", "plot._labels", "plot._scales"},
+    {"plot._rows"},
+    {"plot._maps"},
+    {"plot._draw"},
+    {"plot._figure"},
     {"__init__"},
+    {"plot._files"},
+    {"plot.__main__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
@@ -268,7 +275,8 @@ def python(program):
 def test_importing_computes_nothing_and_loads_neither_flax_nor_optax():
     found = python(
         "import sys, mixup_jax\n"
-        "loaded = {'flax', 'optax', 'chex', 'mixup_jax.training'} & set(sys.modules)\n"
+        "others = {'flax', 'optax', 'chex', 'mixup_jax.training', 'matplotlib'}\n"
+        "loaded = others & set(sys.modules)\n"
         "assert not loaded, loaded\n"
         "import jax\n"
         "try:\n"
@@ -299,7 +307,7 @@ def imported(path):
         package, _, inner = name.partition(".")
         # The last part is a module, or a name in the module before it.
         inner = inner if inner in MODULES else inner.rpartition(".")[0]
-        yield package, inner if package == "mixup_jax" else ""
+        yield package, inner or "__init__" if package == "mixup_jax" else ""
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -320,6 +328,7 @@ def test_each_module_has_one_row():
 def test_the_core_needs_jax_and_numpy_alone(name):
     allowed = {"jax", "numpy", "mixup_jax"} | set(sys.stdlib_module_names)
     of_users = {"training": {"optax"}, "hidden": {"flax"}}
+    of_users["plot"] = {"matplotlib", "PIL"}
     allowed |= of_users.get(name.partition(".")[0], set())
     allowed |= {"flax"} if name == "training._nodes" else set()  # where it is installed
     assert not {package for package, _ in imported(MODULES[name])} - allowed

@@ -1,0 +1,186 @@
+"""The figure of a batch, of what was drawn for it, and of the mixture."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mixup_jax import follow
+from mixup_jax._core import arrays, checks
+from mixup_jax._core.follow import blended, content, is_follower
+from mixup_jax._core.mix import Mix
+from mixup_jax._core.types import Batch
+from mixup_jax.plot import _labels
+from mixup_jax.plot._draw import draw
+from mixup_jax.plot._kinds import Show, show_for
+from mixup_jax.plot._rows import Content, rows_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+else:
+    Figure = object  # so that the types of `plot` can be read without Matplotlib
+
+_ADVICE = 'Pass the arrays to draw: plot((batch["image"], batch["label"]), mix).'
+
+
+def plot(
+    batch: Batch,
+    mix: Mix | Mapping[str, Mix],
+    *,
+    examples: int | Sequence[int] = 4,
+    classes: Sequence[str] | None = None,
+    show: Show | None = None,
+) -> Figure:
+    """Return a figure of a batch and what a mix makes of it.
+
+    Each example is a column: its own content, that of its partner, the mixture with
+    ``lam`` and the mixed label, and the weight of its own content at each position.
+    With several sources there is a row for each partner and for each weight. Label maps
+    in the targets, ``follow.maps``, are drawn beside the inputs.
+
+    ``[B, T]`` and ``[B, T, C]`` with at most 4 channels are drawn as curves,
+    ``[B, H, W]`` and ``[B, H, W, C]`` with 1, 3 or 4 channels as images. Floats outside
+    [0, 1] are scaled to their range, which the figure states.
+
+    A mix of a hidden layer leaves the inputs as they are: their weight is 1, and only
+    labels are mixed. Noise (``gaussian``) is not part of a mix and not shown.
+
+    Args:
+      batch: pair ``(inputs, targets)`` before it was mixed; what is passed is mixed
+        once more, and no check can tell. ``inputs`` have one array with two axes or
+        more. ``targets`` are None, class ids ``[B]``, numbers ``[B]`` or class weights
+        ``[B, K]``, each with ``follow.maps`` beside them or without.
+      mix: the ``Mix`` that was drawn for the batch; or several by name, to compare
+        methods, of which the mixtures are shown without their weights.
+      examples: how many to show, from the first on; or their indices.
+      classes: the names of the classes, in the order of their ids.
+      show: a function ``(axes, example)`` that draws one example, as a NumPy array, on
+        Matplotlib's axes, where the shape does not determine how. Spectrograms
+        ``[B, F, T]``: ``partial(Axes.imshow, origin="lower", aspect="auto")``;
+        channels-first images: ``lambda axes, x: axes.imshow(x.transpose(1, 2, 0))``. It
+        also draws the weights, in the shape of an example, and so should not change
+        values. To undo a normalization, undo it in the batch.
+
+    Returns:
+      A ``matplotlib.figure.Figure`` that pyplot does not know of: save it with
+      ``figure.savefig(path)``. Notebooks display it after ``%matplotlib inline``.
+
+    Raises:
+      ModuleNotFoundError: If Matplotlib is not installed.
+      TypeError: If ``mix`` is not a ``Mix``, ``show`` is not callable, or values are
+        complex.
+      ValueError: If the batch is not a pair, or does not have one array to draw whose
+        shape determines how; if values are traced; if ``examples`` or ``classes`` do
+        not fit the batch. As applying the mix does.
+
+    Example:
+      >>> import jax, mixup_jax as mx
+      >>> images = jax.random.uniform(jax.random.key(0), (8, 16, 16, 3))
+      >>> batch = images, mx.losses.one_hot(jax.numpy.arange(8), 8)
+      >>> _, mix = mx.cutmix(jax.random.key(1), batch)
+      >>> figure = mx.plot(batch, mix, examples=3, classes=list("abcdefgh"))
+      >>> len(figure.axes)  # four rows of three, and a color bar
+      13
+    """
+    figure = _figure()
+    mixes = {"mixed": mix} if not isinstance(mix, Mapping) else mix
+    shown, dtype = _shown(batch, mixes, examples, classes)
+    if show is None:
+        show = show_for(shown.inputs.shape)
+    checks.function(show, "plot: show", "lambda axes, x: axes.imshow(x)")
+    draw(figure, rows_of(shown, mixes), show, dtype, classes)
+    return figure
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        message = "mixup_jax.plot needs Matplotlib: pip install 'mixup-jax[plot]'"
+        raise ModuleNotFoundError(message, name="matplotlib") from error
+    return Figure(layout="constrained")
+
+
+def _shown(
+    batch: Any,
+    mixes: Mapping[str, Mix],
+    examples: int | Sequence[int],
+    classes: Sequence[str] | None,
+) -> tuple[Content, Any]:
+    """Return what of the batch is shown, and the dtype that its inputs had."""
+    for each in mixes.values():
+        if not isinstance(each, Mix):
+            raise TypeError(
+                "plot: mix: expected a Mix, or several by name; got "
+                f"{arrays.describe(each)}. Pass what a mixer returns second: "
+                "batch, mix = mixer(key, batch)."
+            )
+    if not mixes:
+        raise ValueError("plot: mix: expected a Mix; got no mixes. Pass one at least.")
+    if isinstance(batch, Mapping) or not isinstance(batch, tuple | list):
+        raise ValueError(
+            "plot: batch: expected a pair (inputs, targets); got "
+            f"{arrays.describe(batch)}. {_ADVICE}"
+        )
+    inputs, targets = checks.pair(batch)
+    size = checks.examples((inputs, targets))
+    if not all(map(arrays.is_concrete, jax.tree.leaves((batch, mixes)))):
+        raise ValueError(
+            "plot: expected concrete values; got traced ones, or arrays of other "
+            "processes. Return the mix from jit and plot it outside."
+        )
+    x, (label, maps) = _to_draw(inputs), _of_targets(targets)
+    real = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(np.float32)
+    return Content(real, label, maps, _rows(examples, size), classes), x.dtype
+
+
+def _to_draw(inputs: Any) -> Any:
+    """Return the one array of the inputs that has positions."""
+    found = [x for x in blended(inputs) if x.ndim > 1]
+    if len(found) != 1:
+        got = ", ".join(map(arrays.describe, found)) or "none"
+        raise ValueError(
+            "plot: inputs: expected one array of shape [B, T] or with more axes; got "
+            f"{got}. {_ADVICE}"
+        )
+    if jnp.issubdtype(found[0].dtype, jnp.complexfloating):
+        raise TypeError(
+            "plot: inputs: expected real values; got "
+            f"{arrays.describe(found[0])}. Draw their magnitude: jax.numpy.abs(x)."
+        )
+    return found[0]
+
+
+def _of_targets(targets: Any) -> tuple[Any, Any]:
+    """Return the labels of examples and the label maps, each None if there are none."""
+    parts = jax.tree.leaves(targets, is_leaf=is_follower)
+    plain = [part for part in parts if not is_follower(part)]
+    maps = [content(part, "maps") for part in parts if isinstance(part, follow.Maps)]
+    if len(plain) > 1 or len(maps) > 1:
+        raise ValueError(
+            "plot: targets: expected one array of labels and one of maps at most; got "
+            f"{len(plain)} and {len(maps)}. {_ADVICE}"
+        )
+    label = _labels.checked(plain[0]) if plain else None
+    if not maps:
+        return label, None
+    (held,) = maps
+    return label, held.astype(np.int32) if held.dtype == bool else held
+
+
+def _rows(examples: int | Sequence[int], size: int) -> list[int]:
+    """Return the indices of the examples to show."""
+    if isinstance(examples, int | np.integer):
+        advice = "It is how many to show."
+        return list(range(min(checks.count(examples, "plot: examples", advice), size)))
+    rows = [int(each) for each in examples]
+    if not rows or not all(0 <= row < size for row in rows):
+        raise ValueError(
+            f"plot: examples: expected indices from 0 to {size - 1}, one at least; got "
+            f"{rows}. Pass a number to show the first ones."
+        )
+    return rows

@@ -1,0 +1,116 @@
+"""Examples read from the files of a user: pictures, or arrays of NumPy."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_LONGEST = 512  # pixels of a side; a panel of a figure shows fewer
+
+
+class Examples(NamedTuple):
+    """What was read.
+
+    Attributes:
+      inputs: ``[B, ...]``, integers or floats; pictures are float32 in [0, 1].
+      names: of each example, or None where one file has them all.
+      note: what was changed to make them one batch, or nothing.
+    """
+
+    inputs: np.ndarray
+    names: list[str] | None
+    note: str
+
+
+def read(paths: Sequence[Path]) -> Examples:
+    """Return the examples in these files: pictures, or ``.npy`` files.
+
+    A single ``.npy`` file has the examples on its first axis; several have one each.
+
+    Raises:
+      ValueError: If a file cannot be read, or they do not make a batch of two or more.
+    """
+    of_numpy = [path.suffix.lower() == ".npy" for path in paths]
+    if any(of_numpy) and not all(of_numpy):
+        raise ValueError("expected pictures or .npy files, not both at once.")
+    found = (_arrays if any(of_numpy) else _pictures)(paths)
+    if len(found.inputs) < 2:
+        raise ValueError(
+            f"{paths[0]}: expected at least 2 examples; got {len(found.inputs)}. "
+            "Name several files, or a .npy file with the examples on its first axis."
+        )
+    return found
+
+
+def _arrays(paths: Sequence[Path]) -> Examples:
+    arrays = [_loaded(path) for path in paths]
+    for path, array in zip(paths, arrays):
+        if array.shape != arrays[0].shape:
+            raise ValueError(
+                f"{path}: expected an array of shape {arrays[0].shape}, as in "
+                f"{paths[0]}; got {array.shape}. Crop or pad examples to one size."
+            )
+    if len(arrays) > 1:
+        return Examples(np.stack(arrays), [path.stem for path in paths], "")
+    if arrays[0].ndim < 2:
+        raise ValueError(
+            f"{paths[0]}: expected examples on the first axis of a single file; got "
+            f"shape {arrays[0].shape}. Name several files with an example each."
+        )
+    return Examples(arrays[0], None, "")
+
+
+def _loaded(path: Path) -> np.ndarray:
+    with _reading(path, ".npy"):
+        array: Any = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise ValueError(
+            f"{path}: expected an array of integers or floats; got "
+            f"{getattr(array, 'dtype', 'an archive of several')}."
+        )
+    return array.astype(np.uint8) * 255 if array.dtype == bool else array
+
+
+def _pictures(paths: Sequence[Path]) -> Examples:
+    from PIL import Image, ImageOps
+
+    pictures = [_opened(path) for path in paths]
+    width, height = pictures[0].size
+    scale = min(1.0, _LONGEST / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    changed = [path.name for path, each in zip(paths, pictures) if each.size != size]
+    note = ""
+    if changed:
+        shown = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+        note = f"resized and cropped to {size[0]} x {size[1]} pixels: {shown}"
+    fitted = [ImageOps.fit(each, size, Image.Resampling.BOX) for each in pictures]
+    pixels = np.stack([np.asarray(each) for each in fitted])
+    names = [path.stem for path in paths]
+    return Examples(pixels.astype(np.float32) / 255, names, note)
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image, ImageOps
+
+    with _reading(path, "a picture"), Image.open(path) as picture:
+        picture.load()
+        mode = picture.mode
+        opened = ImageOps.exif_transpose(picture).convert("RGB")
+    if mode.startswith(("I", "F")):
+        raise ValueError(
+            f"{path}: expected 8 bits for each channel; got mode {mode}. Save the "
+            "values as .npy."
+        )
+    return opened
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Within it, whatever a decoder raises is a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:  # each format has its own
+        said = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ValueError(f"{path}: could not be read as {what} ({said}).") from error

@@ -60,7 +60,8 @@ def test_the_call_for_each_need_runs(need, call):
             jax.vmap(made, in_axes=(None, 0), axis_name="data"),
             jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch),
         )
-    mixed, mix = made(KEY, batch)
+    with jax.numpy_dtype_promotion("standard"):
+        mixed, mix = made(KEY, batch)
     assert jax.tree.map(jnp.shape, mixed) == jax.tree.map(jnp.shape, batch)
     if need != "have text":  # a hidden layer mixes, and not the inputs
         assert not jnp.array_equal(jax.tree.leaves(mixed)[0], jax.tree.leaves(batch)[0])

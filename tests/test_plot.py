@@ -196,7 +196,10 @@ def test_recordings_are_curves(shape):
         shown(mixed), np.reshape(mix.inputs(x)[:2], (2, 40, *channels))
     )
     np.testing.assert_array_equal(shown(weights)[..., 0], mix.coverage((40,))[:2])
-    assert own[0].get_ylim() == mixed[1].get_ylim()
+    low, high = own[0].get_ylim()
+    assert (low, high) == mixed[1].get_ylim()
+    assert low < min(x[:2].min(), shown(mixed).min())
+    assert high > max(x[:2].max(), shown(mixed).max())
     assert weights[0].get_ylim() == (-0.05, 1.05)
     assert not bars(figure)
     # Ticks have labels at the left and below.
@@ -220,7 +223,10 @@ def test_spectrograms_are_drawn_by_a_function(axes):
     want = np.broadcast_to(cover.reshape(2, *sizes), (2, 8, 12))
     np.testing.assert_array_equal(shown(weights), want)
     assert {axes.images[0].get_clim() for axes in weights} == {(0, 1)}
-    assert len({axes.images[0].get_clim() for axes in (*own, *mixed)}) == 1
+    every = x[:2]  # which are each other's partners
+    assert {axes.images[0].get_clim() for axes in (*own, *mixed)} == {
+        (every.min(), every.max())
+    }
     assert len(bars(figure)) == 2
 
 
@@ -338,6 +344,11 @@ def test_whatever_else_is_in_the_inputs_is_left_out():
 )
 def test_labels_in_words(label, said):
     assert _labels.words(_labels.checked(label), [0, 1], NAMES) == said
+
+
+def test_shares_of_one_class_add_up():
+    said = _labels.mixed_words(BLEND, np.array([0, 0, 1, 2]), [0, 3], NAMES)
+    assert said == ["cat", "0.75 dog + 0.25 owl"]
 
 
 def test_long_names_are_shortened():

@@ -111,7 +111,13 @@ def _generate(app) -> None:
         (generated / name).write_text(_linked((HERE.parent / name).read_text()))
 
 
+def _signature(app, what, name, obj, options, arguments, returned):
+    if arguments is not None:
+        return arguments.replace("DEFAULT_ALPHA", "1.0"), returned
+
+
 def setup(app) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     app.connect("builder-inited", _generate)
     app.connect("source-read", _read)
+    app.connect("autodoc-process-signature", _signature)

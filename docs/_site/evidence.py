@@ -98,7 +98,7 @@ def _cost(program: str) -> str:
     for work in (SMALL, LARGE):
         if ("h100", work, program) in gpu.index:
             row = gpu.loc[("h100", work, program)]
-            rows.append((work, "H100", row["bytes, batches"], row["kernels"]))
+            rows.append((work, "H100", row["bytes, batches"], int(row["kernels"])))
     facts = read("facts.json")
     (tpu,) = (facts[key] for key in facts if key.startswith("v5e"))
     for size, nbytes in BATCH_BYTES.items():

@@ -1,22 +1,24 @@
-"""Pictures of the methods, which the library itself makes while the site is built."""
+"""Pictures of the methods, which the library itself makes while the site is built.
 
+``python docs/_site/pictures.py docs/_static/gallery.png`` writes the picture in README.
+"""
+
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from skimage import data, transform
 
 import mixup_jax as mx
 
 CLASSES = ("cat", "coffee", "astronaut", "rocket")
 SIDE = 224
+LABELS = mx.losses.one_hot(np.arange(len(CLASSES)), len(CLASSES))
 KEY = jax.random.key(3)
 # Near a half, so that both sources can be seen.
 BALANCED = mx.ratios.truncated(mx.ratios.uniform(), 0.4, 0.65)
@@ -49,7 +51,6 @@ def mixers() -> dict[str, Any]:
         "smoothmix": mx.smoothmix,
         "dirichlet": partial(mx.dirichlet, partners=2),
         "extrapolate": partial(mx.extrapolate, pairing=same),
-        "gaussian": partial(mx.gaussian, sigma=0.2),
         "manifold": partial(mx.manifold, layers=(0,), ratio=BALANCED),
         "erm": mx.erm,
     }
@@ -58,28 +59,38 @@ def mixers() -> dict[str, Any]:
 def write(folder: Path) -> None:
     """Write a picture for each method, and one of several side by side."""
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels = photos(), jax.nn.one_hot(jnp.arange(4), 4)
+    batch = photos(), LABELS
     for name, mixer in mixers().items():
-        _, mix = mixer(KEY, (images, labels))
-        figure = mx.plot((images, labels), mix, examples=2, classes=CLASSES)
+        _, mix = mixer(KEY, batch)
+        figure = mx.plot(batch, mix, examples=2, classes=CLASSES)
         figure.savefig(folder / f"{name}.png", dpi=110)
-        plt.close(figure)
+    (noisy, _), _ = mx.gaussian(KEY, batch, sigma=0.2)
+    shown = {"example": (batch[0][0], LABELS[0]), "gaussian": (noisy[0], LABELS[0])}
+    row(shown).savefig(folder / "gaussian.png", dpi=110)
     gallery().savefig(folder / "gallery.png", dpi=110)
-    plt.close("all")
 
 
-def gallery() -> Any:
+def gallery() -> Figure:
     """Return a pair of photos and what four methods make of it."""
-    images, labels = photos(), jax.nn.one_hot(jnp.arange(4), 4)
-    shown = {"example": (images[0], labels[0]), "partner": (images[1], labels[1])}
+    images = photos()
+    shown = {"example": (images[0], LABELS[0]), "partner": (images[1], LABELS[1])}
     for name in ("mixup", "cutmix", "fmix", "resizemix"):
-        (mixed, soft), _ = mixers()[name](KEY, (images, labels))
+        (mixed, soft), _ = mixers()[name](KEY, (images, LABELS))
         shown[name] = mixed[0], soft[0]
-    figure, axes = plt.subplots(1, len(shown), figsize=(2 * len(shown), 2.5))
+    return row(shown)
+
+
+def row(shown: dict[str, tuple[jax.Array, jax.Array]]) -> Figure:
+    """Return pictures side by side, each with its soft label below."""
+    figure = Figure(figsize=(2 * len(shown), 2.5), layout="tight")
+    axes = figure.subplots(1, len(shown))
     for axis, (name, (image, soft)) in zip(axes, shown.items()):
         axis.imshow(np.clip(image, 0, 1))
         axis.set(xticks=[], yticks=[], title=name)
         shares = [f"{CLASSES[k]} {soft[k]:.2f}" for k in range(4) if soft[k] > 0.005]
         axis.set_xlabel("\n".join(shares), fontsize=9)
-    figure.tight_layout()
     return figure
+
+
+if __name__ == "__main__":
+    gallery().savefig(sys.argv[1], dpi=110)

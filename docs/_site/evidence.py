@@ -204,7 +204,7 @@ def _claims() -> dict[str, tuple[str, str]]:
     claims = {}
     for path in sorted((RESULTS / "claims").glob("*.json")):
         found = json.loads(path.read_text())
-        words = "not a test: the networks may not fit their training data"
+        words = "no verdict, since the networks may not fit their training data"
         if path.stem in FITTED:
             counts = Counter(row["verdict"] for row in found["verdicts"]).most_common()
             words = ", ".join(f"{count} {verdict}" for verdict, count in counts)

@@ -86,16 +86,20 @@ def page(tally: Tally, command: str) -> str:
     lines = [
         "# Fuzzing results",
         "",
+        "The fuzzer runs random mixers on random batches under random drivers, and "
+        "checks that the result obeys the formula of its method or that the library "
+        "raises its own error. This page reports the last long run.",
+        "",
         f"`{command}`, JAX {jax.__version__}, NumPy {np.__version__}, Python "
         f"{platform.python_version()}, on eight CPU devices.",
         "",
         f"Of {total.all + len(tally.defects):,} cases, "
         f"{total.held:,} satisfied the law of their method, {total.refused:,} were "
         f"refused with an error of the library, and {len(tally.defects):,} did "
-        f"neither. {tally.supported:,} were in the table of supported cases, "
-        "`tests/fuzz/supported.py`, none of which may be refused.",
+        f"neither. {tally.supported:,} are listed as supported in "
+        "`tests/fuzz/supported.py`, and none of those may be refused.",
         "",
-        "Where a cell has two numbers, the second counts refusals.",
+        "In cells with two numbers, the second counts refusals.",
         "",
         "## Method and driver",
         "",

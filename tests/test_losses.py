@@ -562,7 +562,7 @@ def test_ids_of_few_bits_stand_for_one_class_each(dtype, classes, label):
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, "uint8"])
 def test_only_floating_targets_can_be_smooth(dtype):
     with pytest.raises(
-        TypeError, match=r"dtype: expected a floating .* got (int|bool|ui)"
+        TypeError, match=r"dtype: expected a floating-point .* got (int|bool|ui)"
     ):
         mx.losses.one_hot(LABELS, 3, smoothing=0.3, dtype=dtype)
 

@@ -197,7 +197,7 @@ def test_several_axes_divide_the_examples(names):
 @pytest.mark.parametrize("targets", [Y, None], ids=["targets", "none"])
 def test_an_axis_that_is_not_named_is_refused(place, targets):
     for name, spec in (("data", BY_BOTH), ("one", jax.P("data"))):
-        with pytest.raises(ValueError, match=r"all axes that the examples .* write \("):
+        with pytest.raises(ValueError, match=r"all axes that the examples .* pass \("):
             on_axes(place(mx.mixup, name), spec, targets=targets)
 
 
@@ -284,10 +284,10 @@ def test_a_mix_is_applied_under_the_axis_that_it_was_drawn_under():
     )
     both = {"data", "fsdp"}
     for spec, axes, options, words in (
-        (jax.P("fsdp"), both, {}, r"vary over \['fsdp'\] alone"),
+        (jax.P("fsdp"), both, {}, r"vary over \['fsdp'\] only"),
         (jax.P("fsdp"), {"fsdp"}, {}, "bound here; got 'data'"),
-        (BY_BOTH, both, {}, "share of the 8 examples .*got 2 on each of 2 devices"),
-        (BY_BOTH, both, {"check_vma": False}, "share of the 8 examples"),
+        (BY_BOTH, both, {}, "shard of the 8 examples .*got 2 on each of 2 devices"),
+        (BY_BOTH, both, {"check_vma": False}, "shard of the 8 examples"),
     ):
         with pytest.raises(ValueError, match=words):
             applied(mix, spec, axes, **options)

@@ -273,7 +273,11 @@ REFUSED: dict[str, Any] = {
         ValueError,
         "like: expected 4 examples",
     ),
-    "a layer": (lambda: pairs(LAM, FIRST).at(WORD), ValueError, "at: expected the num"),
+    "a layer": (
+        lambda: pairs(LAM, FIRST).at(WORD),
+        ValueError,
+        "at: expected the index",
+    ),
     "a layer before": (lambda: pairs(LAM, FIRST).at(-1), ValueError, "at: expected"),
     "region 0": (
         lambda: pairs(LAM, FIRST, region=0),  # type: ignore

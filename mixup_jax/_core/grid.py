@@ -49,8 +49,8 @@ class Grid(NamedTuple):
     def _found_in(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the spatial axes in an array of this shape, or None.
 
-        They are the same axes, in an array with or without the channel axis; or else
-        the first axes after the examples, with a channel axis behind them or none.
+        They are the same axes, in an array with or without the channel axis; or the
+        first axes after the examples, with or without a channel axis behind them.
         """
         count, ndim = 1 + len(self.axes), len(shape)
         first = tuple(range(1, count))
@@ -70,8 +70,9 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     Args:
       inputs: pytree of arrays. The leaf with the most axes determines the grid; the
         others must match it, with or without a channel axis.
-      spatial: the spatial axes of that leaf. None takes all axes between the first and
-        the last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
+      spatial: indices of the spatial axes of that leaf. ``None`` takes all axes between
+        the first and the last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a
+        waveform ``[B, T]``.
 
     Returns:
       The ``Grid``.

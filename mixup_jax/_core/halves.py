@@ -75,8 +75,8 @@ class Combinator:
     """A mixer made of mixers, which has halves if all of them have.
 
     Attributes:
-      halves: returns the halves for a batch, which is the batch to draw for, or None if
-        the mixer is a single function.
+      halves: returns the halves for the batch to draw for, or ``None`` if the mixer is
+        a single function.
       whole: runs the mixer as a single function.
       once: returns the mixer with one draw for the batch, see ``once_per_batch``.
     """

@@ -1,6 +1,6 @@
 """The mix that was drawn for a batch, and the deterministic half: applying it.
 
-Long because everything that follows a mix is a method of one class.
+Long because each way to apply a mix is a method of one class.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ class Mix:
         """Return a mix with one partner for each example.
 
         Args:
-          lam: weight of the example's own content and label, ``[B]`` or scalar, in
+          lam: weight of the example's own content and label, a scalar or ``[B]``, in
             [0, 1].
           partner: integer ``[B]``, each in [0, B).
           region: where the example's own content stays; None weights all positions
@@ -293,7 +293,7 @@ class Mix:
         keep ``lam = 1``.
 
         Args:
-          lam: ``[B]`` or scalar, in [0, 1].
+          lam: weight of the example's own label, a scalar or ``[B]``, in [0, 1].
 
         Returns:
           The mix, which mixes targets.
@@ -359,10 +359,10 @@ class Mix:
         return cell_shares(first.region, first.lam, cells, layout)
 
     def union(self, masks: Any) -> Any:
-        """Return, per position, whether any content that is visible there has True.
+        """Return, for each position, whether any content visible there is True.
 
-        A content is visible, through its window, where its weight is not 0. Use this
-        for attention masks and events, of which a mixture contains those of all its
+        Content is visible, through its window, where its weight is not 0. Use this for
+        attention masks and events, of which a mixture contains those of all its
         sources.
 
         Args:
@@ -524,7 +524,7 @@ def unmixed(batch: Batch) -> Mix:
 
     Raises:
       TypeError: If a leaf is not an array of numbers.
-      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on the
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size.
     """
     checks.pair(batch)

@@ -98,7 +98,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 
 
 def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
-    """Decorate a draw like ``mixer``; the draw returns a plan under ``LATER``."""
+    """Decorate a draw like ``mixer``, and keep the plan that it returns for ``LATER``."""
     mixing = typing.cast(Any, mixer(draw))
     kept: Kept = mixing._mixup_jax_draw
     plan = typing.cast(Any, functools.partial(kept.draw, LATER))

@@ -112,7 +112,7 @@ class Region(abc.ABC):
 
 
 class RegionDraw(Protocol):
-    """A draw of a region for the share ``lam``, and of the share that it kept.
+    """A draw of a region for ``lam``, and of the share that each example kept.
 
     ``partners.bring(tree)`` gathers the partners' values, for instance of a saliency
     map or masks.
@@ -126,8 +126,8 @@ class RegionDraw(Protocol):
 class SpatialDraw(Protocol):
     """A region draw along spatial axes, which its caller may specify.
 
-    ``spatial`` lists these axes; None takes all between the first and the last, like
-    ``regions.grid``.
+    ``spatial`` holds the indices of these axes; ``None`` takes all axes between the
+    first and the last, as for ``regions.grid``.
     """
 
     def __call__(

@@ -1,7 +1,7 @@
 """The types that parts take and return.
 
 A batch is a pair ``(inputs, targets)``. Each half is any pytree of arrays with the
-examples on axis 0, and ``targets`` may be None.
+examples on axis 0, and ``targets`` may be ``None``.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ class Partners:
         Raises:
           TypeError: If the index does not consist of integers, or ``move`` is not a
             ``Move``.
-          ValueError: If a leaf has another number of examples.
+          ValueError: If a leaf has another batch size.
         """
         checks.no_list(tree, "partners.bring")
         advice = "Pass arrays with one row for each example of the batch."

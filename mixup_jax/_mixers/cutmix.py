@@ -53,8 +53,8 @@ def cutmix(
         ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
         ``partial(regions.box, min_size=0.1)``. For one box shared by the whole batch,
         see ``once_per_batch``.
-      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
-        between the first and the last, if the shape is recognizably channels-last (see
+      spatial: indices of the spatial axes, one or more. ``None`` takes all axes between
+        the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
         ``[B, T, H, W, C]``.

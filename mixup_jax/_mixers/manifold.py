@@ -43,7 +43,7 @@ def manifold(
       key: PRNG key.
       batch: pair ``(inputs, targets)`` as for ``mixup``; inputs may have any dtype if 0
         is not among the ``layers``.
-      layers: numbers of the layers to draw from; 0 is the inputs.
+      layers: numbers of the layers to draw from, each once; 0 is the inputs.
       alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
         traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly. The
         paper uses 2.

@@ -43,8 +43,9 @@ def same_class(
       The partners.
 
     Raises:
-      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
-        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
+      ValueError: If the batch is empty or its leaves disagree on the batch size. If
+        ``labels`` is ``None`` and the targets are not a single array. If the labels are
+        neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -84,8 +85,9 @@ def other_class(
       The partners.
 
     Raises:
-      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
-        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
+      ValueError: If the batch is empty or its leaves disagree on the batch size. If
+        ``labels`` is ``None`` and the targets are not a single array. If the labels are
+        neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx

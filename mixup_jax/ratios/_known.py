@@ -81,7 +81,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
 
     Raises:
       TypeError: If ``beta`` is passed as a ratio instead of what it returns, or a
-        parameter is not real.
+        parameter is not a real number.
       ValueError: If a concrete ``a`` or ``b`` is negative or NaN. If, when called, the
         shape of a parameter is neither ``()`` nor ``[B]``.
 
@@ -209,7 +209,7 @@ def constant(lam: ArrayLike) -> Ratio:
       The ratio.
 
     Raises:
-      TypeError: If ``lam`` is not real.
+      TypeError: If ``lam`` is not a real number.
       ValueError: If a concrete ``lam`` is outside [0, 1]. If, when called, its shape is
         neither ``()`` nor ``[B]``.
 

@@ -91,7 +91,7 @@ def bell(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       min_width: smallest width, as a share of each side; above 0.
       max_width: largest width, as a share of each side.
       valid: as for ``box``; each position counts by its weight.

@@ -64,7 +64,7 @@ def blob(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``; one to three.
+      spatial: indices of the spatial axes, as for ``grid``; one to three.
       decay: exponent at which amplitudes fall with frequency, a scalar of at least 0;
         may be a traced value. The paper uses 3; 0 is white noise, which selects single
         positions.

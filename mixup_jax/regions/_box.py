@@ -112,7 +112,7 @@ def box(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       min_size: smallest side, as a share of the axis, in [0, 1].
       max_size: largest side, as a share of the axis, in [0, 1].
       share: computes the ``lam`` of the targets from the drawn one and the share of the
@@ -194,7 +194,7 @@ def salient(
       partners: the drawn partners.
       saliency: floating-point ``[B, *sizes]``, how much each position matters, in any
         units. A NaN is below all numbers. Of equal peaks, the first is taken.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``. The peak may still be at a position that is not valid
         unless ``saliency`` is low there.
@@ -203,10 +203,10 @@ def salient(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``saliency`` is not floating-point, or ``valid`` not an array of
+      TypeError: If ``saliency`` is not floating-point, or ``valid`` is not an array of
         bools.
-      ValueError: If ``saliency`` or ``valid`` has other spatial sizes, or the shape of
-        the inputs does not determine the spatial axes.
+      ValueError: If the shape of the inputs does not determine the spatial axes, or
+        ``saliency`` or ``valid`` has other spatial sizes.
 
     Example:
       >>> from functools import partial

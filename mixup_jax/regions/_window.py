@@ -101,7 +101,7 @@ def resized(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``; that of the partner is resized too.
 

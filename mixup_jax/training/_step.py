@@ -73,10 +73,10 @@ def train_step(
 
     Raises:
       TypeError: If ``mixer`` or ``loss`` is not callable, ``loss`` takes other
-        arguments, or ``micro_batches`` is not an integer. When called: If the state
+        arguments, or ``micro_batches`` is not an integer. If, when called, the state
         lacks an attribute, its ``params`` contain values that are not trained, or the
         value of the loss is not floating-point.
-      ValueError: If ``micro_batches`` is less than 1. When called: If it does not
+      ValueError: If ``micro_batches`` is less than 1. If, when called, it does not
         divide each device's shard of the batch, or ``loss`` returns a malformed result.
 
     Example:

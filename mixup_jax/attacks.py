@@ -34,7 +34,7 @@ def fgsm(
       x: pytree of floating-point arrays ``[B, ...]``.
       epsilon: nonnegative, in the units of the inputs, a scalar or ``[B]``; may be a
         traced value.
-      bounds: smallest and largest valid input. None does not clip.
+      bounds: smallest and largest valid input. ``None`` does not clip.
 
     Returns:
       The adversarial examples, with the structure of ``x``.
@@ -81,7 +81,7 @@ def iterated_fgsm(
       epsilon: largest distance from ``x`` in each coordinate, as for ``fgsm``.
       step: size of one step, like ``epsilon``.
       steps: number of steps, at least 1.
-      bounds: smallest and largest valid input. None does not clip.
+      bounds: smallest and largest valid input. ``None`` does not clip.
 
     Returns:
       The adversarial examples, with the structure of ``x``.

@@ -44,7 +44,7 @@ def accuracy(
       targets: floating-point ``[B, ..., K]``, mixed or not, or integer labels
         ``[B, ...]`` in [0, K); per-position labels as ``follow.maps``.
       mix: the mix to apply to integer labels, without materializing dense targets.
-        None for unmixed labels.
+        ``None`` for unmixed labels.
       ignored: function from labels to a mask of those to ignore. ``None`` ignores no
         label.
 

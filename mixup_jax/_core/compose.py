@@ -201,7 +201,7 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
 
 
 def _call_with(region: Any, axes: Axes) -> str | None:
-    """Return Python code that binds ``spatial`` of ``region``, or None."""
+    """Return Python code that binds ``spatial`` of ``region``, or ``None``."""
     try:
         asked = inspect.signature(region).parameters.get("spatial")
     except ValueError:

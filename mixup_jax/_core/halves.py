@@ -157,7 +157,7 @@ def draw_of(mixer: Mixer) -> Draw:
 
 
 def halves(mixer: Any, batch: Any) -> Halves | None:
-    """Return the halves of a mixer for a batch, or None if it is a single function.
+    """Return the halves of a mixer for a batch, or ``None`` if it is a single function.
 
     The draw must be called with that batch: mixers made by ``using`` depend on it.
     """
@@ -177,13 +177,13 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
-    """Return the combinator behind ``mixer``, or None if it is not made of mixers."""
+    """Return the combinator behind ``mixer``, or ``None`` if it is not made of mixers."""
     *_, mixer = called(mixer)
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 
 
 def kept_with(function: Any) -> Kept | None:
-    """Return what ``mixer`` attached to this very function, or None."""
+    """Return what ``mixer`` attached to this very function, or ``None``."""
     kept = getattr(function, "_mixup_jax_draw", None)
     return kept if isinstance(kept, Kept) and kept.of is function else None
 

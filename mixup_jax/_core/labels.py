@@ -25,7 +25,8 @@ class Classes(NamedTuple):
     Attributes:
       ids: int32 ``[B, ...]`` in [0, K), 0 for labels without a class.
       unknown: bool ``[B, ...]``, True for labels that yield NaN.
-      ignored: bool ``[B, ...]``, True for labels that yield 0; None if there are none.
+      ignored: bool ``[B, ...]``, True for labels that yield 0; ``None`` if there are
+        none.
     """
 
     ids: Array

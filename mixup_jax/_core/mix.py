@@ -92,9 +92,9 @@ class Mix:
           lam: weight of the example's own content and label, a scalar or ``[B]``, in
             [0, 1].
           partner: integer ``[B]``, each in [0, B).
-          region: where the example's own content stays; None weights all positions
+          region: where the example's own content stays; ``None`` weights all positions
             equally.
-          move: how partners travel; None gathers rows by index.
+          move: how partners travel; ``None`` gathers rows by index.
 
         Returns:
           The mix.
@@ -326,7 +326,7 @@ class Mix:
         Args:
           sizes: number of cells on each spatial axis, such as ``(14, 14)`` patches.
           like: any array with the examples on axis 0; the result is sharded like it
-            over an Explicit mesh. None shards it like ``lam``.
+            over an Explicit mesh. ``None`` shards it like ``lam``.
 
         Returns:
           float32 ``[B, *sizes]``.

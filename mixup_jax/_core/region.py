@@ -66,7 +66,7 @@ class Region(abc.ABC):
     """Whether it was drawn from the content of an example or its partner."""
 
     grid: ClassVar["Grid | None"] = None
-    """The positions that it was drawn for; None if all positions have equal weights.
+    """The positions that it was drawn for; ``None`` if all positions have equal weights.
 
     It distinguishes dense labels from those of whole examples, and regions that paste
     positions from regions that keep or replace whole examples.
@@ -244,7 +244,7 @@ def through(region: Region, rows: Array) -> Array:
 
 
 def gain_of(region: Region, w: Array) -> Array | None:
-    """Return ``region.gain(w)``, 1 where ``w`` is 1; None if it has no gain.
+    """Return ``region.gain(w)``, 1 where ``w`` is 1; ``None`` if it has no gain.
 
     Raises:
       TypeError: If the gain is not float32.

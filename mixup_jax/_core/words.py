@@ -77,7 +77,7 @@ def reads(words: Any) -> Callable[[T], T]:
 
 
 def words_of(draw: Any, *args: Any) -> Any:
-    """Return the number of words that a draw reads per example; None for a key."""
+    """Return the number of words that a draw reads per example; ``None`` for a key."""
     (*_, draw), options = called(draw), {}
     if type(draw) is functools.partial and not draw.args:
         draw, options = draw.func, draw.keywords

@@ -56,7 +56,7 @@ def one_hot(
       smoothing: amount of label smoothing, in [0, 1]; may be a traced value.
       dtype: floating-point dtype of the targets.
       ignored: function from labels to a mask of those to ignore, such as ``negative``.
-        None ignores no label.
+        ``None`` ignores no label.
 
     Returns:
       ``[B, ..., K]``. The row of an ignored label is 0, without smoothing, so that a

@@ -69,7 +69,7 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
         ``optax.losses.softmax_cross_entropy_with_integer_labels``. It receives labels
         with at least 32 bits.
       ignored: function from labels ``[B, ...]`` to a mask of those to ignore, such as
-        ``negative``. None ignores no label.
+        ``negative``. ``None`` ignores no label.
 
     Returns:
       A function ``(logits, labels, mix=None) -> [B, ...]`` in float32 or wider; take

@@ -67,7 +67,7 @@ class Affinity(Protocol):
 
 
 def rows_of(affinity: Any) -> Callable[[Batch], Rows] | None:
-    """Return the method ``rows`` of an affinity, or None if it has none."""
+    """Return the method ``rows`` of an affinity, or ``None`` if it has none."""
     return getattr(affinity, "rows", None)
 
 

@@ -28,7 +28,7 @@ def draw(
       rows: the rows, the first of them of contents.
       show: draws an example.
       dtype: of the inputs as they are in the batch.
-      classes: the names of the classes of maps, or None.
+      classes: the names of the classes of maps, or ``None``.
     """
     beside = 1 if rows[0].maps is None else 2
     columns = beside * len(rows[0].values)

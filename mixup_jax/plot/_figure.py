@@ -50,8 +50,8 @@ def plot(
     Args:
       batch: pair ``(inputs, targets)`` before it was mixed; what is passed is mixed
         once more, and no check can tell. ``inputs`` have one array with two axes or
-        more. ``targets`` are None, class ids ``[B]``, numbers ``[B]`` or class weights
-        ``[B, K]``, each with ``follow.maps`` beside them or without.
+        more. ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or class
+        weights ``[B, K]``, each with ``follow.maps`` beside them or without.
       mix: the ``Mix`` that was drawn for the batch; or several by name, to compare
         methods, of which the mixtures are shown without their weights.
       examples: how many to show, from the first on; or their indices.
@@ -156,7 +156,7 @@ def _to_draw(inputs: Any) -> Any:
 
 
 def _of_targets(targets: Any) -> tuple[Any, Any]:
-    """Return the labels of examples and the label maps, each None if there are none."""
+    """Return the labels of examples and the label maps, each ``None`` if there are none."""
     parts = jax.tree.leaves(targets, is_leaf=is_follower)
     plain = [part for part in parts if not is_follower(part)]
     maps = [content(part, "maps") for part in parts if isinstance(part, follow.Maps)]

@@ -15,7 +15,7 @@ class Examples(NamedTuple):
 
     Attributes:
       inputs: ``[B, ...]``, integers or floats; pictures are float32 in [0, 1].
-      names: of each example, or None where one file has them all.
+      names: of each example, or ``None`` where one file has them all.
       note: what was changed to make them one batch, or nothing.
     """
 

@@ -18,10 +18,11 @@ class Content(NamedTuple):
 
     Attributes:
       inputs: the array to draw, real ``[B, ...]``.
-      label: class ids ``[B]``, numbers ``[B]`` or weights ``[B, K]``; None for none.
-      maps: an array with a value or with class weights at each position, or None.
+      label: class ids ``[B]``, numbers ``[B]`` or weights ``[B, K]``; ``None`` for
+        none.
+      maps: an array with a value or with class weights at each position, or ``None``.
       rows: the examples to show.
-      classes: the names of the classes, or None.
+      classes: the names of the classes, or ``None``.
     """
 
     inputs: Any
@@ -38,7 +39,7 @@ class Row(NamedTuple):
       name: what the row shows.
       values: ``[n, ...]``.
       titles: the title of each panel.
-      maps: ``[n, ...]`` to be drawn beside the values; None for none.
+      maps: ``[n, ...]`` to be drawn beside the values; ``None`` for none.
       is_weight: whether the values are weights.
     """
 

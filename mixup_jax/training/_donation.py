@@ -34,7 +34,7 @@ class Returned:
         Args:
           state: pytree of arrays.
           place: moves leaves to their devices. It receives the list of the leaves of
-            ``state``, with None in place of those that the last step returned.
+            ``state``, with ``None`` in place of those that the last step returned.
           beside: pytree of the other arguments.
 
         Raises:

@@ -57,7 +57,7 @@ def choose(
     A mixer that is a single function (``gaussian``, a user-defined one not made by
     ``mixer``, a jitted one) is run as a whole, and its examples are selected from its
     result: one more pass over the batch for each such mixer. The ``Mix`` then merges
-    those of all mixers, and does not contain what such a mixer did beyond its own
+    the mixes of all mixers, and does not contain what such a mixer did beyond its own
     ``Mix``. As with ``jax.numpy.where``, a gradient that is not finite within such a
     mixer is NaN even where it was not chosen.
 

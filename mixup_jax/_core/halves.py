@@ -177,7 +177,7 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
-    """Return the combinator behind ``mixer``, or ``None`` if it is not made of mixers."""
+    """Return the combinator behind ``mixer``; ``None`` if it is not made of mixers."""
     *_, mixer = called(mixer)
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 

@@ -102,7 +102,7 @@ def shares(sharding: jax.NamedSharding) -> int:
 
 
 def spec_of(x: Any) -> jax.P | None:
-    """Return the spec of an array in a canonical form, or ``None`` if it has no mesh."""
+    """Return the canonical spec of an array, or ``None`` if it has no mesh."""
     if not isinstance(x.sharding, jax.NamedSharding):
         return None
     spec = [each or None for each in x.sharding.spec]

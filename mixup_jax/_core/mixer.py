@@ -98,7 +98,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 
 
 def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
-    """Decorate a draw like ``mixer``, and keep the plan that it returns for ``LATER``."""
+    """Decorate a draw like ``mixer``; for ``LATER``, the draw returns its plan."""
     mixing = typing.cast(Any, mixer(draw))
     kept: Kept = mixing._mixup_jax_draw
     plan = typing.cast(Any, functools.partial(kept.draw, LATER))

@@ -46,7 +46,7 @@ class Move(abc.ABC):
         """
 
     def places(self) -> Sequence[int] | None:
-        """Return, for each place in a block, its partner's place; ``None`` without blocks.
+        """Return the place of each partner within a block; ``None`` without blocks.
 
         ``partner(i) = i - i % n + places[i % n]`` for ``n = len(places)``.
         """

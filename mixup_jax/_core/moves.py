@@ -212,7 +212,7 @@ def _in_one_view(
 def _in_shares(
     function: ManyRows, x: Array, blocks: Sequence[Sequence[int]]
 ) -> Callable[[Array, Any], Array] | None:
-    """Return ``map`` on rows moved within whole shards, or ``None`` if they are uneven."""
+    """Return ``map`` on rows moved within whole shards; ``None`` if uneven."""
     untold = are_untold(x)
     size, block = rows_together(x), math.lcm(*map(len, blocks))
     if x.shape[0] % block or (not untold and (size % block or x.shape[0] % size)):

@@ -66,7 +66,7 @@ class Region(abc.ABC):
     """Whether it was drawn from the content of an example or its partner."""
 
     grid: ClassVar["Grid | None"] = None
-    """The positions that it was drawn for; ``None`` if all positions have equal weights.
+    """The positions that it was drawn for; ``None`` if all have equal weights.
 
     It distinguishes dense labels from those of whole examples, and regions that paste
     positions from regions that keep or replace whole examples.

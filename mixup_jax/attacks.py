@@ -102,7 +102,10 @@ def iterated_fgsm(
     """
     x = _checked(x, bounds, epsilon=epsilon, step=step)
     if steps < 1:
-        raise ValueError(f"iterated_fgsm: expected at least 1 step; got {steps}.")
+        raise ValueError(
+            f"iterated_fgsm: expected at least 1 step; got {steps}. For a single step "
+            "use mixup_jax.attacks.fgsm."
+        )
 
     def once(adversary: Any, _: None) -> tuple[Any, None]:
         further = _step(loss, adversary, step, bounds)

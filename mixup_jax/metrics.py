@@ -45,8 +45,7 @@ def accuracy(
         ``[B, ...]`` in [0, K); per-position labels as ``follow.maps``.
       mix: the mix to apply to integer labels, without materializing dense targets.
         ``None`` for unmixed labels.
-      ignored: function from labels to a mask of those to ignore. ``None`` ignores no
-        label.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
 
     Returns:
       float32 ``[B, ...]``. Ignored labels add 0, and others keep their weights. A
@@ -101,8 +100,7 @@ def nll(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Arr
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
-      ignored: function from labels to a mask of those to ignore. ``None`` ignores no
-        label.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
 
     Returns:
       float32 ``[B]``: 0 for an ignored label, NaN for a traced one outside [0, K).
@@ -175,19 +173,19 @@ def reliability(
 ) -> Reliability:
     """Bin predictions by confidence, their largest probability.
 
-    Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``.
-
-    A traced label outside [0, K) makes the ``hits`` of its bin NaN, and therefore
-    ``ece``; other bins are unaffected. A prediction with NaN probabilities falls into
-    the first bin and makes its ``confidence`` NaN; it is a miss if its logits contain
-    NaN.
+    Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``. A traced label outside
+    [0, K) makes the ``hits`` of its bin NaN, and therefore ``ece``; other bins are
+    unaffected. A prediction with NaN probabilities falls into the first bin and makes
+    its ``confidence`` NaN; it is a miss if its logits contain NaN.
 
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
       bins: number of bins of equal width, at least 1.
-      ignored: function from labels to a mask of those to ignore. ``None`` ignores no
-        label.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
+
+    Returns:
+      The sums, from which ``ece`` computes the calibration error.
 
     Raises:
       TypeError: If ``labels`` are not integers.

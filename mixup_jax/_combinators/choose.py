@@ -248,7 +248,7 @@ def _probabilities(probs: Sequence[Any], count: int) -> None:
 
 
 def _probability(p: ArrayLike, name: str) -> None:
-    advice = "It is the share of the examples that this mixer is to mix."
+    advice = "It is the share of the examples that this mixer mixes."
     checks.number(p, name, 0, 1, advice)
     checks.shaped(p, name, [()], advice)
 

@@ -196,7 +196,7 @@ def _no_halves(mixer: Any) -> TypeError:
         )
     return TypeError(
         "mixer: expected one with two halves, a draw and its application; got "
-        f"{arrays.describe(mixer)}, which is one function. Decorate its draw, "
+        f"{arrays.describe(mixer)}, which is a single function. Decorate its draw, "
         "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
         "functools.partial, and jit the function that calls the mixer."
     )

@@ -91,7 +91,7 @@ def _refuse_unknown(labels: Any, ignored: Any, count: int, name: str) -> None:
     if not arrays.is_concrete(labels):
         return
     values = np.asarray(labels)
-    if values.dtype.itemsize < 4:  # such as int4, which NumPy does not know
+    if values.dtype.itemsize < 4:  # such as int4, which NumPy does not support
         values = values.astype(np.int32)
     wrong = values[((values < 0) | (values >= count)) & ~np.asarray(ignored)]
     if wrong.size:

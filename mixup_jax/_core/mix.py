@@ -114,7 +114,7 @@ class Mix:
         index = arrays.array(partner)
         if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
             raise TypeError(
-                "mix: partner: expected an array of integers, one for each example; "
+                "mix: partner: expected integer partners, one for each example; "
                 f"got {arrays.describe(partner)}. {PLACE}"
             )
         checks.known(index.shape, "mix: partner", "number of examples")
@@ -318,7 +318,7 @@ class Mix:
         return dataclasses.replace(self, lam=weight, mixes_targets=True)
 
     def coverage(self, sizes: Sequence[int], *, like: ArrayLike | None = None) -> Array:
-        """Return the own share of each cell of a coarser grid, in the inputs.
+        """Return each example's own share of the cells of a coarser grid.
 
         This is the mean weight of the example's own content over the cell; positions
         that overlap two cells count toward each in proportion to the overlap.

@@ -279,6 +279,7 @@ def region_of(value: Any) -> Region:
     if not isinstance(value, Region):
         raise TypeError(
             f"region: expected an instance of mixup_jax.Region; got "
-            f"{arrays.describe(value)}. A function draws one: mixup_jax.compose."
+            f"{arrays.describe(value)}. Pass a function that draws one to "
+            "mixup_jax.compose."
         )
     return value

@@ -70,8 +70,8 @@ class Partners:
         own_index, move = arrays.array(self.index), move_of(self.move)
         if not jax.numpy.issubdtype(own_index.dtype, jax.numpy.integer):
             raise TypeError(
-                "partners: expected an integer index; got "
-                f"{arrays.describe(self.index)}. Cast it with index.astype(int)."
+                "partners: expected integer partners, indices of examples; got "
+                f"{arrays.describe(self.index)}. Cast them with index.astype(int)."
             )
         index = jax.numpy.asarray(own_index, jax.numpy.int32)
 

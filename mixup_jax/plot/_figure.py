@@ -50,7 +50,7 @@ def plot(
 
     Args:
       batch: pair ``(inputs, targets)`` before mixing; a mixed batch is mixed again,
-        which cannot be detected. ``inputs`` have one array of two or more axes.
+        which cannot be detected. ``inputs`` contain one array of two or more axes.
         ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or class weights
         ``[B, K]``, each with or without ``follow.maps`` beside them.
       mix: the ``Mix`` that was drawn for the batch; or several by name, to compare the

@@ -105,7 +105,7 @@ def _mixed_maps(shown: Content, mix: Mix) -> np.ndarray:
         mixed = mix.targets(follow.maps(shown.maps)).tree
         return _classes(_at(mixed, shown), shown)
     # Blended ids have no mixture, so the class of the largest share is shown. Where ids
-    # are pasted, that is the one that was pasted.
+    # are pasted, it is the pasted one.
     terms = mix.terms(shown.maps, like=shown.maps)
     ids = [np.asarray(each)[list(shown.rows)] for _, each in terms]
     shares = [np.broadcast_to(share, shown.maps.shape) for share, _ in terms]

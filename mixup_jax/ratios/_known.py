@@ -242,8 +242,9 @@ def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
         return beta(float(alpha) if isinstance(alpha, _Default) else alpha)
     if not isinstance(alpha, _Default):
         raise ValueError(
-            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Omit "
-            "one: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
+            f"ratio: expected alpha or ratio; got both alpha={alpha} and "
+            f"ratio={ratio}. Omit one: alpha=a is short for "
+            "ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
 

@@ -33,8 +33,7 @@ class Bell(Region):
       centre: int32 ``[B, S]``, a position on each of S spatial axes.
       width: float32 ``[B]``, as a share of each side.
       grid: the positions that the bell was drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     centre: Array

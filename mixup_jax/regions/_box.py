@@ -29,8 +29,7 @@ class Box(Region):
       start: int32 ``[B, S]``, first position inside the box, on each of S spatial axes.
       stop: int32 ``[B, S]``, first position beyond the box.
       grid: the positions that the box was drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     start: Array
@@ -118,9 +117,9 @@ def box(
       share: computes the ``lam`` of the targets from the drawn one and the share of the
         positions: ``from_pixels`` or ``as_drawn``.
       valid: bool ``[B, *sizes]``, or of size 1 along some of the spatial axes; True for
-        positions that are not padding. ``lam`` is then the own content's share of the
-        valid positions that are visible, or 1 if there are none. ``None`` means all
-        positions.
+        positions that are not padding. ``lam`` is then the share of each example's own
+        content in the visible valid positions, or 1 if there are none. ``None`` means
+        all positions.
 
     Returns:
       The region, and the share of each example's own content, float32 ``[B]``.

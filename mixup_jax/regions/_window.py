@@ -38,8 +38,7 @@ class Window(Region):
       first: int32 ``[B, S]``, first position of the partner that is shown.
       extent: int32 ``[B, S]``, number of positions of the partner that are shown.
       grid: the positions that the boxes were drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     start: Array

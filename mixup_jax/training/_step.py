@@ -98,7 +98,10 @@ def train_step(
             f"{arrays.describe(micro_batches)}. It counts the parts of a batch."
         )
     if micro_batches < 1:
-        raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
+        raise ValueError(
+            f"micro_batches: expected at least 1; got {micro_batches}. Pass 1 to keep "
+            "the batch whole."
+        )
     checks.function(mixer, "mixer", NO_MIXER)
     marked = made_by(loss, stateful)
     value_of = (

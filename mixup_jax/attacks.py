@@ -32,8 +32,8 @@ def fgsm(
         or their sum. Examples must not depend on each other: run batch normalization
         with its running averages.
       x: pytree of floating-point arrays ``[B, ...]``.
-      epsilon: nonnegative, in the units of the inputs, a scalar or ``[B]``; may be a
-        traced value.
+      epsilon: size of the step in the units of the inputs, nonnegative; a scalar or
+        ``[B]``; may be a traced value.
       bounds: smallest and largest valid input. ``None`` does not clip.
 
     Returns:
@@ -41,8 +41,8 @@ def fgsm(
 
     Raises:
       TypeError: If an input leaf is not floating-point.
-      ValueError: If ``epsilon`` is negative or neither a scalar nor ``[B]``, or
-        ``bounds`` are not increasing.
+      ValueError: If ``epsilon`` is neither a scalar nor ``[B]``, or a concrete value is
+        negative. If ``bounds`` are not increasing.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -78,8 +78,9 @@ def iterated_fgsm(
     Args:
       loss: as for ``fgsm``.
       x: pytree of floating-point arrays ``[B, ...]``.
-      epsilon: largest distance from ``x`` in each coordinate, as for ``fgsm``.
-      step: size of one step, like ``epsilon``.
+      epsilon: largest distance from ``x`` in each coordinate, otherwise as for
+        ``fgsm``.
+      step: size of one step, as ``epsilon`` for ``fgsm``.
       steps: number of steps, at least 1.
       bounds: smallest and largest valid input. ``None`` does not clip.
 

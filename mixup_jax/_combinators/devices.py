@@ -34,7 +34,8 @@ def own_key(key: Array, axis_name: AxisName) -> Array:
 
     Args:
       key: PRNG key.
-      axis_name: the mesh or pmap axis that the batch is divided over, or the axes.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
 
     Example:
       >>> import functools, jax, mixup_jax as mx
@@ -179,8 +180,8 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
         ``Mix``.
       ValueError: If ``mixer`` contains ``per_device`` or ``whole_batch``. If, when
         called, it calls one of them, the axis is not bound, or the types show that
-        other axes divide the examples. If, when applied, the mix was drawn for other
-        shards or under another axis.
+        other axes divide the examples too. If, when applied, the mix was drawn for
+        other shards or under another axis.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -68,8 +68,8 @@ def cutmix(
         is not a function that takes ``spatial``.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes. If ``alpha`` is negative or NaN, or both ``alpha`` and
-        ``ratio`` are given.
+        the spatial axes. If a concrete ``alpha`` is negative or NaN, or both ``alpha``
+        and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

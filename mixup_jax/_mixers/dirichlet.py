@@ -48,7 +48,8 @@ def dirichlet(
       TypeError: If ``key`` is not a PRNG key, if a leaf is neither floating-point nor
         complex, or if ``partners`` is not an integer.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If ``alpha`` is negative or NaN, or ``partners`` is less than 1.
+        batch size. If a concrete ``alpha`` is negative or NaN, or ``partners`` is less
+        than 1.
 
     Example:
       >>> import jax, mixup_jax as mx

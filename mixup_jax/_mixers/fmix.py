@@ -51,8 +51,8 @@ def fmix() -> None:
         is not a function that takes ``spatial``.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes, or there are more than three. If ``alpha`` is negative or NaN,
-        or both ``alpha`` and ``ratio`` are given.
+        the spatial axes, or there are more than three. If a concrete ``alpha`` is
+        negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

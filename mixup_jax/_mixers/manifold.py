@@ -60,7 +60,8 @@ def manifold(
         floating-point nor complex.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size. If ``layers`` is empty or contains a negative or repeated number. If
-        ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are given.
+        a concrete ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are
+        given.
 
     Example:
       >>> import jax, mixup_jax as mx

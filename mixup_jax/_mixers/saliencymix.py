@@ -66,8 +66,8 @@ def saliencymix(
         if targets are integers.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes, or ``saliency`` is not of shape ``[B, *sizes]``. If ``alpha``
-        is negative or NaN, or both ``alpha`` and ``ratio`` are given.
+        the spatial axes, or ``saliency`` is not of shape ``[B, *sizes]``. If a concrete
+        ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -74,7 +74,7 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
       a: real scalar of at least 0, or ``[B]`` with one value per example; may be a
         traced value, such as a schedule. 0 disables mixing (``lam`` is exactly 1), and
         so does a traced value that is negative at run time.
-      b: the parameter of the partner's side, as ``a``. ``None`` means ``b = a``.
+      b: as ``a``, for the partner's side. ``None`` takes ``a``.
 
     Returns:
       The ratio.

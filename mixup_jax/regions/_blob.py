@@ -77,9 +77,9 @@ def blob(
     Raises:
       TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
         is ``None``.
-      ValueError: If ``decay`` is negative or not a scalar. If the shape of the inputs
-        does not determine the spatial axes, or there are more than three. If ``valid``
-        has other spatial sizes.
+      ValueError: If ``decay`` is not a scalar, or a concrete value is negative. If the
+        shape of the inputs does not determine the spatial axes, or there are more than
+        three. If ``valid`` has other spatial sizes.
 
     Example:
       >>> from functools import partial

@@ -50,7 +50,7 @@ _JIT = (
     "these within the `with`."
 )
 
-# The functions that trace a jitted function when it is called; and when it is lowered,
+# The functions that trace a jitted function when it is called, and when it is lowered
 # or its jaxpr or shapes are computed.
 _TRACERS = frozenset({"cache_miss", "jit_trace"})
 

@@ -108,7 +108,7 @@ def other_class(
 def class_ids(batch: Batch, labels: ArrayLike | None, *, unknown: int = -1) -> Any:
     """Return integer class ids ``[B]``; a NumPy array stays one, in its dtype.
 
-    Of class weights ``[B, K]``, examples that contain a NaN get ids of their own, from
+    For class weights ``[B, K]``, examples that contain a NaN get distinct ids, from
     ``unknown`` downwards.
     """
     size = checks.examples(batch)

@@ -192,8 +192,8 @@ def salient(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners.
       saliency: floating-point ``[B, *sizes]``, how much each position of each example
-        matters, in any units. A NaN is below all numbers. Of equal peaks, the first is
-        taken.
+        matters, in any units. A NaN is below all numbers. Among equal peaks, the first
+        is taken.
       spatial: indices of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``. The peak may still be at a position that is not valid

@@ -105,5 +105,5 @@ def _buffers(leaf: Any) -> list[Any]:
             (shard.device, shard.data.unsafe_buffer_pointer())
             for shard in leaf.addressable_shards
         ]
-    except Exception:  # not every backend has pointers, nor one error
+    except Exception:  # not every backend has pointers, and errors differ
         return [id(leaf)]

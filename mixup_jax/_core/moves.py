@@ -135,7 +135,7 @@ class Roll(Move):
 class Swap(Move):
     """The bits ``by`` of each place flipped: ``partner(i) = i ^ by``.
 
-    The blocks have the least power of two above ``by`` as their size.
+    The size of a block is the smallest power of two above ``by``.
     """
 
     by: int

@@ -25,7 +25,7 @@ def manifold(
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
-    """Blend examples in a layer drawn for each batch, and their targets in any case.
+    """Blend examples in a layer drawn for each batch; targets are always blended.
 
     ::
 

@@ -31,8 +31,8 @@ def dirichlet(
     With one partner this is ``mixup``. The shares are drawn by stick-breaking: the
     fraction of the remainder that the k-th content keeps, counted from 0, is
     distributed as ``Beta(alpha, alpha * (partners - k))``. The partners are ``i ^ 1``,
-    ``i ^ 2``, ... (see ``pairings.nth``); in a batch of B examples each has at most B -
-    1.
+    ``i ^ 2``, ... (see ``pairings.nth``); in a batch of B examples each has at most
+    ``B - 1``.
 
     Args:
       key: PRNG key.

@@ -402,7 +402,7 @@ class Mix:
         the result leaves everything unchanged.
 
         Args:
-          layer: the index of the layer.
+          layer: number of the layer; 0 is the inputs.
 
         Returns:
           The mix for that layer.
@@ -412,7 +412,7 @@ class Mix:
         """
         if not isinstance(layer, int | np.integer) or layer < 0:
             raise ValueError(
-                f"at: expected the index of a layer, 0 for the inputs; got {layer!r}. "
+                f"at: expected the number of a layer, 0 for the inputs; got {layer!r}. "
                 "Number hidden layers from 1."
             )
         return dataclasses.replace(

@@ -78,8 +78,8 @@ def folder(text: str) -> Path:
     """Return the path of an existing folder; a type for ``add_argument``."""
     path = Path(text)
     if not path.is_dir():
-        found = "it is a file" if path.exists() else "there is nothing of that name"
-        raise argparse.ArgumentTypeError(f"{path}: expected a folder, but {found}")
+        found = "a file" if path.exists() else "a path that does not exist"
+        raise argparse.ArgumentTypeError(f"{path}: expected a folder; got {found}")
     return path
 
 
@@ -87,8 +87,8 @@ def file(text: str) -> Path:
     """Return the path of an existing file; a type for ``add_argument``."""
     path = Path(text)
     if not path.is_file():
-        found = "it is a folder" if path.exists() else "there is nothing of that name"
-        raise argparse.ArgumentTypeError(f"{path}: expected a file, but {found}")
+        found = "a folder" if path.exists() else "a path that does not exist"
+        raise argparse.ArgumentTypeError(f"{path}: expected a file; got {found}")
     return path
 
 

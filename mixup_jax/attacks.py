@@ -32,17 +32,17 @@ def fgsm(
         or their sum. Examples must not depend on each other: run batch normalization
         with its running averages.
       x: pytree of floating-point arrays ``[B, ...]``.
-      epsilon: nonnegative, in the units of the inputs, a scalar or ``[B]``; may be a
-        traced value.
-      bounds: smallest and largest valid input. None does not clip.
+      epsilon: size of the step in the units of the inputs, nonnegative; a scalar or
+        ``[B]``; may be a traced value.
+      bounds: smallest and largest valid input. ``None`` does not clip.
 
     Returns:
       The adversarial examples, with the structure of ``x``.
 
     Raises:
       TypeError: If an input leaf is not floating-point.
-      ValueError: If ``epsilon`` is negative or neither a scalar nor ``[B]``, or
-        ``bounds`` are not increasing.
+      ValueError: If ``epsilon`` is neither a scalar nor ``[B]``, or a concrete value is
+        negative. If ``bounds`` are not increasing.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -78,10 +78,11 @@ def iterated_fgsm(
     Args:
       loss: as for ``fgsm``.
       x: pytree of floating-point arrays ``[B, ...]``.
-      epsilon: largest distance from ``x`` in each coordinate, as for ``fgsm``.
-      step: size of one step, like ``epsilon``.
+      epsilon: largest distance from ``x`` in each coordinate, otherwise as for
+        ``fgsm``.
+      step: size of one step, as ``epsilon`` for ``fgsm``.
       steps: number of steps, at least 1.
-      bounds: smallest and largest valid input. None does not clip.
+      bounds: smallest and largest valid input. ``None`` does not clip.
 
     Returns:
       The adversarial examples, with the structure of ``x``.
@@ -102,7 +103,10 @@ def iterated_fgsm(
     """
     x = _checked(x, bounds, epsilon=epsilon, step=step)
     if steps < 1:
-        raise ValueError(f"iterated_fgsm: expected at least 1 step; got {steps}.")
+        raise ValueError(
+            f"iterated_fgsm: expected at least 1 step; got {steps}. For a single step "
+            "use mixup_jax.attacks.fgsm."
+        )
 
     def once(adversary: Any, _: None) -> tuple[Any, None]:
         further = _step(loss, adversary, step, bounds)

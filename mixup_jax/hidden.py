@@ -50,7 +50,7 @@ _JIT = (
     "these within the `with`."
 )
 
-# The functions that trace a jitted function when it is called; and when it is lowered,
+# The functions that trace a jitted function when it is called, and when it is lowered
 # or its jaxpr or shapes are computed.
 _TRACERS = frozenset({"cache_miss", "jit_trace"})
 
@@ -174,8 +174,8 @@ def nnx(model: flax_nnx.Module, mix: Mix, after: Sequence[str]) -> Iterator[None
     if missed:
         raise ValueError(
             f"after: expected paths of submodules that are called; got {missed}. "
-            f"The called ones are {sorted(seen)}. Call the model within the `with`. "
-            f"{_JIT}"
+            f"The called submodules are {sorted(seen)}. Call the model within the "
+            f"`with`. {_JIT}"
         )
 
 

@@ -44,17 +44,16 @@ def accuracy(
       targets: floating-point ``[B, ..., K]``, mixed or not, or integer labels
         ``[B, ...]`` in [0, K); per-position labels as ``follow.maps``.
       mix: the mix to apply to integer labels, without materializing dense targets.
-        None for unmixed labels.
-      ignored: function from integer labels to a mask of those to ignore. None ignores
-        no label.
+        ``None`` for unmixed labels.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
 
     Returns:
       float32 ``[B, ...]``. Ignored labels add 0, and others keep their weights. A
       traced label outside [0, K) with nonzero weight gives NaN.
 
     Raises:
-      TypeError: If targets are neither floating-point nor integers, or ``ignored`` or
-        ``mix`` is passed with floating-point targets.
+      TypeError: If ``targets`` are neither floating-point nor integers, or ``ignored``
+        or ``mix`` is passed with floating-point targets.
       ValueError: If the shapes do not match, a concrete label that is not ignored is
         outside [0, K), or the mix was drawn for another batch size.
 
@@ -101,13 +100,13 @@ def nll(logits: Array, labels: Labels, *, ignored: Ignored | None = None) -> Arr
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
-      ignored: function from labels to a mask of those to ignore. None ignores none.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
 
     Returns:
       float32 ``[B]``: 0 for an ignored label, NaN for a traced one outside [0, K).
 
     Raises:
-      TypeError: If labels are not integers.
+      TypeError: If ``labels`` are not integers.
       ValueError: If the shapes do not match, or a concrete label that is not ignored is
         outside [0, K).
 
@@ -174,21 +173,22 @@ def reliability(
 ) -> Reliability:
     """Bin predictions by confidence, their largest probability.
 
-    Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``.
-
-    A traced label outside [0, K) makes the ``hits`` of its bin NaN, and therefore
-    ``ece``; other bins are unaffected. A prediction with NaN probabilities falls into
-    the first bin and makes its ``confidence`` NaN; it is a miss if its logits contain
-    NaN.
+    Bin m of M holds the confidences in ``(m / M, (m + 1) / M]``. A traced label outside
+    [0, K) makes the ``hits`` of its bin NaN, and therefore ``ece``; other bins are
+    unaffected. A prediction with NaN probabilities falls into the first bin and makes
+    its ``confidence`` NaN; it is a miss if its logits contain NaN.
 
     Args:
       logits: ``[B, K]``.
       labels: integer ``[B]`` in [0, K).
       bins: number of bins of equal width, at least 1.
-      ignored: function from labels to a mask of predictions to ignore. None counts all.
+      ignored: function from labels to a mask of those to ignore; ``None`` ignores none.
+
+    Returns:
+      The sums, from which ``ece`` computes the calibration error.
 
     Raises:
-      TypeError: If labels are not integers.
+      TypeError: If ``labels`` are not integers.
       ValueError: If the shapes do not match, a concrete label that is not ignored is
         outside [0, K), or ``bins`` is less than 1.
 

@@ -384,7 +384,7 @@ def test_a_report_of_broken_files_is_one_line(tmp_path, capsys):
         (["all", "--table", "{table}"], "--table: expected with the claim uci"),
         (["uci", "--label", "kind"], "--label: expected with --table FILE"),
         (["speech", "--data-dir", "nowhere"], "nowhere: expected a folder"),
-        (["speech", "--data-dir", "{table}"], "expected a folder, but it is a file"),
+        (["speech", "--data-dir", "{table}"], "expected a folder; got a file"),
         (["speech", "--data-dir", "{folder}"], "the folder 'fsdd' in it"),
         (["regression", "--data-dir", "{folder}"], "the folder 'airfoil' in it"),
         (["features", "--out", "{table}"], "--out: could not write"),

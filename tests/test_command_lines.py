@@ -165,7 +165,7 @@ def test_data_that_are_not_there(program, data, tmp_path, capsys, monkeypatch):
         (tmp_path / "cut" / f"{name}-ubyte.gz").write_bytes(b"\x1f\x8b\x08\0")
     (tmp_path / "cut" / "cifar-10-binary.tar.gz").write_bytes(b"\x1f\x8b\x08\0")
     # Digits come with scikit-learn: they are never read from the folder.
-    folders = {"nowhere": "nothing of that name", "a_file": "it is a file"}
+    folders = {"nowhere": "a path that does not exist", "a_file": "got a file"}
     if data != "digits":
         folders |= {"empty": "empty: expected a folder with", "cut": "expected a whole"}
     for folder, message in folders.items():

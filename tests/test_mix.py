@@ -313,7 +313,7 @@ REFUSED: dict[str, Any] = {
     "bring": (
         lambda: mx.Partners(jnp.ones(4), pairs(LAM, FIRST).move).bring(X),
         TypeError,
-        "partners: expected an integer index",
+        "partners: expected integer partners",
     ),
     "no mix": (
         lambda: mx.losses.termwise(mx.metrics.nll)(jnp.zeros((4, 3)), FIRST, WORD),

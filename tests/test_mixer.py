@@ -165,7 +165,7 @@ ONE_FUNCTION["derived"] = Louder(mx.mixup, alpha=0.2)
 @pytest.mark.parametrize("name", ONE_FUNCTION)
 def test_a_mixer_of_one_function_keeps_what_it_does(name):
     mixer = ONE_FUNCTION[name]
-    with pytest.raises(TypeError, match="which is one function"):
+    with pytest.raises(TypeError, match="which is a single function"):
         mx.draw_of(mixer)
     (x, y), _ = mx.choose([mixer], [1.0])(KEY, BATCH)
     (want, labels), _ = mixer(jax.random.split(KEY)[1], BATCH)
@@ -178,7 +178,7 @@ def test_a_combinator_of_one_function_has_no_draw():
         mx.choose([ONE_FUNCTION["gaussian"], mx.mixup], [0.5, 0.5]),
         mx.with_probability(0.5, mx.choose([jax.jit(mx.mixup)], [1])),
     ):
-        with pytest.raises(TypeError, match="which is one function"):
+        with pytest.raises(TypeError, match="which is a single function"):
             mx.draw_of(mixer)(KEY, BATCH)
 
 
@@ -253,7 +253,7 @@ def test_a_mixer_that_is_pickled_by_value_keeps_its_halves():
     )
     kept = vars(swapped)["_mixup_jax_draw"]
     made.__dict__.update(vars(swapped))
-    with pytest.raises(TypeError, match="which is one function"):
+    with pytest.raises(TypeError, match="which is a single function"):
         mx.draw_of(made)
     made.__dict__["_mixup_jax_draw"] = kept._replace(of=made)
     assert mx.draw_of(made)(KEY, BATCH).lam[0] == 0.25

@@ -753,18 +753,20 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_draws_that_are_not_known_are_refused(name):
     mixer, named = REFUSED[name]
-    said = rf"expected one with two halves.*{named}.*which is one function\. Decorate"
+    said = (
+        rf"expected one with two halves.*{named}.*which is a single function\. Decorate"
+    )
     with pytest.raises(TypeError, match=said):
         mx.once_per_batch(mixer)
 
 
 def test_what_a_step_or_an_entry_returns_is_refused_when_it_is_called():
     scheduled = mx.once_per_batch(mx.scheduled(lambda step: noise))
-    with pytest.raises(TypeError, match="which is one function"):
+    with pytest.raises(TypeError, match="which is a single function"):
         scheduled(0)
     by_name = mx.on_keys(noise, inputs="image")
     mixer = mx.once_per_batch(mx.using("label", lambda labels: by_name))
-    with pytest.raises(TypeError, match="which is one function"):
+    with pytest.raises(TypeError, match="which is a single function"):
         mixer(KEY, {"image": IMAGES, "label": LABELS})
 
 

@@ -372,5 +372,5 @@ def test_what_it_returns_says_what_was_mixed():
 def test_one_function_has_no_draw():
     each = WHOLE["noise"]
     for of in (mx.draw_of, mx.once_per_batch):
-        with pytest.raises(TypeError, match="which is one function"):
+        with pytest.raises(TypeError, match="which is a single function"):
             of(each[0])(KEY, each[1])

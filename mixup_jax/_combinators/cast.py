@@ -18,7 +18,7 @@ from mixup_jax._core.types import Batch
 
 @made
 def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
-    """Return a mixer that mixes ``cast`` of the inputs in one pass.
+    """Return a mixer that casts and mixes the inputs in one pass.
 
     The result is that of
 
@@ -37,11 +37,10 @@ def cast_inputs(mixer: Mixer, cast: Callable[[Array], Array]) -> Mixer:
 
     Args:
       mixer: a mixer over pairs.
-      cast: converts a leaf to another one of the same shape. It is called on every leaf
-        of the inputs, except for those that follow by their own rule
-        (``follow.masks``); return a leaf as is to leave it unchanged. It must treat
-        each example independently; elementwise functions, with constants per channel,
-        are fused.
+      cast: converts a leaf to an array of the same shape. It is called on every leaf of
+        the inputs, except for those that follow by their own rule (``follow.masks``);
+        return a leaf as is to leave it unchanged. It must treat each example
+        independently; elementwise functions, with constants per channel, are fused.
 
     Returns:
       The mixer.

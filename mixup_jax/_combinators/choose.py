@@ -56,10 +56,10 @@ def choose(
 
     A mixer that is a single function (``gaussian``, a user-defined one not made by
     ``mixer``, a jitted one) is run as a whole, and its examples are selected from its
-    result: one more pass over the batch for each such mixer. The ``Mix`` then holds the
-    draws of all mixers, but not what such a mixer did beyond its own. As with
-    ``jax.numpy.where``, a gradient that is not finite within such a mixer is NaN even
-    where it was not chosen.
+    result: one more pass over the batch for each such mixer. The ``Mix`` then merges
+    the mixes of all mixers, and does not contain what such a mixer did beyond its own
+    ``Mix``. As with ``jax.numpy.where``, a gradient that is not finite within such a
+    mixer is NaN even where it was not chosen.
 
     Apply ``cast_inputs`` outside of ``choose``; around each of the mixers, with the
     same cast, it is equivalent.
@@ -77,7 +77,8 @@ def choose(
 
     Args:
       mixers: callables ``(key, batch) -> (batch, mix)``.
-      probs: one probability for each mixer, in [0, 1], with sum 1; may be traced.
+      probs: one probability for each mixer, in [0, 1], with sum 1; may be traced
+        values.
       by: draws the uniform number that decides. ``ratios.per_batch(ratios.uniform())``
         chooses one mixer for the whole batch, ``per_pair`` one for each pair.
 
@@ -88,7 +89,7 @@ def choose(
       TypeError: If a mixer is not callable. If, when called, a mixer does not return a
         ``Mix``, or returns an array of another dtype than the other mixers.
       ValueError: If there are no mixers, or another number of ``probs``. If concrete
-        ``probs`` are outside of [0, 1] or do not sum to 1. If a mixer contains
+        ``probs`` are outside [0, 1] or do not sum to 1. If a mixer contains
         ``per_device``, since each device would make the same choices. If
         ``cast_inputs`` is around only some of the mixers, or with different casts. If,
         when called, a mixer calls ``per_device`` or ``whole_batch`` in a function that
@@ -195,7 +196,7 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
     devices, apply here too.
 
     Args:
-      p: probability in [0, 1]; may be traced.
+      p: probability in [0, 1]; may be a traced value.
       mixer: the mixer to apply; examples that are left out get ``lam = 1``.
       by: as in ``choose``: per example by default, or per pair, or per batch.
 
@@ -203,10 +204,8 @@ def with_probability(p: ArrayLike, mixer: Mixer, *, by: Ratio = _EACH) -> Mixer:
       The mixer.
 
     Raises:
-      TypeError: If ``mixer`` is not callable. If, when called, ``choose`` would raise
-        it.
-      ValueError: If a concrete ``p`` is outside of [0, 1]. If ``choose`` would raise
-        it.
+      TypeError: If ``mixer`` is not callable, or as for ``choose``.
+      ValueError: If a concrete ``p`` is outside [0, 1], or as for ``choose``.
 
     Example:
       >>> from functools import partial
@@ -249,7 +248,7 @@ def _probabilities(probs: Sequence[Any], count: int) -> None:
 
 
 def _probability(p: ArrayLike, name: str) -> None:
-    advice = "It is the share of the examples that this mixer is to mix."
+    advice = "It is the share of the examples that this mixer mixes."
     checks.number(p, name, 0, 1, advice)
     checks.shaped(p, name, [()], advice)
 

@@ -30,7 +30,12 @@ Name = TypeVar("Name", bound=AxisName)  # ``key_of`` takes the same kind of name
 def own_key(key: Array, axis_name: AxisName) -> Array:
     """Return a distinct key for each device.
 
-    For ``per_device``: each device makes its own draws.
+    As the ``key_of`` of ``per_device``, it makes each device draw on its own.
+
+    Args:
+      key: PRNG key.
+      axis_name: the mesh or pmap axis that the batch is divided over, or the axes, in
+        the order of the batch's ``jax.P``.
 
     Example:
       >>> import functools, jax, mixup_jax as mx
@@ -46,7 +51,11 @@ def own_key(key: Array, axis_name: AxisName) -> Array:
 def common_key(key: Array, axis_name: AxisName) -> Array:
     """Return the same key on every device.
 
-    For ``per_device``: all devices make the same draws.
+    As the ``key_of`` of ``per_device``, it makes all devices draw the same.
+
+    Args:
+      key: PRNG key.
+      axis_name: not used.
 
     Example:
       >>> import functools, jax, mixup_jax as mx
@@ -66,7 +75,7 @@ def per_device(
 ) -> Mixer:
     """Return a mixer that mixes each device's shard on its own, without collectives.
 
-    For use inside ``jax.shard_map`` or ``jax.pmap``. Partners are on the same device;
+    Use it inside ``jax.shard_map`` or ``jax.pmap``. Partners are on the same device;
     ``mix.partner`` counts over the whole batch, in the order of the shards. Apply it
     outside of ``choose`` and ``with_probability``, which reject it inside.
 
@@ -149,11 +158,11 @@ def per_device(
 def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
     """Return a mixer that draws, on each device, what one device would have drawn.
 
-    For use inside ``jax.shard_map`` or ``jax.pmap``: the result does not depend on the
-    number of devices, and is the same as under plain jit. Inside of ``choose`` it
-    behaves as if it were outside.
+    Use it inside ``jax.shard_map`` or ``jax.pmap``: the result does not depend on the
+    number of devices, and is the same as under plain jit. Inside ``choose`` it behaves
+    as if it were outside.
 
-    Costs a gather of what the draw reads from the batch (labels for ``same_class``),
+    It costs a gather of what the draw reads from the batch (labels for ``same_class``),
     and an all-gather of the batch where pairs cross devices; neighboring pairs on
     shards of even size do not. A mixer that is a single function (``gaussian``, a
     jitted mixer) is run on the whole batch, on each device.
@@ -171,8 +180,8 @@ def whole_batch(mixer: Mixer, axis_name: AxisName) -> Mixer:
         ``Mix``.
       ValueError: If ``mixer`` contains ``per_device`` or ``whole_batch``. If, when
         called, it calls one of them, the axis is not bound, or the types show that
-        other axes divide the examples. If, when applied, the mix was drawn for other
-        shards or under another axis.
+        other axes divide the examples too. If, when applied, the mix was drawn for
+        other shards or under another axis.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 
 def entries_of(batch: Any) -> Mapping[str, Any] | None:
-    """Return the entries of a batch by name, or None if it has no names."""
+    """Return the entries of a batch by name, or ``None`` if it has no names."""
     if isinstance(batch, Mapping):
         return batch
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):

@@ -123,7 +123,7 @@ def using(name: str, mixer_of: Callable[[Any], Mixer]) -> Mixer:
 
     ``using(name, mixer_of)(key, batch)`` is ``mixer_of(batch[name])(key, batch)``.
 
-    Data that a method needs beside inputs and targets (labels to pair by, a saliency
+    Data that a method needs besides inputs and targets (labels to pair by, a saliency
     map) can thus be part of the batch: micro-batches and devices divide it like the
     rest, and ``whole_batch`` passes all of it to the draw. An array bound by
     ``functools.partial`` is not divided.
@@ -205,7 +205,7 @@ class _Half(NamedTuple):
     following: Mapping[Callable[[Any], Any], str | Sequence[str] | None]
 
     def of(self, entries: Mapping[str, Any]) -> Any:
-        """Return the half: an entry if it has only one, otherwise a dict, or None."""
+        """Return the half: its only entry, a dict of several, or ``None``."""
         found = {name: entries[name] for name in _names(self.plain)}
         for wrapped, names in self.following.items():
             found |= {name: wrapped(entries[name]) for name in _names(names)}

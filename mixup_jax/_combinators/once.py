@@ -42,10 +42,10 @@ def once_per_batch(mixer: Any) -> Any:
     This is the batch mode of timm, and the only mode of torchvision, big_vision and
     scenic.
 
-    Of a combinator, this returns the same combinator of such mixers: ``choose`` makes
+    For a combinator, this returns the same combinator of such mixers: ``choose`` makes
     one choice for the batch, ``per_device`` draws once per device.
 
-    Costs as much as the mixer, since all draws are made. If only ``lam`` is to be
+    It costs as much as the mixer, since all draws are made. If only ``lam`` is to be
     shared, ``ratios.per_batch`` draws just one.
 
     Args:

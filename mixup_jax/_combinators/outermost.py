@@ -12,7 +12,7 @@ from mixup_jax._core.made import holds, made_by
 def turned_out(
     mixers: Sequence[Any], choice: Callable[[Sequence[Mixer]], Mixer]
 ) -> Mixer | None:
-    """Return ``choice`` inside the wrappers of the mixers, or None if there are none.
+    """Return ``choice`` inside the wrappers of the mixers; ``None`` if there are none.
 
     This applies to ``whole_batch``, since otherwise every device would make the same
     choices, and to ``cast_inputs`` if all mixers are wrapped with the same cast.

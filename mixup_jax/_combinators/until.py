@@ -36,13 +36,13 @@ def until(step: ArrayLike, mixer: Mixer | Scheduled) -> Scheduled:
     Batches that the mixer rejects are then still rejected (integer targets, where it
     mixes targets), since it is traced before the step is known.
 
-    Costs nothing beyond the mixer, which still draws and is applied with ``lam = 1``.
-    For a mixer that is a single function (``gaussian``, a jitted one) it adds a
-    selection between the batch and its result; a gradient within it that is not finite
-    stays NaN.
+    It costs nothing beyond the mixer, which still draws and is applied with
+    ``lam = 1``. For a mixer that is a single function (``gaussian``, a jitted one) it
+    adds a selection between the batch and its result; a gradient within it that is not
+    finite stays NaN.
 
     Args:
-      step: integer scalar, the first step that mixes nothing; may be traced.
+      step: integer scalar, the first step that mixes nothing; may be a traced value.
       mixer: any mixer, over pairs or dicts, or one that depends on the step
         (``scheduled``). Wrap it first, as in ``until(step, on_keys(...))``.
 

@@ -125,7 +125,7 @@ def fitting(values: Any, name: str) -> Any:
 
 
 def holding(values: Any) -> Any:
-    """Return the JAX dtype that holds the integers in ``values``, or None."""
+    """Return the JAX dtype that holds the integers in ``values``, or ``None``."""
     dtype = jax.dtypes.canonicalize_dtype(values.dtype)
     if dtype == values.dtype or not is_concrete(values):
         return dtype

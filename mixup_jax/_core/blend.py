@@ -32,7 +32,7 @@ class Link(NamedTuple):
       w: bool or float32, broadcasts with the leaf; the weight of the content in front.
       move: how partners travel.
       partner: int32 ``[B]``.
-      view: shows the partners' content through a window; None shows it unchanged.
+      view: shows the partners' content through a window; ``None`` shows it unchanged.
     """
 
     w: Array

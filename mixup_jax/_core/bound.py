@@ -118,7 +118,7 @@ def own_rows(tree: Any, axis_name: AxisName, rows: int) -> Any:
 def rows_across(x: Array, index: Array, axis_name: AxisName, size: int) -> Array:
     """Return ``x[index]`` for ``size`` rows on all devices, sharded like ``x``.
 
-    Costs one all-gather.
+    It costs one all-gather.
 
     Raises:
       ValueError: If the axis is not the one that divides the ``size`` rows.

@@ -32,9 +32,9 @@ def compose(
     Args:
       key: PRNG key.
       batch: pair ``(inputs, targets)`` of pytrees with the examples on axis 0.
-      ratio: draws ``lam``, float32 ``[B]``.
-      pairing: draws the partners.
-      region: turns ``lam`` into a weight field.
+      ratio: draws ``lam``; see ``mixup_jax.ratios``.
+      pairing: draws the partners; see ``mixup_jax.pairings``.
+      region: draws where each example is mixed; see ``mixup_jax.regions``.
 
     Returns:
       The mix. Examples paired with themselves get ``lam = 1``.
@@ -43,7 +43,7 @@ def compose(
       TypeError: If ``key`` is not a PRNG key. If ``ratio``, ``pairing`` or ``region``
         is not callable with its arguments. If the pairing does not return ``Partners``
         with an integer index, or the region does not return ``(region, lam)``.
-      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on the
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size. If the pairing or the ratio draws for another number of examples.
 
     Example:
@@ -201,7 +201,7 @@ def _takes(region: Any, example: str, advice: str = "", **options: Any) -> None:
 
 
 def _call_with(region: Any, axes: Axes) -> str | None:
-    """Return Python code that binds ``spatial`` of ``region``, or None."""
+    """Return Python code that binds ``spatial`` of ``region``, or ``None``."""
     try:
         asked = inspect.signature(region).parameters.get("spatial")
     except ValueError:

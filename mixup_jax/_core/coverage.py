@@ -13,10 +13,10 @@ from mixup_jax._core.region import Region, field
 def cell_shares(
     region: Region, lam: Array, cells: Sequence[int], layout: Array
 ) -> Array:
-    """Return the mean weight of the own content in each cell, float32 ``[B, *cells]``.
+    """Return the mean own weight in each cell, float32 ``[B, *cells]``.
 
     Args:
-      region: where the own content stays.
+      region: where each example's own content stays.
       lam: float32 ``[B]``.
       cells: number of cells on each spatial axis of the region's grid, if it has one.
       layout: an array with the examples on axis 0; the result is divided over the mesh

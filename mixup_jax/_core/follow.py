@@ -46,7 +46,7 @@ class Follower(abc.ABC):
     def positions(self) -> ArrayLike | None:
         """Return an array whose positions have their own shares in ``mix.terms``.
 
-        The default, None, gives each example one share.
+        The default, ``None``, gives each example one share.
         """
         return None
 
@@ -61,7 +61,7 @@ def is_follower(value: Any) -> bool:
 
 
 def positions_of(tree: Any) -> ArrayLike | None:
-    """Return the array whose positions have their own shares, or None.
+    """Return the array whose positions have their own shares, or ``None``.
 
     Raises:
       ValueError: If ``tree`` contains a follower with positions beside other parts.

@@ -47,10 +47,10 @@ class Grid(NamedTuple):
         return found and len(self.sizes) > 1
 
     def _found_in(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the spatial axes in an array of this shape, or None.
+        """Return the spatial axes in an array of this shape, or ``None``.
 
-        They are the same axes, in an array with or without the channel axis; or else
-        the first axes after the examples, with a channel axis behind them or none.
+        They are the same axes, in an array with or without the channel axis; or the
+        first axes after the examples, with or without a channel axis behind them.
         """
         count, ndim = 1 + len(self.axes), len(shape)
         first = tuple(range(1, count))
@@ -70,18 +70,19 @@ def grid(inputs: Any, *, spatial: tuple[int, ...] | None = None) -> Grid:
     Args:
       inputs: pytree of arrays. The leaf with the most axes determines the grid; the
         others must match it, with or without a channel axis.
-      spatial: the spatial axes of that leaf. None takes all axes between the first and
-        the last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a waveform ``[B, T]``.
+      spatial: indices of the spatial axes of that leaf. ``None`` takes all axes between
+        the first and the last (``[B, H, W, C]``). ``(2, 3)`` is NCHW, ``(1,)`` a
+        waveform ``[B, T]``.
 
     Returns:
       The ``Grid``.
 
     Raises:
       ValueError: If there are no spatial axes, or leaves disagree on their sizes. If
-        ``spatial`` is None and the channels of the leaf may be elsewhere: it has 4 or 5
-        axes with at most 4 values on axis 1 and more on the last, 3 axes of which the
-        last is not the shorter one, or a single position. The message lists the calls
-        that resolve the ambiguity.
+        ``spatial`` is ``None`` and the channels of the leaf may be elsewhere: it has 4
+        or 5 axes with at most 4 values on axis 1 and more on the last, 3 axes of which
+        the last is not the shorter one, or a single position. The message lists the
+        calls that resolve the ambiguity.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx

@@ -75,8 +75,8 @@ class Combinator:
     """A mixer made of mixers, which has halves if all of them have.
 
     Attributes:
-      halves: returns the halves for a batch, which is the batch to draw for, or None if
-        the mixer is a single function.
+      halves: returns the halves for the batch to draw for, or ``None`` if the mixer is
+        a single function.
       whole: runs the mixer as a single function.
       once: returns the mixer with one draw for the batch, see ``once_per_batch``.
     """
@@ -157,7 +157,7 @@ def draw_of(mixer: Mixer) -> Draw:
 
 
 def halves(mixer: Any, batch: Any) -> Halves | None:
-    """Return the halves of a mixer for a batch, or None if it is a single function.
+    """Return the halves of a mixer for a batch, or ``None`` if it is a single function.
 
     The draw must be called with that batch: mixers made by ``using`` depend on it.
     """
@@ -177,13 +177,13 @@ def halves(mixer: Any, batch: Any) -> Halves | None:
 
 
 def combinator(mixer: Any) -> Combinator | Scheduled | None:
-    """Return the combinator behind ``mixer``, or None if it is not made of mixers."""
+    """Return the combinator behind ``mixer``; ``None`` if it is not made of mixers."""
     *_, mixer = called(mixer)
     return mixer if isinstance(mixer, Combinator | Scheduled) else None
 
 
 def kept_with(function: Any) -> Kept | None:
-    """Return what ``mixer`` attached to this very function, or None."""
+    """Return what ``mixer`` attached to this very function, or ``None``."""
     kept = getattr(function, "_mixup_jax_draw", None)
     return kept if isinstance(kept, Kept) and kept.of is function else None
 
@@ -196,7 +196,7 @@ def _no_halves(mixer: Any) -> TypeError:
         )
     return TypeError(
         "mixer: expected one with two halves, a draw and its application; got "
-        f"{arrays.describe(mixer)}, which is one function. Decorate its draw, "
+        f"{arrays.describe(mixer)}, which is a single function. Decorate its draw, "
         "(key, batch) -> Mix, with mixup_jax.mixer; bind options with "
         "functools.partial, and jit the function that calls the mixer."
     )

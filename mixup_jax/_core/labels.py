@@ -25,7 +25,8 @@ class Classes(NamedTuple):
     Attributes:
       ids: int32 ``[B, ...]`` in [0, K), 0 for labels without a class.
       unknown: bool ``[B, ...]``, True for labels that yield NaN.
-      ignored: bool ``[B, ...]``, True for labels that yield 0; None if there are none.
+      ignored: bool ``[B, ...]``, True for labels that yield 0; ``None`` if there are
+        none.
     """
 
     ids: Array
@@ -90,7 +91,7 @@ def _refuse_unknown(labels: Any, ignored: Any, count: int, name: str) -> None:
     if not arrays.is_concrete(labels):
         return
     values = np.asarray(labels)
-    if values.dtype.itemsize < 4:  # such as int4, which NumPy does not know
+    if values.dtype.itemsize < 4:  # such as int4, which NumPy does not support
         values = values.astype(np.int32)
     wrong = values[((values < 0) | (values >= count)) & ~np.asarray(ignored)]
     if wrong.size:

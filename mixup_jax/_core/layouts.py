@@ -62,7 +62,7 @@ def _exactly(x: Any, mesh: jax.sharding.Mesh, spec: jax.P) -> jax.NamedSharding:
 
 
 def on(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding | None:
-    """Return the sharding of a leaf on the mesh, or None if it is not on it."""
+    """Return the sharding of a leaf on the mesh, or ``None`` if it is not on it."""
     sharding = sharding_of(x)
     if isinstance(sharding, jax.NamedSharding):
         if sharding.mesh == mesh:
@@ -75,7 +75,7 @@ def on(x: Any, mesh: jax.sharding.Mesh) -> jax.NamedSharding | None:
 
 
 def sharding_of(x: Any) -> Any:
-    """Return the sharding of a leaf as far as it is known, otherwise None."""
+    """Return the sharding of a leaf as far as it is known, otherwise ``None``."""
     if isinstance(x, Tracer):  # only Explicit axes appear in types
         sharding = jax.typeof(x).sharding
         return sharding if sharding.mesh.explicit_axes else None
@@ -102,7 +102,7 @@ def shares(sharding: jax.NamedSharding) -> int:
 
 
 def spec_of(x: Any) -> jax.P | None:
-    """Return the spec of an array in a canonical form, or None if it has no mesh."""
+    """Return the canonical spec of an array, or ``None`` if it has no mesh."""
     if not isinstance(x.sharding, jax.NamedSharding):
         return None
     spec = [each or None for each in x.sharding.spec]

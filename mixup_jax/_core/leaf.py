@@ -66,12 +66,12 @@ def weighed(y: Array, sources: tuple[Source, ...], weights: Sequence[Array]) -> 
 
 
 def largest_seen(x: Array, sources: tuple[Source, ...]) -> Array:
-    """Return, per position, the largest value among the contents visible there.
+    """Return, for each position, the largest value among the visible contents.
 
-    A content is visible, through its window, where its weight is not 0. For bools the
+    Content is visible, through its window, where its weight is not 0. For bools the
     result is True where any visible content is True.
     """
-    # Contents that are not visible count as the lowest value of the dtype.
+    # Content that is not visible counts as the lowest value of the dtype.
     lowest = _lowest(x)
     room, front, largest = jnp.ones_like(x, bool), x, jnp.full_like(x, lowest)
     for source in sources:

@@ -119,7 +119,7 @@ def made(factory: Callable[P, R]) -> Callable[P, R]:
 
 
 def made_by(value: Any, factory: Callable[..., Any]) -> Any:
-    """Return the result of ``factory`` that ``value`` is, or None.
+    """Return the result of ``factory`` that ``value`` is, or ``None``.
 
     If a factory returns the result of another one, that counts as a result of both. A
     partial that binds nothing counts as the function that it wraps.

@@ -1,6 +1,6 @@
 """The mix that was drawn for a batch, and the deterministic half: applying it.
 
-Long because everything that follows a mix is a method of one class.
+Long because each way to apply a mix is a method of one class.
 """
 
 import dataclasses
@@ -89,12 +89,12 @@ class Mix:
         """Return a mix with one partner for each example.
 
         Args:
-          lam: weight of the example's own content and label, ``[B]`` or scalar, in
+          lam: weight of the example's own content and label, a scalar or ``[B]``, in
             [0, 1].
           partner: integer ``[B]``, each in [0, B).
-          region: where the example's own content stays; None weights all positions
+          region: where the example's own content stays; ``None`` weights all positions
             equally.
-          move: how partners travel; None gathers rows by index.
+          move: how partners travel; ``None`` gathers rows by index.
 
         Returns:
           The mix.
@@ -114,7 +114,7 @@ class Mix:
         index = arrays.array(partner)
         if len(index.shape) != 1 or not jnp.issubdtype(index.dtype, jnp.number):
             raise TypeError(
-                "mix: partner: expected an array of integers, one for each example; "
+                "mix: partner: expected integer partners, one for each example; "
                 f"got {arrays.describe(partner)}. {PLACE}"
             )
         checks.known(index.shape, "mix: partner", "number of examples")
@@ -293,7 +293,7 @@ class Mix:
         keep ``lam = 1``.
 
         Args:
-          lam: ``[B]`` or scalar, in [0, 1].
+          lam: weight of the example's own label, a scalar or ``[B]``, in [0, 1].
 
         Returns:
           The mix, which mixes targets.
@@ -318,7 +318,7 @@ class Mix:
         return dataclasses.replace(self, lam=weight, mixes_targets=True)
 
     def coverage(self, sizes: Sequence[int], *, like: ArrayLike | None = None) -> Array:
-        """Return the own share of each cell of a coarser grid, in the inputs.
+        """Return each example's own share of the cells of a coarser grid.
 
         This is the mean weight of the example's own content over the cell; positions
         that overlap two cells count toward each in proportion to the overlap.
@@ -326,7 +326,7 @@ class Mix:
         Args:
           sizes: number of cells on each spatial axis, such as ``(14, 14)`` patches.
           like: any array with the examples on axis 0; the result is sharded like it
-            over an Explicit mesh. None shards it like ``lam``.
+            over an Explicit mesh. ``None`` shards it like ``lam``.
 
         Returns:
           float32 ``[B, *sizes]``.
@@ -359,10 +359,10 @@ class Mix:
         return cell_shares(first.region, first.lam, cells, layout)
 
     def union(self, masks: Any) -> Any:
-        """Return, per position, whether any content that is visible there has True.
+        """Return, for each position, whether any content visible there is True.
 
-        A content is visible, through its window, where its weight is not 0. Use this
-        for attention masks and events, of which a mixture contains those of all its
+        Content is visible, through its window, where its weight is not 0. Use this for
+        attention masks and events, of which a mixture contains those of all its
         sources.
 
         Args:
@@ -402,7 +402,7 @@ class Mix:
         the result leaves everything unchanged.
 
         Args:
-          layer: the index of the layer.
+          layer: number of the layer; 0 is the inputs.
 
         Returns:
           The mix for that layer.
@@ -412,7 +412,7 @@ class Mix:
         """
         if not isinstance(layer, int | np.integer) or layer < 0:
             raise ValueError(
-                f"at: expected the index of a layer, 0 for the inputs; got {layer!r}. "
+                f"at: expected the number of a layer, 0 for the inputs; got {layer!r}. "
                 "Number hidden layers from 1."
             )
         return dataclasses.replace(
@@ -524,7 +524,7 @@ def unmixed(batch: Batch) -> Mix:
 
     Raises:
       TypeError: If a leaf is not an array of numbers.
-      ValueError: If ``batch`` is not a pair, is empty, or its leaves disagree on the
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size.
     """
     checks.pair(batch)

@@ -98,7 +98,7 @@ def mixer(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
 
 
 def method(draw: Callable[P, Mix]) -> Callable[P, tuple[Mixed, Mix]]:
-    """Decorate a draw like ``mixer``; the draw returns a plan under ``LATER``."""
+    """Decorate a draw like ``mixer``; for ``LATER``, the draw returns its plan."""
     mixing = typing.cast(Any, mixer(draw))
     kept: Kept = mixing._mixup_jax_draw
     plan = typing.cast(Any, functools.partial(kept.draw, LATER))
@@ -132,7 +132,7 @@ def derived(
 
 
 def _first_two(draw: Any) -> list[str] | None:
-    """Return the names of the parameters for the key and the batch, or None."""
+    """Return the names of the parameters for the key and the batch, or ``None``."""
     if not inspect.isfunction(draw) or kept_with(draw) is not None:
         return None
     first = list(inspect.signature(draw).parameters.values())[:2]
@@ -145,7 +145,7 @@ def _first_two(draw: Any) -> list[str] | None:
 
 
 def _call_with(draw: Any, args: Any, kwargs: Any, axes: Axes) -> str | None:
-    """Return Python code for this call of a mixer with ``spatial``, or None."""
+    """Return Python code for this call of a mixer with ``spatial``, or ``None``."""
     parameters = inspect.signature(draw).parameters
     asked = parameters.get("spatial")
     by_name = asked and asked.kind in (asked.KEYWORD_ONLY, asked.POSITIONAL_OR_KEYWORD)

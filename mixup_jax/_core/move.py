@@ -46,7 +46,7 @@ class Move(abc.ABC):
         """
 
     def places(self) -> Sequence[int] | None:
-        """Return, for each place in a block, its partner's place; None without blocks.
+        """Return the place of each partner within a block; ``None`` without blocks.
 
         ``partner(i) = i - i % n + places[i % n]`` for ``n = len(places)``.
         """
@@ -123,7 +123,7 @@ def move_of(value: Any) -> Move:
 
 
 def parts_of_move(value: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the class name and the fields of a move, or None for other values.
+    """Return the class name and the fields of a move, or ``None`` for other values.
 
     Raises:
       TypeError: If ``value`` is a move but not a dataclass.

@@ -135,7 +135,7 @@ class Roll(Move):
 class Swap(Move):
     """The bits ``by`` of each place flipped: ``partner(i) = i ^ by``.
 
-    The blocks have the least power of two above ``by`` as their size.
+    The size of a block is the smallest power of two above ``by``.
     """
 
     by: int
@@ -212,7 +212,7 @@ def _in_one_view(
 def _in_shares(
     function: ManyRows, x: Array, blocks: Sequence[Sequence[int]]
 ) -> Callable[[Array, Any], Array] | None:
-    """Return ``map`` on rows moved within whole shards, or None if they are uneven."""
+    """Return ``map`` on rows moved within whole shards; ``None`` if uneven."""
     untold = are_untold(x)
     size, block = rows_together(x), math.lcm(*map(len, blocks))
     if x.shape[0] % block or (not untold and (size % block or x.shape[0] % size)):

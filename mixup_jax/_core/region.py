@@ -66,7 +66,7 @@ class Region(abc.ABC):
     """Whether it was drawn from the content of an example or its partner."""
 
     grid: ClassVar["Grid | None"] = None
-    """The positions that it was drawn for; None if all positions have equal weights.
+    """The positions that it was drawn for; ``None`` if all have equal weights.
 
     It distinguishes dense labels from those of whole examples, and regions that paste
     positions from regions that keep or replace whole examples.
@@ -112,7 +112,7 @@ class Region(abc.ABC):
 
 
 class RegionDraw(Protocol):
-    """A draw of a region for the share ``lam``, and of the share that it kept.
+    """A draw of a region for ``lam``, and of the share that each example kept.
 
     ``partners.bring(tree)`` gathers the partners' values, for instance of a saliency
     map or masks.
@@ -126,8 +126,8 @@ class RegionDraw(Protocol):
 class SpatialDraw(Protocol):
     """A region draw along spatial axes, which its caller may specify.
 
-    ``spatial`` lists these axes; None takes all between the first and the last, like
-    ``regions.grid``.
+    ``spatial`` holds the indices of these axes; ``None`` takes all axes between the
+    first and the last, as for ``regions.grid``.
     """
 
     def __call__(
@@ -244,7 +244,7 @@ def through(region: Region, rows: Array) -> Array:
 
 
 def gain_of(region: Region, w: Array) -> Array | None:
-    """Return ``region.gain(w)``, 1 where ``w`` is 1; None if it has no gain.
+    """Return ``region.gain(w)``, 1 where ``w`` is 1; ``None`` if it has no gain.
 
     Raises:
       TypeError: If the gain is not float32.
@@ -279,6 +279,7 @@ def region_of(value: Any) -> Region:
     if not isinstance(value, Region):
         raise TypeError(
             f"region: expected an instance of mixup_jax.Region; got "
-            f"{arrays.describe(value)}. A function draws one: mixup_jax.compose."
+            f"{arrays.describe(value)}. Pass a function that draws one to "
+            "mixup_jax.compose."
         )
     return value

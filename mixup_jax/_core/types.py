@@ -1,7 +1,7 @@
 """The types that parts take and return.
 
 A batch is a pair ``(inputs, targets)``. Each half is any pytree of arrays with the
-examples on axis 0, and ``targets`` may be None.
+examples on axis 0, and ``targets`` may be ``None``.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ class Partners:
         Raises:
           TypeError: If the index does not consist of integers, or ``move`` is not a
             ``Move``.
-          ValueError: If a leaf has another number of examples.
+          ValueError: If a leaf has another batch size.
         """
         checks.no_list(tree, "partners.bring")
         advice = "Pass arrays with one row for each example of the batch."
@@ -70,8 +70,8 @@ class Partners:
         own_index, move = arrays.array(self.index), move_of(self.move)
         if not jax.numpy.issubdtype(own_index.dtype, jax.numpy.integer):
             raise TypeError(
-                "partners: expected an integer index; got "
-                f"{arrays.describe(self.index)}. Cast it with index.astype(int)."
+                "partners: expected integer partners, indices of examples; got "
+                f"{arrays.describe(self.index)}. Cast them with index.astype(int)."
             )
         index = jax.numpy.asarray(own_index, jax.numpy.int32)
 

@@ -72,7 +72,7 @@ def _by_product(x: Array, axis: int, index: Array) -> Array:
 
 
 def _product_dtype(x: Array) -> jnp.dtype | None:
-    """Return the dtype whose products represent ``x`` exactly, or None."""
+    """Return the dtype whose products represent ``x`` exactly, or ``None``."""
     if x.dtype == jnp.bool_ or x.dtype == jnp.bfloat16:
         return jnp.dtype(jnp.bfloat16)
     if jnp.issubdtype(x.dtype, jnp.integer) and x.dtype.itemsize < 4:

@@ -38,7 +38,14 @@ class Words(NamedTuple):
 
 
 class Plan(NamedTuple, Generic[T]):
-    """A draw ``of`` this number of words for each of ``size`` examples, or of a key."""
+    """A draw that is planned but not yet made.
+
+    Attributes:
+      words: number of random words that it reads per example; ``None`` if it takes a
+        key.
+      size: number of examples.
+      of: the draw, as a function of its words or its key.
+    """
 
     words: int | None
     size: int
@@ -70,7 +77,7 @@ def reads(words: Any) -> Callable[[T], T]:
 
 
 def words_of(draw: Any, *args: Any) -> Any:
-    """Return the number of words that a draw reads per example; None for a key."""
+    """Return the number of words that a draw reads per example; ``None`` for a key."""
     (*_, draw), options = called(draw), {}
     if type(draw) is functools.partial and not draw.args:
         draw, options = draw.func, draw.keywords

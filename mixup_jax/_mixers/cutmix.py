@@ -53,8 +53,8 @@ def cutmix(
         ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
         ``partial(regions.box, min_size=0.1)``. For one box shared by the whole batch,
         see ``once_per_batch``.
-      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
-        between the first and the last, if the shape is recognizably channels-last (see
+      spatial: indices of the spatial axes, one or more. ``None`` takes all axes between
+        the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
         ``[B, T, H, W, C]``.
@@ -68,8 +68,8 @@ def cutmix(
         is not a function that takes ``spatial``.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes. If ``alpha`` is negative or NaN, or both ``alpha`` and
-        ``ratio`` are given.
+        the spatial axes. If a concrete ``alpha`` is negative or NaN, or both ``alpha``
+        and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

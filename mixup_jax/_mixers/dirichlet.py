@@ -28,10 +28,11 @@ def dirichlet(
         y~[i] = sum_k share_k[i] * y[p_k(i)]
         share[i] ~ Dirichlet(alpha, ..., alpha), of dimension 1 + partners
 
-    With one partner this is ``mixup``. The shares are drawn by stick-breaking: what the
-    k-th content keeps of the remainder, counted from 0, is distributed as
-    ``Beta(alpha, alpha * (partners - k))``. The partners are ``i ^ 1``, ``i ^ 2``, ...
-    (see ``pairings.nth``); in a batch of B examples each has at most B - 1.
+    With one partner this is ``mixup``. The shares are drawn by stick-breaking: the
+    fraction of the remainder that the k-th content keeps, counted from 0, is
+    distributed as ``Beta(alpha, alpha * (partners - k))``. The partners are ``i ^ 1``,
+    ``i ^ 2``, ... (see ``pairings.nth``); in a batch of B examples each has at most
+    ``B - 1``.
 
     Args:
       key: PRNG key.
@@ -48,7 +49,8 @@ def dirichlet(
       TypeError: If ``key`` is not a PRNG key, if a leaf is neither floating-point nor
         complex, or if ``partners`` is not an integer.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If ``alpha`` is negative or NaN, or ``partners`` is less than 1.
+        batch size. If a concrete ``alpha`` is negative or NaN, or ``partners`` is less
+        than 1.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -50,7 +50,7 @@ def extrapolate(
       TypeError: If ``key`` is not a PRNG key, or an input leaf is neither
         floating-point nor complex.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If ``by`` is outside [0, 1].
+        batch size. If a concrete ``by`` is outside [0, 1].
 
     Example:
       >>> import jax, mixup_jax as mx

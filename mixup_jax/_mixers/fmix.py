@@ -36,7 +36,7 @@ def fmix() -> None:
         ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
         ``partial``: ``partial(regions.blob, decay=5.0)`` draws coarser blobs. For one
         set of blobs and one ``lam`` shared by the whole batch, see ``once_per_batch``.
-      spatial: axis numbers of the spatial axes, one to three. ``None`` takes all axes
+      spatial: indices of the spatial axes, one to three. ``None`` takes all axes
         between the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one set of blobs through all frames of a video
@@ -51,8 +51,8 @@ def fmix() -> None:
         is not a function that takes ``spatial``.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes, or there are more than three. If ``alpha`` is negative or NaN,
-        or both ``alpha`` and ``ratio`` are given.
+        the spatial axes, or there are more than three. If a concrete ``alpha`` is
+        negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

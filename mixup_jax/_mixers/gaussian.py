@@ -41,7 +41,8 @@ def gaussian(key: Array, batch: Batch, *, sigma: ArrayLike) -> tuple[Mixed, Mix]
     Raises:
       TypeError: If ``key`` is not a PRNG key, or an input leaf is not floating-point.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If ``sigma`` is negative, NaN or not a scalar.
+        batch size. If ``sigma`` is not a scalar, or a concrete value is negative or
+        NaN.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -25,7 +25,7 @@ def manifold(
     ratio: Ratio | None = None,
     pairing: Pairing = neighbour,
 ) -> Mix:
-    """Blend examples in a layer drawn for each batch, and their targets in any case.
+    """Blend examples in a layer drawn for each batch; targets are always blended.
 
     ::
 
@@ -43,7 +43,7 @@ def manifold(
       key: PRNG key.
       batch: pair ``(inputs, targets)`` as for ``mixup``; inputs may have any dtype if 0
         is not among the ``layers``.
-      layers: numbers of the layers to draw from; 0 is the inputs.
+      layers: numbers of the layers to draw from, each once; 0 is the inputs.
       alpha: concentration of ``Beta(alpha, alpha)``, a scalar or ``[B]``; may be a
         traced value. 0 disables mixing; the default of 1 draws ``lam`` uniformly. The
         paper uses 2.
@@ -60,7 +60,8 @@ def manifold(
         floating-point nor complex.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size. If ``layers`` is empty or contains a negative or repeated number. If
-        ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are given.
+        a concrete ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are
+        given.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -51,8 +51,8 @@ def mixup(
       TypeError: If ``key`` is not a PRNG key, or a leaf is neither floating-point nor
         complex.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are
-        given.
+        batch size. If a concrete ``alpha`` is negative or NaN, or both ``alpha`` and
+        ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -51,8 +51,8 @@ def resizemix(
         the paper.
       pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
         neighbors and relies on a shuffled batch.
-      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
-        between the first and the last, if the shape is recognizably channels-last (see
+      spatial: indices of the spatial axes, one or more. ``None`` takes all axes between
+        the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
         ``[B, T, H, W, C]``.

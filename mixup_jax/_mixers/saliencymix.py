@@ -51,8 +51,8 @@ def saliencymix(
       ratio: draws ``lam`` in place of ``ratios.beta(alpha)``; see ``mixup_jax.ratios``.
       pairing: draws the partners; see ``mixup_jax.pairings``. The default pairs
         neighbors and relies on a shuffled batch.
-      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
-        between the first and the last, if the shape is recognizably channels-last (see
+      spatial: indices of the spatial axes, one or more. ``None`` takes all axes between
+        the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one box through all frames of a video
         ``[B, T, H, W, C]``.
@@ -66,8 +66,8 @@ def saliencymix(
         if targets are integers.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
         batch size or the spatial sizes. If the shape of the inputs does not determine
-        the spatial axes, or ``saliency`` is not of shape ``[B, *sizes]``. If ``alpha``
-        is negative or NaN, or both ``alpha`` and ``ratio`` are given.
+        the spatial axes, or ``saliency`` is not of shape ``[B, *sizes]``. If a concrete
+        ``alpha`` is negative or NaN, or both ``alpha`` and ``ratio`` are given.
 
     Example:
       >>> import jax, mixup_jax as mx

@@ -43,8 +43,8 @@ def smoothmix(
         ``region(key, lam, inputs, partners, spatial=...)``. Bind options with
         ``partial``: ``partial(regions.bell, min_width=0.1, max_width=0.2)`` draws
         narrower bells.
-      spatial: axis numbers of the spatial axes, one or more. ``None`` takes all axes
-        between the first and the last, if the shape is recognizably channels-last (see
+      spatial: indices of the spatial axes, one or more. ``None`` takes all axes between
+        the first and the last, if the shape is recognizably channels-last (see
         ``regions.grid``). Pass ``(2, 3)`` for NCHW images, ``(1,)`` for waveforms
         ``[B, T]``, and ``(2, 3)`` for one bell through all frames of a video
         ``[B, T, H, W, C]``.

@@ -18,11 +18,11 @@ def mean(area: Array, attention: Array) -> Array:
     """Return the mean of both weights, the default ``combine`` of ``by_attention``.
 
     Args:
-      area: ``[B]``, the example's own share by area.
-      attention: ``[B]``, its own share by attention.
+      area: float32 ``[B]``, each example's own share by area.
+      attention: float32 ``[B]``, each example's own share by attention.
 
     Returns:
-      ``[B]``, the mean of the two.
+      The mean of the two, float32 ``[B]``.
 
     Example:
       >>> import jax.numpy as jnp, mixup_jax as mx
@@ -57,8 +57,8 @@ def by_attention(
         Heads are averaged.
       sizes: number of patches along each spatial axis, such as ``(14, 14)``; their
         product is P.
-      combine: function ``(area, attention) -> lam``, each ``[B]`` in [0, 1]. The
-        default is that of the authors' code. Their paper uses the attention only:
+      combine: function ``(area, attention) -> lam``, each float32 ``[B]`` in [0, 1].
+        The default is that of the authors' code. Their paper uses the attention only:
         ``lambda area, attention: attention``.
 
     Returns:

@@ -55,8 +55,8 @@ def one_hot(
       num_classes: number of classes, K.
       smoothing: amount of label smoothing, in [0, 1]; may be a traced value.
       dtype: floating-point dtype of the targets.
-      ignored: function from labels to a mask of those to ignore, such as ``negative``.
-        None ignores no label.
+      ignored: function from labels to a mask of those to ignore, such as ``negative``;
+        ``None`` ignores none.
 
     Returns:
       ``[B, ..., K]``. The row of an ignored label is 0, without smoothing, so that a

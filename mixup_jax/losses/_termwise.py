@@ -69,7 +69,7 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
         ``optax.losses.softmax_cross_entropy_with_integer_labels``. It receives labels
         with at least 32 bits.
       ignored: function from labels ``[B, ...]`` to a mask of those to ignore, such as
-        ``negative``. None ignores no label.
+        ``negative``; ``None`` ignores none.
 
     Returns:
       A function ``(logits, labels, mix=None) -> [B, ...]`` in float32 or wider; take
@@ -81,9 +81,9 @@ def termwise(loss: ExampleLoss, *, ignored: Ignored | None = None) -> TermwiseLo
       some of an example's labels are ignored, its logits must be finite at these too.
 
     Raises:
-      TypeError: When called: If ``labels`` are not integers, or ``ignored`` is not a
+      TypeError: If, when called, ``labels`` are not integers, or ``ignored`` is not a
         function that returns bools.
-      ValueError: When called: If the mix was drawn for another batch size. If ``loss``
+      ValueError: If, when called, the mix was drawn for another batch size. If ``loss``
         returns a mean (with ``ignored``, a mean or sum over an example's labels). If
         labels have the spatial sizes of the inputs and are not declared as maps.
 
@@ -124,8 +124,8 @@ def termwise_mean(
 
     Args:
       loss: as for ``termwise``, which describes labels outside the range of classes.
-      ignored: function from labels to a mask of those to ignore; by default negative
-        labels. None ignores no label.
+      ignored: function from labels to a mask of those to ignore, by default
+        ``negative``; ``None`` ignores none.
 
     Returns:
       A function ``(logits, labels, mix=None, weights=None) -> scalar`` in float32 or
@@ -135,8 +135,8 @@ def termwise_mean(
 
     Raises:
       TypeError: As for ``termwise``.
-      ValueError: As for ``termwise``. When called: If ``weights`` are negative, or for
-        another batch size.
+      ValueError: As for ``termwise``. If, when called, ``weights`` are negative, or are
+        for another batch size.
 
     Example:
       >>> import jax.numpy as jnp, optax, mixup_jax as mx
@@ -184,7 +184,7 @@ def _terms(mix: Mix | None, labels: Any) -> Sequence[tuple[Array, Array]]:
     if mix is not None:
         raise TypeError(
             f"mix: expected the Mix that a mixer returned, or None for no mixing; got "
-            f"{arrays.describe(mix)}."
+            f"{arrays.describe(mix)}. Pass the second result of the mixer."
         )
     y = content(labels, "labels")
     return [(jnp.ones(y.shape[0], jnp.float32), y)]

@@ -67,7 +67,7 @@ class Affinity(Protocol):
 
 
 def rows_of(affinity: Any) -> Callable[[Batch], Rows] | None:
-    """Return the method ``rows`` of an affinity, or None if it has none."""
+    """Return the method ``rows`` of an affinity, or ``None`` if it has none."""
     return getattr(affinity, "rows", None)
 
 
@@ -216,7 +216,7 @@ def _rows_of_classes(batch: Batch) -> Rows:
 
 @_with_rows(_rows_of_classes)
 def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
-    """Return 0 for candidates of the same class, -inf for others, float32 ``[A, B]``.
+    """Return 0 for candidates of the same class, and -inf for all others.
 
     The targets determine the classes, as for ``same_class``; those of the candidates
     may have any dtype. This affinity is meant to be added to another, or passed to
@@ -227,7 +227,7 @@ def of_same_class(batch: Batch, candidates: Batch | None = None) -> Array:
       candidates: pair ``(inputs, targets)``; ``None`` takes the batch itself.
 
     Returns:
-      Scores for A examples and B candidates.
+      Scores, float32 ``[A, B]``, for A examples and B candidates.
 
     Raises:
       ValueError: If the targets are not a single array of class ids ``[B]`` or class

@@ -43,8 +43,9 @@ def same_class(
       The partners.
 
     Raises:
-      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
-        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
+      ValueError: If the batch is empty or its leaves disagree on the batch size. If
+        ``labels`` is ``None`` and the targets are not a single array. If the labels are
+        neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -84,8 +85,9 @@ def other_class(
       The partners.
 
     Raises:
-      ValueError: If ``labels`` is ``None`` and the targets are not a single array. If
-        the labels are neither class ids ``[B]`` nor class weights ``[B, K]``.
+      ValueError: If the batch is empty or its leaves disagree on the batch size. If
+        ``labels`` is ``None`` and the targets are not a single array. If the labels are
+        neither class ids ``[B]`` nor class weights ``[B, K]``.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -106,7 +108,7 @@ def other_class(
 def class_ids(batch: Batch, labels: ArrayLike | None, *, unknown: int = -1) -> Any:
     """Return integer class ids ``[B]``; a NumPy array stays one, in its dtype.
 
-    Of class weights ``[B, K]``, examples that contain a NaN get ids of their own, from
+    For class weights ``[B, K]``, examples that contain a NaN get distinct ids, from
     ``unknown`` downwards.
     """
     size = checks.examples(batch)

@@ -47,10 +47,11 @@ def neighbour(key: Array, batch: Batch) -> Partners:
 
 @reads(0)
 def reverse(key: Array, batch: Batch, *, block: int | None = None) -> Partners:
-    """Pair in reverse order: ``partner(i) = n - 1 - i``, in blocks of ``n`` examples.
+    """Pair examples in reverse order in blocks: ``partner(i) = n - 1 - i``.
 
-    The three examples in the middle of an odd block form a ring. A last block of a
-    single example is joined to the block before it.
+    The index ``i`` counts within each block of ``n`` examples. The three examples in
+    the middle of an odd block form a ring. A last block of a single example is joined
+    to the block before it.
 
     On a sharded batch, no communication is needed if each shard consists of whole
     blocks, and one collective-permute of each shard if blocks consist of several

@@ -25,7 +25,7 @@ def _rounds(draw: Any, batch: Batch) -> int:
 
 @reads(_rounds)
 def permutation(key: Array, batch: Batch) -> Partners:
-    """Pair by a uniformly random permutation, which may have fixed points.
+    """Pair examples by a uniformly random permutation, which may have fixed points.
 
     On average, one example of a batch is its own partner and is not mixed. This is the
     pairing of the original Mixup code; use ``derangement`` to mix all examples.
@@ -54,7 +54,7 @@ def permutation(key: Array, batch: Batch) -> Partners:
 
 @reads(_rounds)
 def derangement(key: Array, batch: Batch) -> Partners:
-    """Pair along a random ring through the whole batch, without fixed points.
+    """Pair examples along a random ring through the whole batch, without fixed points.
 
     Each other example is equally likely to be the partner. The cost on a sharded batch
     is as for ``permutation``.

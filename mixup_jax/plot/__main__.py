@@ -1,4 +1,4 @@
-"""Draw what a mixer makes of your own pictures or arrays, and write it as a picture.
+"""Plot your own images or arrays before and after mixing, and save the figure.
 
 python -m mixup_jax.plot cutmix cat.png dog.png
 python -m mixup_jax.plot mixup waveforms.npy --alpha 0.4
@@ -26,14 +26,16 @@ _SUFFIXES = ".png", ".pdf", ".svg", ".jpg"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the files, mix them, write the figure and print its path."""
+    """Read the files, mix them, save the figure and print its path."""
     mixers = _mixers()
     parser = _parser(mixers)
     args = parser.parse_args(argv)
     mixer, out = mixers[args.mixer], args.out or Path(f"{args.mixer}.png")
     takes = inspect.signature(mixer).parameters
     if args.alpha is not None and "alpha" not in takes:
-        parser.error(f"--alpha: {args.mixer} does not take it. Leave it out.")
+        parser.error(
+            f"--alpha: expected a mixer that takes it; got {args.mixer}. Leave it out."
+        )
     if out.suffix.lower() not in _SUFFIXES:
         parser.error(
             f"--out: expected a file that ends in one of {', '.join(_SUFFIXES)}; got "
@@ -65,7 +67,7 @@ def _draw(
     mixer: Callable[..., Any], found: Examples, show: Show, args: argparse.Namespace
 ) -> Any:
     key = jax.random.key(args.seed)
-    floats = found.inputs.astype(np.float32)  # which every mixer takes
+    floats = found.inputs.astype(np.float32)  # accepted by every mixer
     mix = mx.draw_of(mixer)(key, (floats, None))
     ids = None if found.names is None else np.arange(len(floats), dtype=np.int32)
     return mx.plot(
@@ -98,21 +100,21 @@ def _parser(mixers: Iterable[str]) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("mixer", choices=list(mixers), metavar="MIXER", help=", ".join(mixers))
-    about = "pictures, or .npy files: one of a batch, or several of one example each"
+    about = "images, or .npy files: one with a batch, or several with one example each"
     add("files", nargs="+", type=_file, metavar="FILE", help=about)
     add("--alpha", type=_alpha, help="concentration of Beta(alpha, alpha)")
-    add("--examples", type=_whole(1, _MOST), default=4, help="how many to show")
+    add("--examples", type=_whole(1, _MOST), default=4, help="number to show")
     add("--seed", type=_whole(0, 2**32 - 1), default=0)
-    add("--spectrogram", action="store_true", help="draw examples as [F, T]")
-    add("--out", type=Path, help="the picture; by default MIXER.png")
+    add("--spectrogram", action="store_true", help="examples are [F, T]")
+    add("--out", type=Path, help="path of the figure; MIXER.png by default")
     return parser
 
 
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
-        found = "it is a folder" if path.exists() else "there is nothing of that name"
-        raise argparse.ArgumentTypeError(f"{path}: expected a file, but {found}")
+        found = "a folder" if path.exists() else "a path that does not exist"
+        raise argparse.ArgumentTypeError(f"{path}: expected a file; got {found}")
     return path
 
 
@@ -141,7 +143,7 @@ def _alpha(text: str) -> float:
 
 
 def _mixers() -> dict[str, Callable[..., Any]]:
-    """Return the public mixers that need nothing but a key and a batch to draw."""
+    """Return the public mixers that have a draw and no required options."""
     return {
         name: value
         for name, value in sorted(vars(mx).items())
@@ -155,7 +157,7 @@ def _mixers() -> dict[str, Callable[..., Any]]:
 
 
 def _has_draw(mixer: Callable[..., Any]) -> bool:
-    """Return whether a mix says all that the mixer does: noise is in none."""
+    """Return whether a mixer has a draw, whose ``Mix`` describes all that it does."""
     try:
         mx.draw_of(mixer)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Rows of arrays drawn on a figure of Matplotlib."""
+"""Drawing of the rows of a figure with Matplotlib."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mixup_jax.plot._rows import Row
 from mixup_jax.plot._scales import SMALL, common, marked, of_weights, tidied
 
 _TITLE = 8  # points
-_WIDTH, _WIDE = 1.6, 2.4  # inches; of curves the latter
+_WIDTH, _WIDE = 1.6, 2.4  # inches; the latter for curves
 
 
 def draw(
@@ -21,14 +21,14 @@ def draw(
     dtype: Any,
     classes: Sequence[str] | None,
 ) -> None:
-    """Draw each row on an empty figure, and give the figure the size that it needs.
+    """Draw the rows on an empty figure, and resize the figure to fit them.
 
     Args:
-      figure: a figure of Matplotlib with a constrained layout.
-      rows: the rows, the first of them of contents.
+      figure: an empty Matplotlib figure with a constrained layout.
+      rows: the rows; the first one shows contents, not weights.
       show: draws an example.
-      dtype: of the inputs as they are in the batch.
-      classes: the names of the classes of maps, or None.
+      dtype: dtype of the inputs in the batch.
+      classes: names of the classes of label maps, or ``None``.
     """
     beside = 1 if rows[0].maps is None else 2
     columns = beside * len(rows[0].values)
@@ -42,7 +42,7 @@ def draw(
             figure.suptitle(note, fontsize=SMALL)
     panels = every[:, ::beside]
     weights = [row.values for row in rows if row.is_weight]
-    # Outside of [0, 1] are those of examples that are moved away from their partners.
+    # Weights of examples that move away from their partners are outside [0, 1].
     low = min([0.0, *(float(each.min()) for each in weights)])
     high = max([1.0, *(float(each.max()) for each in weights)])
     for row, line in zip(rows, panels):
@@ -64,7 +64,7 @@ def draw(
 
 
 def _size(rows: Sequence[Row], columns: int, show: Show) -> tuple[float, float]:
-    """Return inches, with room for the titles and the color bars."""
+    """Return the size in inches, with room for the titles and the color bars."""
     width, height = (_WIDE, 1.0) if show is curves else (_WIDTH, _WIDTH)
     if show is image:
         tall, wide = rows[0].values.shape[1:3]
@@ -75,7 +75,7 @@ def _size(rows: Sequence[Row], columns: int, show: Show) -> tuple[float, float]:
 
 
 def _colored(row: Row, low: float, high: float) -> Row:
-    """Return a row whose colors are in [0, 1], as Matplotlib wants them."""
+    """Return a row with its colors scaled to [0, 1], as Matplotlib requires."""
     if row.is_weight:
         return row
     values = np.nan_to_num((row.values - low) / ((high - low) or 1.0))

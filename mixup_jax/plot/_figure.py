@@ -1,4 +1,4 @@
-"""The figure of a batch, of what was drawn for it, and of the mixture."""
+"""The figure of a batch before and after mixing."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from mixup_jax.plot._rows import Content, rows_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 else:
-    Figure = object  # so that the types of `plot` can be read without Matplotlib
+    Figure = object  # so that annotations can be evaluated without Matplotlib
 
 _ADVICE = 'Pass the arrays to draw: plot((batch["image"], batch["label"]), mix).'
 
@@ -33,47 +33,50 @@ def plot(
     classes: Sequence[str] | None = None,
     show: Show | None = None,
 ) -> Figure:
-    """Return a figure of a batch and what a mix makes of it.
+    """Return a figure of a batch before and after mixing.
 
-    Each example is a column: its own content, that of its partner, the mixture with
+    Each example is a column: its own content, its partner's content, the mixture with
     ``lam`` and the mixed label, and the weight of its own content at each position.
-    With several sources there is a row for each partner and for each weight. Label maps
-    in the targets, ``follow.maps``, are drawn beside the inputs.
+    With several sources, there is a row for each partner and each weight. Label maps in
+    the targets (``follow.maps``) are drawn beside the inputs.
 
     ``[B, T]`` and ``[B, T, C]`` with at most 4 channels are drawn as curves,
-    ``[B, H, W]`` and ``[B, H, W, C]`` with 1, 3 or 4 channels as images. Floats outside
-    [0, 1] are scaled to their range, which the figure states.
+    ``[B, H, W]`` and ``[B, H, W, C]`` with 1, 3 or 4 channels as images. Floating-point
+    values outside [0, 1] are scaled to their range, which the figure states.
 
-    A mix of a hidden layer leaves the inputs as they are: their weight is 1, and only
-    labels are mixed. Noise (``gaussian``) is not part of a mix and not shown.
+    A mix of a hidden layer leaves the inputs unchanged: their weight is 1, and only
+    labels are mixed. The noise of ``gaussian`` is not part of a ``Mix`` and is not
+    shown.
 
     Args:
-      batch: pair ``(inputs, targets)`` before it was mixed; what is passed is mixed
-        once more, and no check can tell. ``inputs`` have one array with two axes or
-        more. ``targets`` are None, class ids ``[B]``, numbers ``[B]`` or class weights
-        ``[B, K]``, each with ``follow.maps`` beside them or without.
-      mix: the ``Mix`` that was drawn for the batch; or several by name, to compare
-        methods, of which the mixtures are shown without their weights.
-      examples: how many to show, from the first on; or their indices.
-      classes: the names of the classes, in the order of their ids.
-      show: a function ``(axes, example)`` that draws one example, as a NumPy array, on
-        Matplotlib's axes, where the shape does not determine how. Spectrograms
-        ``[B, F, T]``: ``partial(Axes.imshow, origin="lower", aspect="auto")``;
-        channels-first images: ``lambda axes, x: axes.imshow(x.transpose(1, 2, 0))``. It
-        also draws the weights, in the shape of an example, and so should not change
-        values. To undo a normalization, undo it in the batch.
+      batch: pair ``(inputs, targets)`` before mixing; a mixed batch is mixed again,
+        which cannot be detected. ``inputs`` contain one array of two or more axes.
+        ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or class weights
+        ``[B, K]``, each with or without ``follow.maps`` beside them.
+      mix: the ``Mix`` that was drawn for the batch; or several by name, to compare the
+        mixtures of several methods, without their weights.
+      examples: number of examples to show, starting with the first; or their indices.
+      classes: names of the classes, in the order of their ids.
+      show: function ``(axes, example)`` that draws one example, a NumPy array, on
+        Matplotlib axes. ``None`` takes the one that the shape determines. For
+        spectrograms ``[B, F, T]``, pass
+        ``partial(Axes.imshow, origin="lower", aspect="auto")``; for channels-first
+        images, ``lambda axes, x: axes.imshow(x.transpose(1, 2, 0))``. It also draws the
+        weights, in the shape of an example, so it should not change values: undo a
+        normalization in the batch instead.
 
     Returns:
-      A ``matplotlib.figure.Figure`` that pyplot does not know of: save it with
+      A ``matplotlib.figure.Figure`` that is not registered with pyplot: save it with
       ``figure.savefig(path)``. Notebooks display it after ``%matplotlib inline``.
 
     Raises:
       ModuleNotFoundError: If Matplotlib is not installed.
       TypeError: If ``mix`` is not a ``Mix``, ``show`` is not callable, or values are
         complex.
-      ValueError: If the batch is not a pair, or does not have one array to draw whose
-        shape determines how; if values are traced; if ``examples`` or ``classes`` do
-        not fit the batch. As applying the mix does.
+      ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
+        batch size. If it does not have exactly one array to draw, or the shape does not
+        determine how. If values are traced, or the mix, ``examples`` or ``classes`` do
+        not fit the batch.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -111,7 +114,7 @@ def _shown(
     examples: int | Sequence[int],
     classes: Sequence[str] | None,
 ) -> tuple[Content, Any]:
-    """Return what of the batch is shown, and the dtype that its inputs had."""
+    """Return the parts of the batch that are shown, and the dtype of its inputs."""
     for each in mixes.values():
         if not isinstance(each, Mix):
             raise TypeError(
@@ -120,7 +123,10 @@ def _shown(
                 "batch, mix = mixer(key, batch)."
             )
     if not mixes:
-        raise ValueError("plot: mix: expected a Mix; got no mixes. Pass one at least.")
+        raise ValueError(
+            "plot: mix: expected a Mix, or several by name; got none. Pass at least "
+            "one."
+        )
     if isinstance(batch, Mapping) or not isinstance(batch, tuple | list):
         raise ValueError(
             "plot: batch: expected a pair (inputs, targets); got "
@@ -139,12 +145,12 @@ def _shown(
 
 
 def _to_draw(inputs: Any) -> Any:
-    """Return the one array of the inputs that has positions."""
+    """Return the only array of the inputs that has positions."""
     found = [x for x in blended(inputs) if x.ndim > 1]
     if len(found) != 1:
         got = ", ".join(map(arrays.describe, found)) or "none"
         raise ValueError(
-            "plot: inputs: expected one array of shape [B, T] or with more axes; got "
+            "plot: inputs: expected one array of two or more axes, [B, T, ...]; got "
             f"{got}. {_ADVICE}"
         )
     if jnp.issubdtype(found[0].dtype, jnp.complexfloating):
@@ -156,13 +162,13 @@ def _to_draw(inputs: Any) -> Any:
 
 
 def _of_targets(targets: Any) -> tuple[Any, Any]:
-    """Return the labels of examples and the label maps, each None if there are none."""
+    """Return the labels and the label maps, each ``None`` if there are none."""
     parts = jax.tree.leaves(targets, is_leaf=is_follower)
     plain = [part for part in parts if not is_follower(part)]
     maps = [content(part, "maps") for part in parts if isinstance(part, follow.Maps)]
     if len(plain) > 1 or len(maps) > 1:
         raise ValueError(
-            "plot: targets: expected one array of labels and one of maps at most; got "
+            "plot: targets: expected at most one array of labels and one of maps; got "
             f"{len(plain)} and {len(maps)}. {_ADVICE}"
         )
     label = _labels.checked(plain[0]) if plain else None
@@ -175,12 +181,12 @@ def _of_targets(targets: Any) -> tuple[Any, Any]:
 def _rows(examples: int | Sequence[int], size: int) -> list[int]:
     """Return the indices of the examples to show."""
     if isinstance(examples, int | np.integer):
-        advice = "It is how many to show."
+        advice = "It is the number of examples to show."
         return list(range(min(checks.count(examples, "plot: examples", advice), size)))
     rows = [int(each) for each in examples]
     if not rows or not all(0 <= row < size for row in rows):
         raise ValueError(
-            f"plot: examples: expected indices from 0 to {size - 1}, one at least; got "
+            f"plot: examples: expected at least one index, from 0 to {size - 1}; got "
             f"{rows}. Pass a number to show the first ones."
         )
     return rows

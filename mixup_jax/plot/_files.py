@@ -1,4 +1,4 @@
-"""Examples read from the files of a user: pictures, or arrays of NumPy."""
+"""Examples read from files: images, or NumPy arrays."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_LONGEST = 512  # pixels of a side; a panel of a figure shows fewer
+_LONGEST = 512  # pixels per side; a panel of a figure has fewer
 
 
 class Examples(NamedTuple):
-    """What was read.
+    """The examples that were read.
 
     Attributes:
-      inputs: ``[B, ...]``, integers or floats; pictures are float32 in [0, 1].
-      names: of each example, or None where one file has them all.
-      note: what was changed to make them one batch, or nothing.
+      inputs: ``[B, ...]``, integers or floating-point; images are float32 in [0, 1].
+      names: the name of each example, or ``None`` if one file contains them all.
+      note: what was changed to make them one batch, or an empty string.
     """
 
     inputs: np.ndarray
@@ -25,16 +25,19 @@ class Examples(NamedTuple):
 
 
 def read(paths: Sequence[Path]) -> Examples:
-    """Return the examples in these files: pictures, or ``.npy`` files.
+    """Return the examples in these files: images, or ``.npy`` files.
 
     A single ``.npy`` file has the examples on its first axis; several have one each.
 
     Raises:
-      ValueError: If a file cannot be read, or they do not make a batch of two or more.
+      ValueError: If a file cannot be read, or the files do not make a batch of two or
+        more.
     """
     of_numpy = [path.suffix.lower() == ".npy" for path in paths]
     if any(of_numpy) and not all(of_numpy):
-        raise ValueError("expected pictures or .npy files, not both at once.")
+        raise ValueError(
+            "files: expected images or .npy files; got both. Pass one kind at a time."
+        )
     found = (_arrays if any(of_numpy) else _pictures)(paths)
     if len(found.inputs) < 2:
         raise ValueError(
@@ -63,11 +66,11 @@ def _arrays(paths: Sequence[Path]) -> Examples:
 
 
 def _loaded(path: Path) -> np.ndarray:
-    with _reading(path, ".npy"):
+    with _reading(path, "a .npy file"):
         array: Any = np.load(path, allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise ValueError(
-            f"{path}: expected an array of integers or floats; got "
+            f"{path}: expected an integer or floating-point array; got "
             f"{getattr(array, 'dtype', 'an archive of several')}."
         )
     return array.astype(np.uint8) * 255 if array.dtype == bool else array
@@ -94,7 +97,7 @@ def _pictures(paths: Sequence[Path]) -> Examples:
 def _opened(path: Path) -> Any:
     from PIL import Image, ImageOps
 
-    with _reading(path, "a picture"), Image.open(path) as picture:
+    with _reading(path, "an image"), Image.open(path) as picture:
         picture.load()
         mode = picture.mode
         opened = ImageOps.exif_transpose(picture).convert("RGB")
@@ -108,9 +111,11 @@ def _opened(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _reading(path: Path, what: str) -> Iterator[None]:
-    """Within it, whatever a decoder raises is a ValueError of one line."""
+    """Turn any error of a decoder in this context into a ValueError of one line."""
     try:
         yield
-    except Exception as error:  # each format has its own
+    except Exception as error:  # each decoder raises its own
         said = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ValueError(f"{path}: could not be read as {what} ({said}).") from error
+        raise ValueError(
+            f"{path}: expected {what}; got a file that cannot be read ({said})."
+        ) from error

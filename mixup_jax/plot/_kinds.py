@@ -1,4 +1,4 @@
-"""How to draw an example, as far as the shape of its batch determines it."""
+"""Drawing of one example, as far as the shape of the batch determines it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Show: TypeAlias = Callable[[Any, np.ndarray], Any]
-"""Draws one example on the axes of Matplotlib."""
+"""Draws one example on Matplotlib axes."""
 
 CHANNELS = 4  # the most that images and recordings usually have
 _COLORS = 3, 4  # with alpha or without
@@ -28,7 +28,7 @@ def spectrogram(axes: Any, example: np.ndarray) -> None:
 
 
 def show_for(shape: Sequence[int]) -> Show:
-    """Return how to draw the examples of a batch of this shape.
+    """Return the function that draws an example of a batch of this shape.
 
     Raises:
       ValueError: If the shape does not determine it.
@@ -64,8 +64,9 @@ def is_colored(show: Show, values: np.ndarray) -> bool:
 def bounds(values: Sequence[np.ndarray], dtype: Any) -> tuple[float, float]:
     """Return the values that are drawn darkest and brightest.
 
-    Those of uint8 and of floats in [0, 1] are the bounds of the format, so that two
-    figures compare. Of others they are the smallest and the largest value.
+    For uint8, and for floating-point values in [0, 1], these are the bounds of the
+    format, so that figures are comparable. Otherwise they are the smallest and the
+    largest value.
     """
     if np.dtype(dtype) == np.uint8:
         return 0.0, 255.0

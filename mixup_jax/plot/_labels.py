@@ -1,4 +1,4 @@
-"""Labels in words: those of examples, of their partners and of mixtures."""
+"""The text of labels: those of examples, of their partners and of mixtures."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ import numpy as np
 from mixup_jax._core import arrays
 from mixup_jax._core.mix import Mix
 
-_LEAST = 0.02  # of a share that is named
-_MOST = 3  # shares that are named
-_LETTERS = 18  # of a class
+_LEAST = 0.02  # the smallest share that is named
+_MOST = 3  # the most shares that are named
+_LETTERS = 18  # of a class name
 _LINE = 26
 
 
 def checked(label: Any) -> Any:
-    """Return labels as they can be mixed: integer ids ``[B]``, or floating.
+    """Return labels that can be mixed: integer ids ``[B]``, or floating-point.
 
     Raises:
-      TypeError: If they are complex.
-      ValueError: If they have other axes than ``[B]`` or ``[B, K]``.
+      TypeError: If the labels are complex.
+      ValueError: If their shape is neither ``[B]`` nor ``[B, K]``.
     """
     label = arrays.array(label)
     if len(label.shape) not in (1, 2):
@@ -47,7 +47,7 @@ def checked(label: Any) -> Any:
 
 
 def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> list[str]:
-    """Return the label of each of these rows in words."""
+    """Return the label of each of these rows as text."""
     values = np.asarray(label)[list(rows)]
     if _are_ids(label):
         return [_said({int(k): 1.0}, classes) for k in values]
@@ -59,7 +59,7 @@ def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> lis
 def mixed_words(
     mix: Mix, label: Any, rows: Sequence[int], classes: Sequence[str] | None
 ) -> list[str]:
-    """Return the mixed label of each of these rows in words."""
+    """Return the mixed label of each of these rows as text."""
     if not _are_ids(label):
         return words(mix.targets(label), rows, classes)
     found = [defaultdict(float) for _ in rows]
@@ -72,7 +72,7 @@ def mixed_words(
 
 def name_of(k: int, classes: Sequence[str] | None) -> str:
     """Return the name of a class, which is its number if no names are given."""
-    if classes is None or k < 0:  # below 0 are ids to be ignored
+    if classes is None or k < 0:  # ids below 0 are ignored labels
         return f"class {k}"
     if k >= len(classes):
         raise ValueError(
@@ -99,7 +99,7 @@ def _shares(weights: np.ndarray, classes: Sequence[str] | None) -> dict[int, flo
 
 
 def _said(shares: Mapping[int, float], classes: Sequence[str] | None) -> str:
-    """Return a label as ``0.62 cat + 0.38 dog``, or as a name if it is of one class."""
+    """Return a label as ``0.62 cat + 0.38 dog``, or as the name of its only class."""
     order = sorted(shares, key=lambda k: -shares[k])
     if not order:
         return "no class"

@@ -1,4 +1,4 @@
-"""Label maps beside what they label: each class in a color that a legend names."""
+"""Label maps beside the inputs, with a color for each class and a legend."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _COLORS = 20  # of the map "tab20"
 def draw_maps(
     figure: Any, rows: Sequence[Row], lines: Any, classes: Sequence[str] | None
 ) -> None:
-    """Draw the maps of each row that has some on its panels, and hide the others."""
+    """Draw the maps of each row on its panels, and hide the panels of other rows."""
     maps = [row.maps for row in rows if row.maps is not None]
     ids = np.unique(np.concatenate([each.ravel() for each in maps]))
     are_named = maps[0].dtype.kind in "iu" and len(ids) <= _COLORS

@@ -1,4 +1,4 @@
-"""The rows of a figure: arrays that the mix computes, each with its titles."""
+"""The rows of a figure: arrays that the mix computes, with titles."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ class Content(NamedTuple):
 
     Attributes:
       inputs: the array to draw, real ``[B, ...]``.
-      label: class ids ``[B]``, numbers ``[B]`` or weights ``[B, K]``; None for none.
-      maps: an array with a value or with class weights at each position, or None.
-      rows: the examples to show.
-      classes: the names of the classes, or None.
+      label: class ids ``[B]``, numbers ``[B]``, class weights ``[B, K]``, or ``None``.
+      maps: an array with a value or with class weights at each position, or ``None``.
+      rows: indices of the examples to show.
+      classes: the names of the classes, or ``None``.
     """
 
     inputs: Any
@@ -32,13 +32,13 @@ class Content(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of a figure, a panel for each example that is shown.
+    """One row of a figure, with a panel for each example that is shown.
 
     Attributes:
-      name: what the row shows.
+      name: the label of the row.
       values: ``[n, ...]``.
       titles: the title of each panel.
-      maps: ``[n, ...]`` to be drawn beside the values; None for none.
+      maps: ``[n, ...]`` to be drawn beside the values, or ``None``.
       is_weight: whether the values are weights.
     """
 
@@ -50,9 +50,9 @@ class Row(NamedTuple):
 
 
 def rows_of(shown: Content, mixes: Mapping[str, Mix]) -> list[Row]:
-    """Return the rows of a figure: own, then of each mix partners and mixture.
+    """Return the rows of a figure: own, then partners and mixture for each mix.
 
-    Weights follow if there is one mix; several are compared by their mixtures.
+    The weights of a single mix follow; several mixes are compared by their mixtures.
     """
     rows, partners = [_own(shown)], []
     for name, mix in mixes.items():
@@ -71,7 +71,7 @@ def _own(shown: Content) -> Row:
 
 
 def _partners(shown: Content, mix: Mix) -> list[Row]:
-    """Return a row for each source, its partners' content as it is in the batch."""
+    """Return a row for each source: its partners' content before mixing."""
     found = []
     for k, source in enumerate(mix.sources):
         behind = _from(mix, k)
@@ -104,8 +104,8 @@ def _mixed_maps(shown: Content, mix: Mix) -> np.ndarray:
     if not jnp.issubdtype(shown.maps.dtype, jnp.integer):
         mixed = mix.targets(follow.maps(shown.maps)).tree
         return _classes(_at(mixed, shown), shown)
-    # Ids that are blended have no mixture. The class of the largest share is the one
-    # that was pasted, where ids are pasted.
+    # Blended ids have no mixture, so the class of the largest share is shown. Where ids
+    # are pasted, it is the pasted one.
     terms = mix.terms(shown.maps, like=shown.maps)
     ids = [np.asarray(each)[list(shown.rows)] for _, each in terms]
     shares = [np.broadcast_to(share, shown.maps.shape) for share, _ in terms]
@@ -116,7 +116,7 @@ def _mixed_maps(shown: Content, mix: Mix) -> np.ndarray:
 
 
 def _weights(shown: Content, mix: Mix) -> list[Row]:
-    """Return the own weight at each position; of several sources, the weight of all."""
+    """Return the own weight at each position; with several sources, all weights."""
     shares, left = [], np.float32(1)
     for k in range(len(mix.sources)):
         kept = _kept(shown, _from(mix, k))
@@ -133,7 +133,7 @@ def _weights(shown: Content, mix: Mix) -> list[Row]:
 
 
 def _kept(shown: Content, mix: Mix) -> np.ndarray:
-    """Return what the first front of a mix keeps, of the shape of the values shown."""
+    """Return the weight of the content in front, in the shape of the values shown."""
     grid, shape = mix.region.grid, shown.inputs.shape
     axes, sizes = (
         ((), (1,)) if grid is None else (grid.axes_of(shown.inputs), grid.sizes)
@@ -144,18 +144,18 @@ def _kept(shown: Content, mix: Mix) -> np.ndarray:
 
 
 def _from(mix: Mix, k: int) -> Mix:
-    """Return the mix of what lies from the k-th source on."""
+    """Return the mix of the k-th source and those behind it."""
     return dataclasses.replace(mix, sources=mix.sources[k:])
 
 
 def _at(values: Any, shown: Content) -> np.ndarray:
-    """Return the rows that are shown, on the host."""
+    """Return the rows that are shown, as a NumPy array."""
     found = np.asarray(values)[list(shown.rows)]
     return found if found.dtype.kind in "iuf" else found.astype(np.float32)
 
 
 def _classes(maps: np.ndarray, shown: Content) -> np.ndarray:
-    """Return the heaviest class at each position, if maps have weights of classes."""
+    """Return the class of largest weight at each position, or class ids unchanged."""
     shape = shown.inputs.shape
     has_channels = len(shape) > 3 or (len(shape) == 3 and shape[-1] <= CHANNELS)
     has_classes = maps.ndim > len(shape) - has_channels and maps.shape[-1] > 1

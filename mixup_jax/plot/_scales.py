@@ -1,15 +1,15 @@
-"""Common scales for panels that are compared, and marks of what they mean."""
+"""Common scales for panels that are compared, with ticks and color bars."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-SMALL = 7  # points, of marks
+SMALL = 7  # points
 
 
 def mappables(axes: Any) -> list[Any]:
-    """Return what maps numbers to colors on these axes."""
+    """Return the artists on these axes that map numbers to colors."""
     found = [(each, each.get_array()) for each in (*axes.images, *axes.collections)]
     return [each for each, array in found if array is not None and array.ndim < 3]
 
@@ -17,7 +17,7 @@ def mappables(axes: Any) -> list[Any]:
 def common(
     lines: Sequence[Sequence[Any]], limits: tuple[float, float] | None = None
 ) -> None:
-    """Give all panels the limits that hold each of them, or these limits of colors."""
+    """Give all panels common limits: those that fit each, or given color limits."""
     panels = [axes for line in lines for axes in line]
     mapped = [each for axes in panels for each in mappables(axes)]
     lined = [axes for axes in panels if axes.lines]
@@ -53,7 +53,7 @@ def of_weights(lines: Sequence[Sequence[Any]], low: float, high: float) -> None:
 
 
 def marked(figure: Any, lines: Sequence[Sequence[Any]], label: str = "") -> None:
-    """Put a color bar beside rows of panels, if they map numbers to colors."""
+    """Add a color bar beside rows of panels, if they map numbers to colors."""
     panels = [axes for line in lines for axes in line]
     if found := mappables(panels[0]):
         bar = figure.colorbar(found[0], ax=panels, aspect=15 * len(lines), pad=0.01)
@@ -62,7 +62,7 @@ def marked(figure: Any, lines: Sequence[Sequence[Any]], label: str = "") -> None
 
 
 def tidied(axes: Any, *, is_first: bool, is_last: bool) -> None:
-    """Leave the ticks of curves, at the left and the bottom, and none of pictures."""
+    """Keep the ticks of curves at the left and bottom edges, and none of images."""
     if axes.lines:
         axes.tick_params(labelsize=SMALL, labelleft=is_first, labelbottom=is_last)
     else:

@@ -74,14 +74,14 @@ def beta(a: ArrayLike, b: ArrayLike | None = None) -> Ratio:
       a: real scalar of at least 0, or ``[B]`` with one value per example; may be a
         traced value, such as a schedule. 0 disables mixing (``lam`` is exactly 1), and
         so does a traced value that is negative at run time.
-      b: the parameter of the partner's side, as ``a``. ``None`` means ``b = a``.
+      b: as ``a``, for the partner's side. ``None`` takes ``a``.
 
     Returns:
       The ratio.
 
     Raises:
       TypeError: If ``beta`` is passed as a ratio instead of what it returns, or a
-        parameter is not real.
+        parameter is not a real number.
       ValueError: If a concrete ``a`` or ``b`` is negative or NaN. If, when called, the
         shape of a parameter is neither ``()`` nor ``[B]``.
 
@@ -209,7 +209,7 @@ def constant(lam: ArrayLike) -> Ratio:
       The ratio.
 
     Raises:
-      TypeError: If ``lam`` is not real.
+      TypeError: If ``lam`` is not a real number.
       ValueError: If a concrete ``lam`` is outside [0, 1]. If, when called, its shape is
         neither ``()`` nor ``[B]``.
 
@@ -242,8 +242,9 @@ def ratio_of(alpha: ArrayLike, ratio: Ratio | None) -> Ratio:
         return beta(float(alpha) if isinstance(alpha, _Default) else alpha)
     if not isinstance(alpha, _Default):
         raise ValueError(
-            f"expected alpha or ratio; got both alpha={alpha} and ratio={ratio}. Omit "
-            "one: alpha=a is short for ratio=mixup_jax.ratios.beta(a)."
+            f"ratio: expected alpha or ratio; got both alpha={alpha} and "
+            f"ratio={ratio}. Omit one: alpha=a is short for "
+            "ratio=mixup_jax.ratios.beta(a)."
         )
     return ratio
 

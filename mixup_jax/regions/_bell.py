@@ -33,8 +33,7 @@ class Bell(Region):
       centre: int32 ``[B, S]``, a position on each of S spatial axes.
       width: float32 ``[B]``, as a share of each side.
       grid: the positions that the bell was drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     centre: Array
@@ -91,7 +90,7 @@ def bell(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       min_width: smallest width, as a share of each side; above 0.
       max_width: largest width, as a share of each side.
       valid: as for ``box``; each position counts by its weight.

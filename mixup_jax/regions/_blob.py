@@ -64,7 +64,7 @@ def blob(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``; one to three.
+      spatial: indices of the spatial axes, as for ``grid``; one to three.
       decay: exponent at which amplitudes fall with frequency, a scalar of at least 0;
         may be a traced value. The paper uses 3; 0 is white noise, which selects single
         positions.
@@ -77,9 +77,9 @@ def blob(
     Raises:
       TypeError: If ``valid`` is not an array of bools, or it is given and ``partners``
         is ``None``.
-      ValueError: If ``decay`` is negative or not a scalar. If the shape of the inputs
-        does not determine the spatial axes, or there are more than three. If ``valid``
-        has other spatial sizes.
+      ValueError: If ``decay`` is not a scalar, or a concrete value is negative. If the
+        shape of the inputs does not determine the spatial axes, or there are more than
+        three. If ``valid`` has other spatial sizes.
 
     Example:
       >>> from functools import partial

@@ -29,8 +29,7 @@ class Box(Region):
       start: int32 ``[B, S]``, first position inside the box, on each of S spatial axes.
       stop: int32 ``[B, S]``, first position beyond the box.
       grid: the positions that the box was drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     start: Array
@@ -112,15 +111,15 @@ def box(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       min_size: smallest side, as a share of the axis, in [0, 1].
       max_size: largest side, as a share of the axis, in [0, 1].
       share: computes the ``lam`` of the targets from the drawn one and the share of the
         positions: ``from_pixels`` or ``as_drawn``.
       valid: bool ``[B, *sizes]``, or of size 1 along some of the spatial axes; True for
-        positions that are not padding. ``lam`` is then the own content's share of the
-        valid positions that are visible, or 1 if there are none. ``None`` means all
-        positions.
+        positions that are not padding. ``lam`` is then the share of each example's own
+        content in the visible valid positions, or 1 if there are none. ``None`` means
+        all positions.
 
     Returns:
       The region, and the share of each example's own content, float32 ``[B]``.
@@ -192,9 +191,10 @@ def salient(
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners.
-      saliency: floating-point ``[B, *sizes]``, how much each position matters, in any
-        units. A NaN is below all numbers. Of equal peaks, the first is taken.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      saliency: floating-point ``[B, *sizes]``, how much each position of each example
+        matters, in any units. A NaN is below all numbers. Among equal peaks, the first
+        is taken.
+      spatial: indices of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``. The peak may still be at a position that is not valid
         unless ``saliency`` is low there.
@@ -203,10 +203,10 @@ def salient(
       The region, and the share of each example's own content, float32 ``[B]``.
 
     Raises:
-      TypeError: If ``saliency`` is not floating-point, or ``valid`` not an array of
+      TypeError: If ``saliency`` is not floating-point, or ``valid`` is not an array of
         bools.
-      ValueError: If ``saliency`` or ``valid`` has other spatial sizes, or the shape of
-        the inputs does not determine the spatial axes.
+      ValueError: If the shape of the inputs does not determine the spatial axes, or
+        ``saliency`` or ``valid`` has other spatial sizes.
 
     Example:
       >>> from functools import partial

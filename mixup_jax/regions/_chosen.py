@@ -44,7 +44,7 @@ class Chosen(Region):
 
     @property
     def of_example(self) -> bool:  # type: ignore[override]
-        """Whether any of the regions depends on the contents of examples."""
+        """Whether any of the regions was drawn from the content of examples."""
         return any(region.of_example for region in self.regions)
 
     @property

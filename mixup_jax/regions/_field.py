@@ -21,8 +21,7 @@ class Field(Region):
       own: weights of the example's own content, ``[B, *sizes]``; float32, or bool for a
         region that pastes.
       grid: the positions that the field covers.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     own: Array

@@ -71,7 +71,7 @@ def layer(
       lam: float32 ``[B]``, as drawn by the ratio.
       inputs: not used.
       partners: not used.
-      layers: distinct numbers of layers; 0 is the inputs.
+      layers: numbers of the layers to draw from, each once; 0 is the inputs.
 
     Returns:
       The region, and ``lam``.

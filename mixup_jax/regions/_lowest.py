@@ -1,4 +1,4 @@
-"""The values of each row that are not among its lowest, by counting, not sorting."""
+"""Selection of all but the lowest values of each row, by counting, not sorting."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,8 @@ _INFINITY = np.uint32(0xFF800000)  # the code that ``_ordered`` gives it
 def above_lowest(x: Array, count: Array) -> Array:
     """Return a mask of the values that are not among the ``count`` lowest of their row.
 
-    It searches for the highest of these, a few bits at a time. This is much faster than
-    to sort on a CPU, and than to compile a sort for a TPU.
+    This searches for the largest of these ``count`` values, a few bits at a time, which
+    is much faster than sorting on a CPU and than compiling a sort for a TPU.
 
     Args:
       x: float32 ``[B, N]`` without NaN.

@@ -75,7 +75,7 @@ def of_valid(
     partners: Partners | None,
     valid: ArrayLike | None,
 ) -> Array:
-    """Return the own content's share of the visible valid positions, float32 ``[B]``.
+    """Return the own share of the visible valid positions, float32 ``[B]``.
 
     ::
 

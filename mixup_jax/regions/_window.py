@@ -38,8 +38,7 @@ class Window(Region):
       first: int32 ``[B, S]``, first position of the partner that is shown.
       extent: int32 ``[B, S]``, number of positions of the partner that are shown.
       grid: the positions that the boxes were drawn for.
-      of_example: whether the draw depended on the contents of an example or its
-        partner.
+      of_example: whether the draw depended on the content of an example or its partner.
     """
 
     start: Array
@@ -101,7 +100,7 @@ def resized(
       inputs: pytree of arrays with the same spatial sizes.
       partners: the drawn partners; only used with ``valid``, and may otherwise be
         ``None``.
-      spatial: numbers of the spatial axes, as for ``grid``.
+      spatial: indices of the spatial axes, as for ``grid``.
       share: as for ``box``.
       valid: as for ``box``; that of the partner is resized too.
 

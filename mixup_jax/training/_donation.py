@@ -34,7 +34,7 @@ class Returned:
         Args:
           state: pytree of arrays.
           place: moves leaves to their devices. It receives the list of the leaves of
-            ``state``, with None in place of those that the last step returned.
+            ``state``, with ``None`` in place of those that the last step returned.
           beside: pytree of the other arguments.
 
         Raises:
@@ -105,5 +105,5 @@ def _buffers(leaf: Any) -> list[Any]:
             (shard.device, shard.data.unsafe_buffer_pointer())
             for shard in leaf.addressable_shards
         ]
-    except Exception:  # not every backend has pointers, nor one error
+    except Exception:  # not every backend has pointers, and errors differ
         return [id(leaf)]

@@ -47,8 +47,8 @@ def pmapped(
       mixing: ``per_device``, or ``whole_batch`` for results that do not depend on the
         number of devices.
       devices: the devices to run on: a sequence, placed along the first name, or an
-        array with one axis per name. Defaults to the devices of all processes, each of
-        which passes its own part of the batch.
+        array with one axis per name. ``None`` takes the devices of all processes, each
+        of which passes its own part of the batch.
 
     Returns:
       The run, ``(state, key, batch) -> (state, metrics)``, with the method ``lower`` of
@@ -59,7 +59,7 @@ def pmapped(
         ``axis_name`` is not a name or a tuple of names. If ``devices`` contains
         anything other than devices.
       ValueError: If ``axis_name`` is empty or repeats a name. If ``devices`` does not
-        have one axis per name, or repeats a device. When called: If the number of
+        have one axis per name, or repeats a device. If, when called, the number of
         devices does not divide the batch size. If the state or the batch is on several
         devices other than these, or in a different order. If the state was donated to
         an earlier step.
@@ -192,7 +192,7 @@ def sharded(
       TypeError: If ``step`` is not callable. If ``mesh`` is not a
         ``jax.sharding.Mesh``. If ``axis_name`` is not a name or a tuple of names.
       ValueError: If ``axis_name`` repeats a name, or names an axis that the mesh does
-        not have. When called: If the number of shards does not divide the batch size.
+        not have. If, when called, the number of shards does not divide the batch size.
         If the state, the key or the batch is on several devices other than the mesh's,
         or in a different order. If the state is sharded over another mesh, or was
         donated to an earlier step.

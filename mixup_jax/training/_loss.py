@@ -49,8 +49,8 @@ def stateful(loss: StatefulLoss) -> Stateful:
         (under ``pmapped``) device, and ``changes`` maps fields of the state to their
         new values, such as ``{"batch_stats": ...}``. Under ``pmapped``, floating-point
         and complex changes are averaged over devices; others (counts, keys) must be
-        equal on all devices.
-        Merge an NNX model that updates itself with ``nnx.merge(..., copy=True)``.
+        equal on all devices. Merge an NNX model that updates itself with
+        ``nnx.merge(..., copy=True)``.
 
     Returns:
       The marked loss, to be passed to ``train_step``.

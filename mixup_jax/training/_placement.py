@@ -11,8 +11,6 @@ from jax import Array
 from mixup_jax._core import arrays, checks, layouts
 from mixup_jax._core.layouts import Layout
 
-# Checks.
-
 
 def check_here(leaves: Iterable[tuple[str, Any]], mesh: jax.sharding.Mesh) -> None:
     """Raise ValueError if a leaf is on several devices other than the mesh's."""
@@ -113,9 +111,6 @@ def fitting(batch: Any) -> Any:
         return arrays.fitting(x, "batch" + jax.tree_util.keystr(path))
 
     return jax.tree.map_with_path(fits, batch)
-
-
-# Placement.
 
 
 def placed(tree: Any, mesh: jax.sharding.Mesh, layout: Layout) -> Any:

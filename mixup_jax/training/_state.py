@@ -22,7 +22,7 @@ _REST = (
 
 
 class State(Protocol):
-    """The interface that a train step requires of a state, such as Linen's or ours."""
+    """The interface that a train step requires of a state, whatever its class."""
 
     @property
     def params(self) -> Any: ...

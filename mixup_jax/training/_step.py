@@ -73,10 +73,10 @@ def train_step(
 
     Raises:
       TypeError: If ``mixer`` or ``loss`` is not callable, ``loss`` takes other
-        arguments, or ``micro_batches`` is not an integer. When called: If the state
+        arguments, or ``micro_batches`` is not an integer. If, when called, the state
         lacks an attribute, its ``params`` contain values that are not trained, or the
         value of the loss is not floating-point.
-      ValueError: If ``micro_batches`` is less than 1. When called: If it does not
+      ValueError: If ``micro_batches`` is less than 1. If, when called, it does not
         divide each device's shard of the batch, or ``loss`` returns a malformed result.
 
     Example:
@@ -98,7 +98,10 @@ def train_step(
             f"{arrays.describe(micro_batches)}. It counts the parts of a batch."
         )
     if micro_batches < 1:
-        raise ValueError(f"micro_batches: expected at least 1; got {micro_batches}.")
+        raise ValueError(
+            f"micro_batches: expected at least 1; got {micro_batches}. Pass 1 to keep "
+            "the batch whole."
+        )
     checks.function(mixer, "mixer", NO_MIXER)
     marked = made_by(loss, stateful)
     value_of = (

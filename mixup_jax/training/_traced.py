@@ -33,7 +33,7 @@ def keeping(step: Callable[..., Any], mesh: jax.sharding.Mesh) -> Callable[..., 
     """Return ``step`` modified to return the state with its original sharding.
 
     The returned function takes a fourth argument for shardings that types do not hold:
-    the spec of each leaf of the state, or None if unknown.
+    the spec of each leaf of the state, or ``None`` if unknown.
     """
 
     def run(state: Any, key: Any, batch: Any, specs: Specs | None) -> Any:

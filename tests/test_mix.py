@@ -276,7 +276,7 @@ REFUSED: dict[str, Any] = {
     "a layer": (
         lambda: pairs(LAM, FIRST).at(WORD),
         ValueError,
-        "at: expected the index",
+        "at: expected the number",
     ),
     "a layer before": (lambda: pairs(LAM, FIRST).at(-1), ValueError, "at: expected"),
     "region 0": (

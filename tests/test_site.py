@@ -60,10 +60,9 @@ def exported(path):
 
 
 def test_the_inventory_has_every_public_name():
-    from sphinx.util.inventory import InventoryFile
-
+    sphinx: Any = pytest.importorskip("sphinx.util.inventory")
     with (SITE / "objects.inv").open("rb") as file:
-        inventory: Any = InventoryFile.load(file, "", os.path.join)
+        inventory = sphinx.InventoryFile.load(file, "", os.path.join)
     known = {
         name
         for kind, names in inventory.items()
@@ -85,8 +84,8 @@ def served():
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        del args
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +93,8 @@ def browser():
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as running:
+    playwright: Any = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
         started = running.chromium.launch(
             executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],

@@ -602,3 +602,13 @@ def test_a_weight_that_is_not_a_number_counts_where_its_label_does():
     np.testing.assert_allclose(found, np.log(3), rtol=1e-6)
     with pytest.raises(ValueError, match="weights: expected a number of at least 0"):
         loss(logits, labels, None, -np.ones(2))
+
+
+@pytest.mark.parametrize("cells", [160_000, 400])
+def test_cells_of_a_long_axis_take_no_matrix(cells):
+    grid = mx.regions.grid(jnp.zeros((1, 160_000)), spatial=(1,))
+    stop = jnp.array([[40_000]])
+    region = mx.regions.Box(jnp.zeros_like(stop), stop, grid)
+    mix = mx.Mix.from_pairs(0.75, np.array([0]), region=region)
+    share = np.asarray(jax.jit(lambda mix: mix.coverage((cells,)))(mix))
+    np.testing.assert_array_equal(share[0], np.arange(cells) >= cells // 4)

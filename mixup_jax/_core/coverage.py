@@ -35,8 +35,12 @@ def cell_shares(
     )
     for n, m in zip(positions, cells):
         # The averaged axis moves to the end, so the order is restored after the last.
-        parts = jnp.asarray(_parts(n, m))
-        own = jnp.tensordot(own, parts, axes=(1, 0), precision="highest")
+        own = jnp.moveaxis(own, 1, -1)
+        if n % m == 0:  # the matrix of the parts would be as large as n * m
+            own = own.reshape(*own.shape[:-1], m, n // m).mean(axis=-1)
+        else:
+            parts = jnp.asarray(_parts(n, m))
+            own = jnp.tensordot(own, parts, axes=1, precision="highest")
     # A mean may leave the range of its values by rounding.
     return jnp.clip(own, per_example(least, own), per_example(most, own))
 

@@ -196,7 +196,6 @@ ONE_IN = {
     "test_the_decay_may_have_any_dtype": 4,
     "test_the_equation": 6,
     "test_the_field_has_the_power_of_its_frequencies": 4,
-    "test_the_gradient_of_a_mean_is_right": 4,
     "test_the_law_holds_on_each_device": 4,
     "test_the_mean_divides_by_the_weight_that_is_left": 6,
     "test_the_named_axes_are_cut_and_no_others": 5,

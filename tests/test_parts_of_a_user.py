@@ -705,7 +705,7 @@ def test_one_draw_for_the_batch(name):
 def test_a_region_of_one_example_is_not_that_of_all():
     with pytest.raises(TypeError, match=r"can share; got Field.*Draw it for each"):
         mx.once_per_batch(masked)(KEY, ANY)
-    with pytest.raises(TypeError, match="is one function"):
+    with pytest.raises(TypeError, match="is a single function"):
         mx.once_per_batch(fainter)
 
 

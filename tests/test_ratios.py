@@ -72,6 +72,7 @@ def test_beta_in_a_range(a, b, bounds):
     assert distance.max() < math.sqrt(-math.log(1e-3 / 2) / 2 / lam.size)
 
 
+@pytest.mark.slow
 def test_each_example_has_its_own_parameters_in_a_range():
     a = np.tile(np.array([0.1, 0.0, 20.0, 1e-30], np.float32), 25_000)
     lam = drawn(jax.jit(truncated(beta(a, 1.0), 0.2, 0.9)), a.size).reshape(-1, 4)
@@ -160,6 +161,7 @@ def test_a_known_ratio_in_a_range_has_no_loop(ratio_of):
     assert not loops(draw, jax.random.key(0), jnp.float32(0.5))
 
 
+@pytest.mark.slow
 def test_ranges_intersect():
     both = truncated(truncated(beta(0.4), 0.1, 0.6), 0.3, 0.9)
     np.testing.assert_array_equal(drawn(both), drawn(truncated(beta(0.4), 0.3, 0.6)))
@@ -297,6 +299,7 @@ def test_a_draw_moves_with_its_parameters_and_keeps_its_place(symmetric, bounds)
         assert (by_b == 0).all() == symmetric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio_of", "low", "high"),
     [

@@ -72,12 +72,13 @@ def test_each_example_has_the_peak_of_its_own_partner():
 
 def test_any_number_of_spatial_axes_anywhere():
     saliency = jnp.asarray(SALIENCY)
-    last = mx.saliencymix(KEY, (X, None), saliency=saliency)[0][0]
+    mixer = jax.jit(mx.saliencymix, static_argnames="spatial")
+    last = mixer(KEY, (X, None), saliency=saliency)[0][0]
     turned = np.moveaxis(X, -1, 1)
-    first, _ = mx.saliencymix(KEY, (turned, None), saliency=saliency, spatial=(2, 3))
+    first, _ = mixer(KEY, (turned, None), saliency=saliency, spatial=(2, 3))
     np.testing.assert_array_equal(np.moveaxis(np.asarray(first[0]), 1, -1), last)
     flat = {"saliency": saliency[:, :, 0], "spatial": (1,)}
-    (wave, _), mix = mx.saliencymix(KEY, (X[:, :, 0, 0], None), **flat)
+    (wave, _), mix = mixer(KEY, (X[:, :, 0, 0], None), **flat)
     assert wave.shape == (SIZE, SIDES[0])
     assert np.mean(mix.lam < 1) > 0
 

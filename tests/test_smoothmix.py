@@ -61,7 +61,7 @@ def test_centres_and_widths_are_uniform():
 def test_channels_first_and_other_widths():
     x = RNG.normal(size=(4, 9, 6, 2)).astype(np.float32)
     narrow = partial(mx.regions.bell, min_width=0.05, max_width=0.1)
-    mixer = partial(mx.smoothmix, region=narrow)
+    mixer = jax.jit(partial(mx.smoothmix, region=narrow), static_argnames="spatial")
     (last, _), mix = mixer(KEY, (x, None))
     assert (np.asarray(mix.lam) > 0.9).all()
     (first, _), _ = mixer(KEY, (np.moveaxis(x, -1, 1), None), spatial=(2, 3))
@@ -79,7 +79,8 @@ def test_half_precision_is_rounded_once():
 def test_an_example_that_is_its_own_partner_stays():
     x = RNG.normal(size=(3, 4, 4, 1)).astype(np.float32)
     pairing = mx.pairings.given(np.array([1, 0, 2]))
-    (mixed, _), mix = mx.smoothmix(KEY, (x, None), pairing=pairing)
+    mixer = jax.jit(partial(mx.smoothmix, pairing=pairing))
+    (mixed, _), mix = mixer(KEY, (x, None))
     np.testing.assert_array_equal(mixed[2], x[2])
     assert mix.lam[2] == 1
 

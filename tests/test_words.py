@@ -153,7 +153,7 @@ def test_a_wrapper_that_looks_like_ours_has_a_key():
 # The law of choice
 
 
-@pytest.mark.parametrize(("kind", "size"), list(zip(IMPLS, [5, 2, 3])))
+@pytest.mark.parametrize(("kind", "size"), list(zip(IMPLS, [2, 5, 3])))
 def test_mixers_of_a_choice_read_prefixes_of_one_call(kind, size):
     key = jax.random.key(1, impl=kind)
     batch = jax.tree.map(lambda x: x[:size], IMAGES)

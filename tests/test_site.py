@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import mixup_jax as mx
+from tests.test_api import NAMESPACES
 
 SITE = Path(__file__).parents[1] / "docs" / "_build" / "html"
 PAGES = sorted(
@@ -23,17 +24,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not PAGES, reason="build the site first: nox -s docs"),
 ]
-NAMESPACES = (
-    "attacks",
-    "follow",
-    "hidden",
-    "losses",
-    "metrics",
-    "pairings",
-    "ratios",
-    "regions",
-    "training",
-)
 
 
 def public_names():

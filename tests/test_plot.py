@@ -355,6 +355,18 @@ def test_long_names_are_shortened():
     assert len(_labels.name_of(0, ["an extraordinarily long name"])) == 18
 
 
+@pytest.mark.parametrize("x", [IMAGES, IMAGES[..., 0, 0]])
+def test_dollars_in_names_are_not_formulas(x):
+    dollars = ["a_b$", "$x_$", r"$\foo$", r"\$"]
+    maps = mx.follow.maps(DRAW.integers(B, size=x.shape[:3]).astype(np.int32))
+    targets = {"label": np.arange(B), "map": maps}
+    mixes = {"$x_$": BLEND}
+    figure = mx.plot((x, targets), mixes, classes=dollars)
+    figure.draw_without_rendering()  # raises if it reads a formula
+    own, *_ = panels(figure, 2 * B)
+    assert titles(own)[::2] == [f"#{k}: {name}" for k, name in enumerate(dollars)]
+
+
 # Refusals.
 
 

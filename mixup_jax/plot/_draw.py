@@ -49,8 +49,8 @@ def draw(
         values = (row.values - low) / (high - low) if row.is_weight else row.values
         for value, title, axes in zip(values, row.titles, line):
             show(axes, value)
-            axes.set_title(title, fontsize=_TITLE)
-        line[0].set_ylabel(row.name, fontsize=_TITLE + 1)
+            axes.set_title(title, fontsize=_TITLE, parse_math=False)
+        line[0].set_ylabel(row.name, fontsize=_TITLE + 1, parse_math=False)
     contents = [line for row, line in zip(rows, panels) if not row.is_weight]
     common(contents, limits if show is image else None)
     marked(figure, every[: len(rows) - len(weights)])

@@ -266,6 +266,11 @@ def test_label_maps_stand_beside_with_a_legend():
         f"class {k}" for k in known
     ]
     check_fits(figure)
+    # Ids without a name, such as the one that losses ignore, are shown as numbers.
+    batch = IMAGES, mx.follow.maps(ids)
+    (legend,) = mx.plot(batch, mix, examples=2, classes=NAMES[:3]).legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["cat", "owl", "class 7", "class 255"]
     # Of blended ids the class of the larger share is shown.
     figure = mx.plot((IMAGES, mx.follow.maps(ids)), BLEND, examples=2)
     mixed = panels(figure, 4)[2]
@@ -393,7 +398,7 @@ def test_what_cannot_be_drawn_is_refused_in_words():
     assert "axis 0" in refused((IMAGES[:2], None), mix)
     assert "expected 4 names" in refused((IMAGES, SOFT), mix, classes=["a"])
     ids = np.arange(B)
-    assert "labels of class 1" in refused((IMAGES, ids), mix, classes=["a"])
+    assert "labels of class 3" in refused((IMAGES, ids), mix, classes=["a"])
     assert "from 0 to 3" in refused((IMAGES, None), mix, examples=[4])
     assert "at least 1" in refused((IMAGES, None), mix, examples=0)
     assert "a function" in refused((IMAGES, None), mix, TypeError, show="image")

@@ -50,6 +50,7 @@ def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> lis
     """Return the label of each of these rows as text."""
     values = np.asarray(label)[list(rows)]
     if _are_ids(label):
+        _named(values, classes)
         return [_said({int(k): 1.0}, classes) for k in values]
     if values.ndim == 1:
         return [f"{float(value):.3g}" for value in values]
@@ -71,16 +72,20 @@ def mixed_words(
 
 
 def name_of(k: int, classes: Sequence[str] | None) -> str:
-    """Return the name of a class, which is its number if no names are given."""
-    if classes is None or k < 0:  # ids below 0 are ignored labels
+    """Return the name of a class, or its number if it has no name."""
+    if classes is None or not 0 <= k < len(classes):  # label maps ignore such ids
         return f"class {k}"
-    if k >= len(classes):
-        raise ValueError(
-            f"plot: classes: expected a name for each class; got {len(classes)} names, "
-            f"and labels of class {k}. Give the names in the order of the ids."
-        )
     name = str(classes[k])
     return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+
+
+def _named(ids: np.ndarray, classes: Sequence[str] | None) -> None:
+    """Raise ValueError if a class id has no name, unless it is negative."""
+    if classes is not None and ids.max() >= len(classes):
+        raise ValueError(
+            f"plot: classes: expected a name for each class; got {len(classes)} names, "
+            f"and labels of class {ids.max()}. Give the names in the order of the ids."
+        )
 
 
 def _are_ids(label: Any) -> bool:

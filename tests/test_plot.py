@@ -342,6 +342,9 @@ def test_whatever_else_is_in_the_inputs_is_left_out():
         (np.array([0.25, 1e6]), ["0.25", "1e+06"]),
         (np.array([[0.5], [2.0]], np.float32), ["0.5", "2"]),
         (np.array([[1, 0, 0, 1]] * 2), ["1.00 cat + 1.00 fox"] * 2),
+        (np.array([[-63.7, -27.0, -4.1]] * 2), ["[-63.7, -27, -4.1]"] * 2),
+        (np.array([[0, 0], [0.5, 2]]), ["[0, 0]", "[0.5, 2]"]),
+        (np.array([[np.nan, 0, 2, 3]] * 2), ["[nan, 0, 2, ...]"] * 2),
         (np.zeros((2, 4)), ["no class"] * 2),
         (np.array([[0.98, 0.01, 0.01, 0]] * 2), ["0.98 cat + ..."] * 2),
         (np.full((2, 4), 0.25), ["0.25 cat +\n0.25 dog +\n0.25 owl + ..."] * 2),
@@ -354,6 +357,11 @@ def test_labels_in_words(label, said):
 def test_shares_of_one_class_add_up():
     said = _labels.mixed_words(BLEND, np.array([0, 0, 1, 2]), [0, 3], NAMES)
     assert said == ["cat", "0.75 dog + 0.25 owl"]
+
+
+def test_mixed_numbers_in_0_to_1_are_no_weights():
+    numbers = np.array([[-1.0, 1.0], [3.0, 1.0]] * 2, np.float32)
+    assert _labels.mixed_words(BLEND, numbers, [0], ["x", "y"]) == ["[0, 1]"]
 
 
 def test_long_names_are_shortened():

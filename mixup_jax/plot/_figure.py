@@ -51,8 +51,9 @@ def plot(
     Args:
       batch: pair ``(inputs, targets)`` before mixing; a mixed batch is mixed again,
         which cannot be detected. ``inputs`` contain one array of two or more axes.
-        ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or class weights
-        ``[B, K]``, each with or without ``follow.maps`` beside them.
+        ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or ``[B, K]``, or
+        class weights ``[B, K]`` in [0, 1], each with or without ``follow.maps`` beside
+        them.
       mix: the ``Mix`` that was drawn for the batch; or several by name, to compare the
         mixtures of several methods, without their weights.
       examples: number of examples to show, starting with the first; or their indices.

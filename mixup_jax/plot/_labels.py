@@ -52,9 +52,7 @@ def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> lis
     if _are_ids(label):
         _named(values, classes)
         return [_said({int(k): 1.0}, classes) for k in values]
-    if values.ndim == 1:
-        return [f"{float(value):.3g}" for value in values]
-    return [_said(_shares(value, classes), classes) for value in values]
+    return _rows_said(label, values, classes)
 
 
 def mixed_words(
@@ -62,7 +60,8 @@ def mixed_words(
 ) -> list[str]:
     """Return the mixed label of each of these rows as text."""
     if not _are_ids(label):
-        return words(mix.targets(label), rows, classes)
+        mixed = np.asarray(mix.targets(label))[list(rows)]
+        return _rows_said(label, mixed, classes)
     found = [defaultdict(float) for _ in rows]
     for share, ids in mix.terms(label):
         share, ids = np.asarray(share), np.asarray(ids)
@@ -90,6 +89,23 @@ def _named(ids: np.ndarray, classes: Sequence[str] | None) -> None:
 
 def _are_ids(label: Any) -> bool:
     return len(label.shape) == 1 and jnp.issubdtype(label.dtype, jnp.integer)
+
+
+def _rows_said(
+    label: Any, values: np.ndarray, classes: Sequence[str] | None
+) -> list[str]:
+    """Return each of these rows as text: weights if all of ``label`` is in [0, 1]."""
+    if values.ndim == 1:
+        return [f"{float(value):.3g}" for value in values]
+    weights = np.asarray(label).astype(np.float64)
+    if (abs(weights - 0.5) <= 0.501).all():  # sums of mixed weights are rounded
+        return [_said(_shares(value, classes), classes) for value in values]
+    return [_numbers(value) for value in values]
+
+
+def _numbers(values: np.ndarray) -> str:
+    said = [f"{float(value):.3g}" for value in values[:_MOST]]
+    return f"[{', '.join(said + ['...'] * (len(values) > _MOST))}]"
 
 
 def _shares(weights: np.ndarray, classes: Sequence[str] | None) -> dict[int, float]:

@@ -412,6 +412,31 @@ def test_what_cannot_be_drawn_is_refused_in_words():
     assert "a function" in refused((IMAGES, None), mix, TypeError, show="image")
 
 
+@pytest.mark.parametrize(
+    "examples",
+    [True, "3", [0.5], [True, False], np.ones(B, bool), 1.5, None, slice(2), [[0, 1]]],
+)
+def test_examples_are_integers(examples):
+    said = refused((IMAGES, None), BLEND, TypeError, examples=examples)
+    assert said.startswith("plot: examples: expected an integer or a sequence of int")
+
+
+@pytest.mark.parametrize("examples", [jnp.int32(2), np.array(2), jnp.arange(2), (0, 1)])
+def test_integers_of_any_kind_are_examples(examples):
+    assert _figure._rows(examples, B) == [0, 1]
+
+
+@pytest.mark.parametrize("classes", [4, "abcd", dict.fromkeys(NAMES), [1, 2, 3, 4]])
+def test_classes_are_names(classes):
+    said = refused((IMAGES, SOFT), BLEND, TypeError, classes=classes)
+    assert said.startswith("plot: classes: expected a sequence of strings")
+
+
+@pytest.mark.parametrize("shape", [(B, 0), (B, 0, 6, 3), (B, 8, 6, 0)])
+def test_empty_examples_are_refused(shape):
+    assert "float32[4, " in refused((np.zeros(shape, np.float32), None), BLEND)
+
+
 def test_traced_values_are_refused_in_words():
     @jax.jit
     def step(images):

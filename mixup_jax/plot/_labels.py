@@ -1,5 +1,6 @@
 """The text of labels: those of examples, of their partners and of mixtures."""
 
+import reprlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,6 +47,24 @@ def checked(label: Any) -> Any:
     return label.astype(np.int32) if label.dtype == bool else label
 
 
+def names(classes: Any) -> list[str] | None:
+    """Return the names of the classes as a list.
+
+    Raises:
+      TypeError: If they are not a sequence of strings.
+    """
+    if classes is None:
+        return None
+    is_listed = isinstance(classes, Sequence | np.ndarray)
+    found: list[Any] = list(classes) if is_listed else [None]
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in found):
+        raise TypeError(
+            "plot: classes: expected a sequence of strings, the name of each class; "
+            f"got {reprlib.repr(classes)}. Give the names in the order of the ids."
+        )
+    return found
+
+
 def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> list[str]:
     """Return the label of each of these rows as text."""
     values = np.asarray(label)[list(rows)]
@@ -74,7 +93,7 @@ def name_of(k: int, classes: Sequence[str] | None) -> str:
     """Return the name of a class, or its number if it has no name."""
     if classes is None or not 0 <= k < len(classes):  # label maps ignore such ids
         return f"class {k}"
-    name = str(classes[k])
+    name = classes[k]
     return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 

@@ -506,7 +506,7 @@ def test_pictures_are_mixed_and_written(pictures, tmp_path, capsys, monkeypatch)
     np.testing.assert_array_equal(shown(own), _files.read(pictures).inputs[:2])
 
 
-def test_pictures_are_read_as_they_look(pictures, tmp_path):
+def test_pictures_are_read_as_they_look(pictures, tmp_path, monkeypatch):
     found = _files.read(pictures)
     assert found.inputs.shape == (3, 24, 32, 3)
     assert found.names == ["cat", "dog", "owl"]
@@ -514,6 +514,9 @@ def test_pictures_are_read_as_they_look(pictures, tmp_path):
         found.inputs[0], np.asarray(Image.open(pictures[0]), np.float32) / 255
     )
     np.testing.assert_allclose(found.inputs[1], 90 / 255, atol=0.01)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # more are a warning
+    assert _files.read(pictures).inputs.shape == (3, 24, 32, 3)
+    monkeypatch.undo()
     large = tmp_path / "large.png"
     Image.fromarray(np.zeros((100, 2000, 3), np.uint8)).save(large)
     assert _files.read([large, pictures[0]]).inputs.shape == (2, 26, 512, 3)
@@ -543,6 +546,8 @@ def test_arrays_of_one_example_each(tmp_path):
         np.save(file, np.full(9, k))
     found = _files.read(files)
     np.testing.assert_array_equal(found.inputs, np.repeat([[0], [1]], 9, axis=1))
+    np.save(files[0], np.ones((2, 3), np.float16))
+    assert _files.read(files[:1]).inputs.dtype == np.float16
     assert found.names == ["a", "b"]
 
 
@@ -563,7 +568,21 @@ def test_every_mixer_that_needs_no_option_is_offered():
         (("mixup", "."), "expected a file; got a folder"),
         (("mixup", "broken.png", "broken.png"), "broken.png: expected an image; got a"),
         (("mixup", "broken.npy"), "broken.npy: expected a .npy file; got a"),
-        (("mixup", "words.npy"), "an integer or floating-point array; got <U"),
+        (("mixup", "words.npy"), "floating-point array of at most 64 bits; got <U"),
+        (("mixup", "text.npy"), "text.npy: expected a .npy file; got another format"),
+        (("mixup", "objects.npy"), "(it contains Python objects, not numbers)"),
+        (("mixup", "a.npz"), "a.npz: expected a .npy file; got an archive"),
+        pytest.param(
+            ("mixup", "long.npy"),
+            "long.npy: expected an integer or floating-point",
+            marks=pytest.mark.skipif(
+                np.dtype(np.longdouble).itemsize == 8,
+                reason="64 bits on this platform",
+            ),
+        ),
+        (("mixup", "large.npy"), "large.npy: expected values from -1e+37 to 1e+37"),
+        (("mixup", "a.npy", "--out", "folder.png"), "--out: expected a file; got a"),
+        (("mixup", "a.npy", "--out", "gone.png"), "--out: could not write gone.png"),
         (("mixup", "one.npy"), "at least 2 examples; got 1"),
         (("mixup", "flat.npy"), "on the first axis of a single file"),
         (("mixup", "a.npy", "flat.npy"), "as in a.npy; got (3,)"),
@@ -584,6 +603,13 @@ def test_what_cannot_be_mixed_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     for name in ("broken.png", "broken.npy"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    (tmp_path / "text.npy").write_text("1, 2")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "gone.png").symlink_to("no/a.png")
+    np.save("objects", np.array([[{}], [{}]]))
+    np.savez("a.npz", np.zeros((4, 20)))
+    np.save("long", np.zeros((4, 20), np.longdouble))
+    np.save("large", np.array([[1e300, -np.inf], [0, np.nan]]))
     np.save("a", np.zeros((4, 20)))
     np.save("one", np.zeros((1, 20)))
     np.save("flat", np.zeros(3))
@@ -592,8 +618,10 @@ def test_what_cannot_be_mixed_is_one_line_and_status_2(
     with pytest.raises(SystemExit) as exit_:
         run(*arguments)
     assert exit_.value.code == 2
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if "error: " in x]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m mixup_jax.plot: error: ")
     assert said in line
+    assert "allow_pickle" not in line
 
 
 def test_it_runs_as_a_module_without_a_warning():

@@ -182,6 +182,15 @@ def test_colors_outside_of_0_to_1_are_scaled_and_the_figure_says_from_what():
     assert not mx.plot((IMAGES, None), BLEND, examples=1).get_suptitle()
 
 
+def test_values_that_are_not_finite_are_counted():
+    x = IMAGES.copy()
+    x[0, 0, 0, :2] = np.nan, np.inf
+    figure = mx.plot((x, None), pasted(x), examples=1)  # own and mixed
+    n = np.sum(~np.isfinite(x[0])) + np.sum(~np.isfinite(pasted(x).inputs(x)[0]))
+    assert n >= 2
+    assert figure.get_suptitle() == f"{n} values are not finite"
+
+
 @pytest.mark.parametrize(
     "shape", [(B, 40), pytest.param((B, 40, 2), marks=pytest.mark.slow)]
 )

@@ -45,7 +45,8 @@ def plot(
 
     ``[B, T]`` and ``[B, T, C]`` with at most 4 channels are drawn as curves,
     ``[B, H, W]`` and ``[B, H, W, C]`` with 1, 3 or 4 channels as images. Floating-point
-    values outside [0, 1] are scaled to their range, which the figure states.
+    values outside [0, 1] are scaled to their range, which the figure states. It also
+    states how many of the values in its panels are not finite.
 
     A mix of a hidden layer leaves the inputs unchanged: their weight is 1, and only
     labels are mixed. The noise of ``gaussian`` is not part of a ``Mix`` and is not

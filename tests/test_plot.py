@@ -182,6 +182,15 @@ def test_colors_outside_of_0_to_1_are_scaled_and_the_figure_says_from_what():
     assert not mx.plot((IMAGES, None), BLEND, examples=1).get_suptitle()
 
 
+def test_values_that_are_not_finite_are_counted():
+    x = IMAGES.copy()
+    x[0, 0, 0, :2] = np.nan, np.inf
+    figure = mx.plot((x, None), pasted(x), examples=1)  # own and mixed
+    n = np.sum(~np.isfinite(x[0])) + np.sum(~np.isfinite(pasted(x).inputs(x)[0]))
+    assert n >= 2
+    assert figure.get_suptitle() == f"{n} values are not finite"
+
+
 @pytest.mark.parametrize(
     "shape", [(B, 40), pytest.param((B, 40, 2), marks=pytest.mark.slow)]
 )
@@ -266,6 +275,11 @@ def test_label_maps_stand_beside_with_a_legend():
         f"class {k}" for k in known
     ]
     check_fits(figure)
+    # Ids without a name, such as the one that losses ignore, are shown as numbers.
+    batch = IMAGES, mx.follow.maps(ids)
+    (legend,) = mx.plot(batch, mix, examples=2, classes=NAMES[:3]).legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["cat", "owl", "class 7", "class 255"]
     # Of blended ids the class of the larger share is shown.
     figure = mx.plot((IMAGES, mx.follow.maps(ids)), BLEND, examples=2)
     mixed = panels(figure, 4)[2]
@@ -337,6 +351,9 @@ def test_whatever_else_is_in_the_inputs_is_left_out():
         (np.array([0.25, 1e6]), ["0.25", "1e+06"]),
         (np.array([[0.5], [2.0]], np.float32), ["0.5", "2"]),
         (np.array([[1, 0, 0, 1]] * 2), ["1.00 cat + 1.00 fox"] * 2),
+        (np.array([[-63.7, -27.0, -4.1]] * 2), ["[-63.7, -27, -4.1]"] * 2),
+        (np.array([[0, 0], [0.5, 2]]), ["[0, 0]", "[0.5, 2]"]),
+        (np.array([[np.nan, 0, 2, 3]] * 2), ["[nan, 0, 2, ...]"] * 2),
         (np.zeros((2, 4)), ["no class"] * 2),
         (np.array([[0.98, 0.01, 0.01, 0]] * 2), ["0.98 cat + ..."] * 2),
         (np.full((2, 4), 0.25), ["0.25 cat +\n0.25 dog +\n0.25 owl + ..."] * 2),
@@ -351,8 +368,25 @@ def test_shares_of_one_class_add_up():
     assert said == ["cat", "0.75 dog + 0.25 owl"]
 
 
+def test_mixed_numbers_in_0_to_1_are_no_weights():
+    numbers = np.array([[-1.0, 1.0], [3.0, 1.0]] * 2, np.float32)
+    assert _labels.mixed_words(BLEND, numbers, [0], ["x", "y"]) == ["[0, 1]"]
+
+
 def test_long_names_are_shortened():
     assert len(_labels.name_of(0, ["an extraordinarily long name"])) == 18
+
+
+@pytest.mark.parametrize("x", [IMAGES, IMAGES[..., 0, 0]])
+def test_dollars_in_names_are_not_formulas(x):
+    dollars = ["a_b$", "$x_$", r"$\foo$", r"\$"]
+    maps = mx.follow.maps(DRAW.integers(B, size=x.shape[:3]).astype(np.int32))
+    targets = {"label": np.arange(B), "map": maps}
+    mixes = {"$x_$": BLEND}
+    figure = mx.plot((x, targets), mixes, classes=dollars)
+    figure.draw_without_rendering()  # raises if it reads a formula
+    own, *_ = panels(figure, 2 * B)
+    assert titles(own)[::2] == [f"#{k}: {name}" for k, name in enumerate(dollars)]
 
 
 # Refusals.
@@ -381,10 +415,35 @@ def test_what_cannot_be_drawn_is_refused_in_words():
     assert "axis 0" in refused((IMAGES[:2], None), mix)
     assert "expected 4 names" in refused((IMAGES, SOFT), mix, classes=["a"])
     ids = np.arange(B)
-    assert "labels of class 1" in refused((IMAGES, ids), mix, classes=["a"])
+    assert "labels of class 3" in refused((IMAGES, ids), mix, classes=["a"])
     assert "from 0 to 3" in refused((IMAGES, None), mix, examples=[4])
     assert "at least 1" in refused((IMAGES, None), mix, examples=0)
     assert "a function" in refused((IMAGES, None), mix, TypeError, show="image")
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [True, "3", [0.5], [True, False], np.ones(B, bool), 1.5, None, slice(2), [[0, 1]]],
+)
+def test_examples_are_integers(examples):
+    said = refused((IMAGES, None), BLEND, TypeError, examples=examples)
+    assert said.startswith("plot: examples: expected an integer or a sequence of int")
+
+
+@pytest.mark.parametrize("examples", [jnp.int32(2), np.array(2), jnp.arange(2), (0, 1)])
+def test_integers_of_any_kind_are_examples(examples):
+    assert _figure._rows(examples, B) == [0, 1]
+
+
+@pytest.mark.parametrize("classes", [4, "abcd", dict.fromkeys(NAMES), [1, 2, 3, 4]])
+def test_classes_are_names(classes):
+    said = refused((IMAGES, SOFT), BLEND, TypeError, classes=classes)
+    assert said.startswith("plot: classes: expected a sequence of strings")
+
+
+@pytest.mark.parametrize("shape", [(B, 0), (B, 0, 6, 3), (B, 8, 6, 0)])
+def test_empty_examples_are_refused(shape):
+    assert "float32[4, " in refused((np.zeros(shape, np.float32), None), BLEND)
 
 
 def test_traced_values_are_refused_in_words():
@@ -456,7 +515,7 @@ def test_pictures_are_mixed_and_written(pictures, tmp_path, capsys, monkeypatch)
     np.testing.assert_array_equal(shown(own), _files.read(pictures).inputs[:2])
 
 
-def test_pictures_are_read_as_they_look(pictures, tmp_path):
+def test_pictures_are_read_as_they_look(pictures, tmp_path, monkeypatch):
     found = _files.read(pictures)
     assert found.inputs.shape == (3, 24, 32, 3)
     assert found.names == ["cat", "dog", "owl"]
@@ -464,6 +523,9 @@ def test_pictures_are_read_as_they_look(pictures, tmp_path):
         found.inputs[0], np.asarray(Image.open(pictures[0]), np.float32) / 255
     )
     np.testing.assert_allclose(found.inputs[1], 90 / 255, atol=0.01)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # more are a warning
+    assert _files.read(pictures).inputs.shape == (3, 24, 32, 3)
+    monkeypatch.undo()
     large = tmp_path / "large.png"
     Image.fromarray(np.zeros((100, 2000, 3), np.uint8)).save(large)
     assert _files.read([large, pictures[0]]).inputs.shape == (2, 26, 512, 3)
@@ -493,6 +555,8 @@ def test_arrays_of_one_example_each(tmp_path):
         np.save(file, np.full(9, k))
     found = _files.read(files)
     np.testing.assert_array_equal(found.inputs, np.repeat([[0], [1]], 9, axis=1))
+    np.save(files[0], np.ones((2, 3), np.float16))
+    assert _files.read(files[:1]).inputs.dtype == np.float16
     assert found.names == ["a", "b"]
 
 
@@ -513,7 +577,21 @@ def test_every_mixer_that_needs_no_option_is_offered():
         (("mixup", "."), "expected a file; got a folder"),
         (("mixup", "broken.png", "broken.png"), "broken.png: expected an image; got a"),
         (("mixup", "broken.npy"), "broken.npy: expected a .npy file; got a"),
-        (("mixup", "words.npy"), "an integer or floating-point array; got <U"),
+        (("mixup", "words.npy"), "floating-point array of at most 64 bits; got <U"),
+        (("mixup", "text.npy"), "text.npy: expected a .npy file; got another format"),
+        (("mixup", "objects.npy"), "(it contains Python objects, not numbers)"),
+        (("mixup", "a.npz"), "a.npz: expected a .npy file; got an archive"),
+        pytest.param(
+            ("mixup", "long.npy"),
+            "long.npy: expected an integer or floating-point",
+            marks=pytest.mark.skipif(
+                np.dtype(np.longdouble).itemsize == 8,
+                reason="64 bits on this platform",
+            ),
+        ),
+        (("mixup", "large.npy"), "large.npy: expected values from -1e+37 to 1e+37"),
+        (("mixup", "a.npy", "--out", "folder.png"), "--out: expected a file; got a"),
+        (("mixup", "a.npy", "--out", "gone.png"), "--out: could not write gone.png"),
         (("mixup", "one.npy"), "at least 2 examples; got 1"),
         (("mixup", "flat.npy"), "on the first axis of a single file"),
         (("mixup", "a.npy", "flat.npy"), "as in a.npy; got (3,)"),
@@ -534,6 +612,13 @@ def test_what_cannot_be_mixed_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     for name in ("broken.png", "broken.npy"):
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    (tmp_path / "text.npy").write_text("1, 2")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "gone.png").symlink_to("no/a.png")
+    np.save("objects", np.array([[{}], [{}]]))
+    np.savez("a.npz", np.zeros((4, 20)))
+    np.save("long", np.zeros((4, 20), np.longdouble))
+    np.save("large", np.array([[1e300, -np.inf], [0, np.nan]]))
     np.save("a", np.zeros((4, 20)))
     np.save("one", np.zeros((1, 20)))
     np.save("flat", np.zeros(3))
@@ -542,8 +627,10 @@ def test_what_cannot_be_mixed_is_one_line_and_status_2(
     with pytest.raises(SystemExit) as exit_:
         run(*arguments)
     assert exit_.value.code == 2
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if "error: " in x]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m mixup_jax.plot: error: ")
     assert said in line
+    assert "allow_pickle" not in line
 
 
 def test_it_runs_as_a_module_without_a_warning():

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--out: expected a file that ends in one of {', '.join(_SUFFIXES)}; got "
             f"{out}."
         )
+    if out.is_dir():
+        parser.error(f"--out: expected a file; got a folder, {out}.")
     if not out.parent.is_dir():
         parser.error(f"--out: expected a folder that exists; got {out.parent}.")
     try:
@@ -53,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         given = {k: v for k, v in options.items() if k in takes and v is not None}
         mixer = functools.partial(mixer, **given)
-        _draw(mixer, found, show, args).savefig(out, dpi=150)
+        _save(_draw(mixer, found, show, args), out)
     except ModuleNotFoundError:
         parser.error("needs Matplotlib and Pillow: pip install 'mixup-jax[plot]'")
     except (OSError, TypeError, ValueError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     if found.note:
         print(found.note)
     print(out)
@@ -79,6 +81,17 @@ def _draw(
     )
 
 
+def _save(figure: Any, out: Path) -> None:
+    try:
+        figure.savefig(out, dpi=150)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(
+            f"--out: could not write {out} ({reason}). Choose a location that can be "
+            "written."
+        ) from error
+
+
 def _show(shape: tuple[int, ...], are_spectrograms: bool) -> Show:
     if are_spectrograms:
         if len(shape) == 3 or shape[3:] == (1,):
@@ -94,8 +107,15 @@ def _show(shape: tuple[int, ...], are_spectrograms: bool) -> Show:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage before them."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
 def _parser(mixers: Iterable[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m mixup_jax.plot", description=(__doc__ or "").splitlines()[0]
     )
     add = parser.add_argument

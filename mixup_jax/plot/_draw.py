@@ -34,12 +34,16 @@ def draw(
     columns = beside * len(rows[0].values)
     figure.set_size_inches(*_size(rows, columns, show))
     every = figure.subplots(len(rows), columns, squeeze=False)
-    limits = bounds([row.values for row in rows if not row.is_weight], dtype)
+    held = [row.values for row in rows if not row.is_weight]
+    limits = bounds(held, dtype)
+    broken = sum(int(np.sum(~np.isfinite(each))) for each in held)
+    notes = [f"{broken} values are not finite"] if broken else []
     if is_colored(show, rows[0].values):
         rows = [_colored(row, *limits) for row in rows]
         if limits not in ((0, 1), (0, 255)):
-            note = "colors are scaled from [{:.3g}, {:.3g}]".format(*limits)
-            figure.suptitle(note, fontsize=SMALL)
+            notes.append("colors are scaled from [{:.3g}, {:.3g}]".format(*limits))
+    if notes:
+        figure.suptitle("; ".join(notes), fontsize=SMALL)
     panels = every[:, ::beside]
     weights = [row.values for row in rows if row.is_weight]
     # Weights of examples that move away from their partners are outside [0, 1].
@@ -49,8 +53,8 @@ def draw(
         values = (row.values - low) / (high - low) if row.is_weight else row.values
         for value, title, axes in zip(values, row.titles, line):
             show(axes, value)
-            axes.set_title(title, fontsize=_TITLE)
-        line[0].set_ylabel(row.name, fontsize=_TITLE + 1)
+            axes.set_title(title, fontsize=_TITLE, parse_math=False)
+        line[0].set_ylabel(row.name, fontsize=_TITLE + 1, parse_math=False)
     contents = [line for row, line in zip(rows, panels) if not row.is_weight]
     common(contents, limits if show is image else None)
     marked(figure, every[: len(rows) - len(weights)])

@@ -1,5 +1,8 @@
 """The figure of a batch before and after mixing."""
 
+import contextlib
+import operator
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +45,8 @@ def plot(
 
     ``[B, T]`` and ``[B, T, C]`` with at most 4 channels are drawn as curves,
     ``[B, H, W]`` and ``[B, H, W, C]`` with 1, 3 or 4 channels as images. Floating-point
-    values outside [0, 1] are scaled to their range, which the figure states.
+    values outside [0, 1] are scaled to their range, which the figure states. It also
+    states how many of the values in its panels are not finite.
 
     A mix of a hidden layer leaves the inputs unchanged: their weight is 1, and only
     labels are mixed. The noise of ``gaussian`` is not part of a ``Mix`` and is not
@@ -51,8 +55,9 @@ def plot(
     Args:
       batch: pair ``(inputs, targets)`` before mixing; a mixed batch is mixed again,
         which cannot be detected. ``inputs`` contain one array of two or more axes.
-        ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or class weights
-        ``[B, K]``, each with or without ``follow.maps`` beside them.
+        ``targets`` are ``None``, class ids ``[B]``, numbers ``[B]`` or ``[B, K]``, or
+        class weights ``[B, K]`` in [0, 1], each with or without ``follow.maps`` beside
+        them.
       mix: the ``Mix`` that was drawn for the batch; or several by name, to compare the
         mixtures of several methods, without their weights.
       examples: number of examples to show, starting with the first; or their indices.
@@ -71,12 +76,12 @@ def plot(
 
     Raises:
       ModuleNotFoundError: If Matplotlib is not installed.
-      TypeError: If ``mix`` is not a ``Mix``, ``show`` is not callable, or values are
-        complex.
+      TypeError: If ``mix`` is not a ``Mix``, ``show`` is not callable, ``examples`` are
+        not integers, ``classes`` are not a sequence of strings, or values are complex.
       ValueError: If the batch is not a pair, is empty, or its leaves disagree on the
-        batch size. If it does not have exactly one array to draw, or the shape does not
-        determine how. If values are traced, or the mix, ``examples`` or ``classes`` do
-        not fit the batch.
+        batch size. If it does not have exactly one array to draw, or its shape contains
+        a 0 or does not determine how. If values are traced, or the mix, ``examples`` or
+        ``classes`` do not fit the batch.
 
     Example:
       >>> import jax, mixup_jax as mx
@@ -89,6 +94,7 @@ def plot(
     """
     figure = _figure()
     mixes = {"mixed": mix} if not isinstance(mix, Mapping) else mix
+    classes = _labels.names(classes)
     shown, dtype = _shown(batch, mixes, examples, classes)
     if show is None:
         show = show_for(shown.inputs.shape)
@@ -158,6 +164,11 @@ def _to_draw(inputs: Any) -> Any:
             "plot: inputs: expected real values; got "
             f"{arrays.describe(found[0])}. Draw their magnitude: jax.numpy.abs(x)."
         )
+    if 0 in found[0].shape:
+        raise ValueError(
+            "plot: inputs: expected at least one value in each example; got "
+            f"{arrays.describe(found[0])}. Check how the batch was loaded."
+        )
     return found[0]
 
 
@@ -178,15 +189,30 @@ def _of_targets(targets: Any) -> tuple[Any, Any]:
     return label, held.astype(np.int32) if held.dtype == bool else held
 
 
-def _rows(examples: int | Sequence[int], size: int) -> list[int]:
+def _rows(examples: Any, size: int) -> list[int]:
     """Return the indices of the examples to show."""
-    if isinstance(examples, int | np.integer):
+    with contextlib.suppress(TypeError):
+        number = _index(examples)
         advice = "It is the number of examples to show."
-        return list(range(min(checks.count(examples, "plot: examples", advice), size)))
-    rows = [int(each) for each in examples]
+        return list(range(min(checks.count(number, "plot: examples", advice), size)))
+    try:
+        rows = [_index(each) for each in examples]
+    except TypeError:
+        raise TypeError(
+            "plot: examples: expected an integer or a sequence of integers; got "
+            f"{reprlib.repr(examples)}. Pass the number of examples to show, or their "
+            "indices; for a mask, numpy.flatnonzero(mask)."
+        ) from None
     if not rows or not all(0 <= row < size for row in rows):
         raise ValueError(
             f"plot: examples: expected at least one index, from 0 to {size - 1}; got "
             f"{rows}. Pass a number to show the first ones."
         )
     return rows
+
+
+def _index(value: Any) -> int:
+    """Return an integer; raise TypeError for any other value, True and False too."""
+    if isinstance(value, bool):
+        raise TypeError("expected an integer; got a bool")
+    return operator.index(value)

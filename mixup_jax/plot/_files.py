@@ -1,12 +1,14 @@
 """Examples read from files: images, or NumPy arrays."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+_LARGEST = np.float64(1e37)  # of which sums and differences are finite in float32
 _LONGEST = 512  # pixels per side; a panel of a figure has fewer
 
 
@@ -33,6 +35,12 @@ def read(paths: Sequence[Path]) -> Examples:
       ValueError: If a file cannot be read, or the files do not make a batch of two or
         more.
     """
+    for path in paths:
+        if path.suffix.lower() == ".npz":
+            raise ValueError(
+                f"{path}: expected a .npy file; got an archive. Save one of its arrays "
+                "with numpy.save."
+            )
     of_numpy = [path.suffix.lower() == ".npy" for path in paths]
     if any(of_numpy) and not all(of_numpy):
         raise ValueError(
@@ -66,12 +74,24 @@ def _arrays(paths: Sequence[Path]) -> Examples:
 
 
 def _loaded(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        prefix = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if prefix != np.lib.format.MAGIC_PREFIX:
+        raise ValueError(
+            f"{path}: expected a .npy file; got another format. Save the array with "
+            "numpy.save."
+        )
     with _reading(path, "a .npy file"):
         array: Any = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
         raise ValueError(
-            f"{path}: expected an integer or floating-point array; got "
-            f"{getattr(array, 'dtype', 'an archive of several')}."
+            f"{path}: expected an integer or floating-point array of at most 64 bits; "
+            f"got {array.dtype}. Save it as numpy.float32."
+        )
+    if array.dtype.kind == "f" and (abs(array[np.isfinite(array)]) > _LARGEST).any():
+        raise ValueError(
+            f"{path}: expected values from -{_LARGEST:g} to {_LARGEST:g}, as mixers "
+            "compute in float32; got larger ones. Scale them."
         )
     return array.astype(np.uint8) * 255 if array.dtype == bool else array
 
@@ -97,10 +117,13 @@ def _pictures(paths: Sequence[Path]) -> Examples:
 def _opened(path: Path) -> Any:
     from PIL import Image, ImageOps
 
-    with _reading(path, "an image"), Image.open(path) as picture:
-        picture.load()
-        mode = picture.mode
-        opened = ImageOps.exif_transpose(picture).convert("RGB")
+    with warnings.catch_warnings(), _reading(path, "an image"):
+        # A large image is intended if its path was given on the command line.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as picture:
+            picture.load()
+            mode = picture.mode
+            opened = ImageOps.exif_transpose(picture).convert("RGB")
     if mode.startswith(("I", "F")):
         raise ValueError(
             f"{path}: expected 8 bits for each channel; got mode {mode}. Save the "
@@ -116,6 +139,8 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:  # each decoder raises its own
         said = " ".join(str(error).split())[:120] or type(error).__name__
+        if "allow_pickle" in said:  # unsafe advice
+            said = "it contains Python objects, not numbers"
         raise ValueError(
             f"{path}: expected {what}; got a file that cannot be read ({said})."
         ) from error

@@ -1,5 +1,6 @@
 """The text of labels: those of examples, of their partners and of mixtures."""
 
+import reprlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,14 +47,31 @@ def checked(label: Any) -> Any:
     return label.astype(np.int32) if label.dtype == bool else label
 
 
+def names(classes: Any) -> list[str] | None:
+    """Return the names of the classes as a list.
+
+    Raises:
+      TypeError: If they are not a sequence of strings.
+    """
+    if classes is None:
+        return None
+    is_listed = isinstance(classes, Sequence | np.ndarray)
+    found: list[Any] = list(classes) if is_listed else [None]
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in found):
+        raise TypeError(
+            "plot: classes: expected a sequence of strings, the name of each class; "
+            f"got {reprlib.repr(classes)}. Give the names in the order of the ids."
+        )
+    return found
+
+
 def words(label: Any, rows: Sequence[int], classes: Sequence[str] | None) -> list[str]:
     """Return the label of each of these rows as text."""
     values = np.asarray(label)[list(rows)]
     if _are_ids(label):
+        _named(values, classes)
         return [_said({int(k): 1.0}, classes) for k in values]
-    if values.ndim == 1:
-        return [f"{float(value):.3g}" for value in values]
-    return [_said(_shares(value, classes), classes) for value in values]
+    return _rows_said(label, values, classes)
 
 
 def mixed_words(
@@ -61,7 +79,8 @@ def mixed_words(
 ) -> list[str]:
     """Return the mixed label of each of these rows as text."""
     if not _are_ids(label):
-        return words(mix.targets(label), rows, classes)
+        mixed = np.asarray(mix.targets(label))[list(rows)]
+        return _rows_said(label, mixed, classes)
     found = [defaultdict(float) for _ in rows]
     for share, ids in mix.terms(label):
         share, ids = np.asarray(share), np.asarray(ids)
@@ -71,20 +90,41 @@ def mixed_words(
 
 
 def name_of(k: int, classes: Sequence[str] | None) -> str:
-    """Return the name of a class, which is its number if no names are given."""
-    if classes is None or k < 0:  # ids below 0 are ignored labels
+    """Return the name of a class, or its number if it has no name."""
+    if classes is None or not 0 <= k < len(classes):  # label maps ignore such ids
         return f"class {k}"
-    if k >= len(classes):
+    name = classes[k]
+    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+
+
+def _named(ids: np.ndarray, classes: Sequence[str] | None) -> None:
+    """Raise ValueError if a class id has no name, unless it is negative."""
+    if classes is not None and ids.max() >= len(classes):
         raise ValueError(
             f"plot: classes: expected a name for each class; got {len(classes)} names, "
-            f"and labels of class {k}. Give the names in the order of the ids."
+            f"and labels of class {ids.max()}. Give the names in the order of the ids."
         )
-    name = str(classes[k])
-    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 
 def _are_ids(label: Any) -> bool:
     return len(label.shape) == 1 and jnp.issubdtype(label.dtype, jnp.integer)
+
+
+def _rows_said(
+    label: Any, values: np.ndarray, classes: Sequence[str] | None
+) -> list[str]:
+    """Return each of these rows as text: weights if all of ``label`` is in [0, 1]."""
+    if values.ndim == 1:
+        return [f"{float(value):.3g}" for value in values]
+    weights = np.asarray(label).astype(np.float64)
+    if (abs(weights - 0.5) <= 0.501).all():  # sums of mixed weights are rounded
+        return [_said(_shares(value, classes), classes) for value in values]
+    return [_numbers(value) for value in values]
+
+
+def _numbers(values: np.ndarray) -> str:
+    said = [f"{float(value):.3g}" for value in values[:_MOST]]
+    return f"[{', '.join(said + ['...'] * (len(values) > _MOST))}]"
 
 
 def _shares(weights: np.ndarray, classes: Sequence[str] | None) -> dict[int, float]:

@@ -26,7 +26,7 @@ def draw_maps(
             _draw(axes, np.searchsorted(ids, value) if are_named else value, are_named)
             if value.ndim == 1 and are_named:
                 names = [name_of(int(k), classes) for k in ids]
-                axes.set_yticks(range(len(ids)), names)
+                axes.set_yticks(range(len(ids)), names, parse_math=False)
     for axes in (axes for row, line in zip(rows, lines) for axes in line):
         if axes.has_data():
             axes.set_title("map", fontsize=SMALL + 1)
@@ -55,10 +55,12 @@ def _legend(figure: Any, axes: Any, names: Sequence[str]) -> None:
     patches = [
         Patch(color=found[0].to_rgba(k), label=name) for k, name in enumerate(names)
     ]
-    figure.legend(
+    legend = figure.legend(
         handles=patches,
         loc="outside lower center",
         ncols=min(len(names), 6),
         fontsize=SMALL,
         frameon=False,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -18,7 +18,8 @@ class Content(NamedTuple):
 
     Attributes:
       inputs: the array to draw, real ``[B, ...]``.
-      label: class ids ``[B]``, numbers ``[B]``, class weights ``[B, K]``, or ``None``.
+      label: class ids ``[B]``, class weights or numbers ``[B, K]``, numbers ``[B]``, or
+        ``None``.
       maps: an array with a value or with class weights at each position, or ``None``.
       rows: indices of the examples to show.
       classes: the names of the classes, or ``None``.

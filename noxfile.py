@@ -75,7 +75,9 @@ def without_flax(session: nox.Session) -> None:
 def tpu(session: nox.Session) -> None:
     """Inspect the programs compiled for TPU; installs a compiler of 0.7 GB."""
     session.install("-e", ".[tests,tpu]")
-    session.run("pytest", "tests/test_tpu.py", *session.posargs)
+    session.run(
+        "pytest", "tests/test_tpu.py", "-m", "slow or not slow", *session.posargs
+    )
 
 
 @nox.session(python="3.11")

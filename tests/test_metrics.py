@@ -148,8 +148,10 @@ def test_ece_is_the_sum_over_bins(bins):
 
 def test_reliability_of_parts_adds_up():
     logits, labels = predictions()
-    whole = mx.metrics.reliability(logits, labels)
-    parts = [mx.metrics.reliability(logits[k::3], labels[k::3]) for k in range(3)]
+    logits, labels = logits[: len(labels) // 3 * 3], labels[: len(labels) // 3 * 3]
+    reliability = jax.jit(mx.metrics.reliability)
+    whole = reliability(logits, labels)
+    parts = [reliability(logits[k::3], labels[k::3]) for k in range(3)]
     total = jax.tree.map(lambda *each: sum(each), *parts)
     for got, want in zip(jax.tree.leaves(total), jax.tree.leaves(whole)):
         np.testing.assert_allclose(got, want, rtol=1e-5)

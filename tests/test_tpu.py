@@ -52,6 +52,7 @@ def test_mixing_reads_the_batch_and_writes_it_and_sends_nothing():
     assert mixed["temporary, batches"] <= 1
 
 
+@pytest.mark.slow  # half a minute; `nox -s tpu` runs it
 def test_a_chip_of_256_does_what_a_chip_of_4_does_whole_or_in_shares():
     found = {}
     for topology in ("v5e:2x2", "v5e:16x16"):

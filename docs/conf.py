@@ -7,6 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from _site import evidence, pictures  # noqa: E402
 
@@ -19,7 +20,6 @@ release = version = mixup_jax.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -53,7 +53,6 @@ linkcheck_retries = 2
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
-autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -117,7 +116,6 @@ def _signature(app, what, name, obj, options, arguments, returned):
 
 
 def setup(app) -> None:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     app.connect("builder-inited", _generate)
     app.connect("source-read", _read)
     app.connect("autodoc-process-signature", _signature)

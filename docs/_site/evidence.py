@@ -41,7 +41,9 @@ def figures() -> dict[str, str]:
     tpu = pd.DataFrame(read("tpu-compiler/tpu.json")["rows"])
     tpu = tpu[(tpu.topology == "v5e:2x2") & (tpu.model == "vit_s16")]
     tpu = tpu.set_index("mixing")
-    compiled = _compiled("mlp")
+    compiled = {
+        row["mixing"]: row["here"][0] for row in _compiled() if row["model"] == "mlp"
+    }
     peers = pd.DataFrame(read("cpu/transform.json")["bars"])
     peers = peers[(peers.per == "example") & peers["library x ours"].notna()]
     faster = peers["library x ours"].map(lambda interval: interval[0])
@@ -82,14 +84,13 @@ def _gpu() -> pd.DataFrame:
     return rows.set_index(["target", "work", "mixing"])
 
 
-def _compiled(model: str) -> dict[str, float]:
-    """Return the seconds of compilation that mixing adds to a step of ``model``."""
-    rows = read("cpu/against.json")["rows"]
-    return {
-        row["mixing"]: row["here"][0]
-        for row in rows
-        if row["what"] == f"compile, {model}"
-    }
+def _compiled() -> list[dict[str, Any]]:
+    """Return the rows about the seconds that mixing adds to compiling a step."""
+    return [
+        row | {"model": row["what"].removeprefix("compile, ")}
+        for row in read("cpu/against.json")["rows"]
+        if row["what"].startswith("compile, ")
+    ]
 
 
 def _cost(program: str) -> str:
@@ -134,18 +135,13 @@ def _transform() -> str:
 
 def _compile() -> str:
     """Return a table of the seconds that mixing adds to compiling a step."""
-    rows = [
-        row
-        for row in read("cpu/against.json")["rows"]
-        if row["what"].startswith("compile, ")
-    ]
     return _table(
         {
-            "model": row["what"].removeprefix("compile, "),
+            "model": row["model"],
             "mixing": row["mixing"],
             "seconds": _interval(row["here"]),
         }
-        for row in rows
+        for row in _compiled()
     )
 
 

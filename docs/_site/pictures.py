@@ -4,7 +4,7 @@
 """
 
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ KEY = jax.random.key(3)
 BALANCED = mx.ratios.truncated(mx.ratios.uniform(), 0.4, 0.65)
 
 
+@cache
 def photos() -> jax.Array:
     """Return four photos, float32 ``[4, 224, 224, 3]`` in [0, 1]."""
     found = (data.chelsea(), data.coffee(), data.astronaut(), data.rocket())
@@ -74,8 +75,9 @@ def gallery() -> Figure:
     """Return a pair of photos and what four methods make of it."""
     images = photos()
     shown = {"example": (images[0], LABELS[0]), "partner": (images[1], LABELS[1])}
+    made = mixers()
     for name in ("mixup", "cutmix", "fmix", "resizemix"):
-        (mixed, soft), _ = mixers()[name](KEY, (images, LABELS))
+        (mixed, soft), _ = made[name](KEY, (images, LABELS))
         shown[name] = mixed[0], soft[0]
     return row(shown)
 

@@ -1,33 +1,37 @@
 """Which of the claims made for Mixup hold? One command each, on real data.
 
-    python -m benchmarks.claims uci --data-dir DIR
+    python -m benchmarks.claims cifar --data-dir DIR
     python -m benchmarks.claims all --data-dir DIR
-    python -m benchmarks.claims uci --table my.csv --label species
+    python -m benchmarks.claims all --data-dir DIR --confirm
     python -m benchmarks.claims report
+    python -m benchmarks.claims uci --table my.csv --label species
 
-Each prints our numbers next to the published ones, states the verdict, and writes a
-JSON file and a figure. An interrupted run resumes where it stopped when it is started
-again. `all` runs every claim, reports those that could not be run, with the reason, and
-writes the report, interrupted or not; `report` only writes the report, from the JSON
-files.
+Each trains its networks, prints our numbers next to the published ones with a verdict,
+and writes the measures of each seed (CSV), the verdicts (JSON) and a figure. What was
+interrupted resumes where it stopped when it is started again. `--confirm` repeats the
+claims with other seeds; a verdict that these do not give becomes "cannot tell". `all`
+runs every claim and writes the report, naming those that could not be run; `report`
+computes every printed number anew from the measures, without any training.
 """
 
 import argparse
 import importlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import rich.console
+import rich.progress
 
 matplotlib.use("Agg")
 
 import command_line
 from benchmarks import _scripts
 from benchmarks.claims._engine import report, runner
-from benchmarks.claims._engine.claim import NotRun
+from benchmarks.claims._engine.claim import CONFIRMING, Claim, NotRun, Options
 
 CLAIMS = (
     "uci",
@@ -35,6 +39,7 @@ CLAIMS = (
     "corrupt",
     "adversarial",
     "ablation",
+    "vicinal",
     "gan",
     "speech",
     "features",
@@ -42,74 +47,141 @@ CLAIMS = (
     "calibration",
     "cifar",
 )
+SECONDS = 120  # expected of a claim that was never run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = _arguments()
     args = parser.parse_args(argv)
-    is_all = "all" in args.claims
-    names = [n for n in dict.fromkeys(args.claims) if n not in ("all", "report")]
-    names = list(CLAIMS) if is_all else names
-    if args.table and (is_all or names != ["uci"]):
+    names = _names(parser, args)
+    out = args.out or _scripts.RESULTS / "claims" / _place(args)
+    kept = out / runner.CONFIRMING if args.confirm else out
+    endings = (".csv", ".json", ".png")
+    files = [kept / f"{name}{ending}" for name in names for ending in endings]
+    is_reporting = not args.table and bool({"all", "report"} & {*args.claims})
+    files += [out / name for name in report.FILES if is_reporting]
+    command_line.check_writable(parser, *files)
+
+    failed: dict[str, str] = {}
+    broken: list[str] = []
+    with command_line.Interruption() as interruption, _progress() as bar:
+        expected = {name: _expected(out, name) for name in names}
+        task = bar.add_task("", total=sum(expected.values()))
+
+        def trained() -> Any:
+            for name in names:
+                bar.update(task, description=name)
+                advance = _advance(bar, task, expected[name])
+                yield name, _train(name, args, kept, advance, failed, broken)
+
+        ended = {name for name, _ in interruption.until(trained())}
+        left = [name for name in names if name not in ended]
+        failed |= {
+            name: "interrupted" for name in left if not (out / f"{name}.csv").exists()
+        }
+        if not args.confirm:
+            for name in names:
+                if name in ended and name not in failed:
+                    runner.show(runner.keep(name, _claim(name, args), out))
+        if is_reporting:
+            _report(parser, out, failed)
+    if "all" not in args.claims and failed:
+        parser.error("; ".join(f"{n}: not run, {why}" for n, why in failed.items()))
+    if broken:
+        raise SystemExit(f"broken: {', '.join(broken)}")
+
+
+def _names(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    """Return the claims to run; checks the arguments for tables."""
+    named = [n for n in dict.fromkeys(args.claims) if n not in ("all", "report")]
+    names = list(CLAIMS) if "all" in args.claims else named
+    if args.table and names != ["uci"]:
         parser.error(
             f"--table: expected with the claim uci; got it with {args.claims}."
         )
     if args.label is not None and not args.table:
         parser.error("--label: expected with --table FILE, whose column it names.")
-    out = args.out or _scripts.RESULTS / "claims" / _place(args)
-    is_reporting = is_all or "report" in args.claims
-    files = [out / f"{name}{suffix}" for name in names for suffix in (".json", ".png")]
-    files += [out / "runs" / f"{name}.jsonl" for name in names]
-    files += [out / name for name in report.FILES if is_reporting]
-    command_line.check_writable(parser, *files)
-
-    missing, broken = {}, {}
-    with command_line.Interruption() as interruption:
-        found = _each(names, args, out, missing, broken)
-        done = [
-            runner.keep(ran, _command(ran.name, args), out)
-            for ran in interruption.until(found)
-        ]
-        failed = {**missing, **broken}
-        left = [name for name in names if name not in {*done, *failed}]
-        # Results of an earlier run are still there.
-        left = [name for name in left if not (out / f"{name}.json").exists()]
-        failed |= dict.fromkeys(left, "interrupted")
-        if is_reporting:
-            try:
-                for file in report.write(out, CLAIMS, failed):
-                    print(f"wrote {file}")
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                parser.error(
-                    f"the report needs the files that the claims wrote to {out}; got "
-                    f"{type(error).__name__}: {error}. Run the claim again."
-                )
-    if not is_all and failed:
-        whys = "; ".join(f"{name}: not run, {why}" for name, why in failed.items())
-        parser.error(whys)
-    if broken:
-        raise SystemExit(f"broken: {', '.join(broken)}")
+    return names
 
 
-def _each(
-    names: Sequence[str],
-    args: argparse.Namespace,
-    out: Path,
-    missing: dict[str, str],
-    broken: dict[str, str],
-) -> Iterator[runner.Ran]:
-    """Yield each claim's result, or put the reason into ``missing`` or ``broken``."""
-    for name in names:
+def _train(name, args, out, advance, failed, broken) -> None:
+    """Train one claim, or put the reason into ``failed``."""
+    try:
+        runner.train(
+            name, _claim(name, args), _options(args), out, _command(name, args), advance
+        )
+        return
+    except NotRun as error:
+        failed[name] = str(error)
+    except (OSError, ValueError) as error:  # the other claims still run
+        failed[name] = str(error)
+        broken.append(name)
+    if "all" in args.claims:
+        rich.console.Console().print(f"{name}: not run, {failed[name]}", markup=False)
+
+
+def _report(parser: argparse.ArgumentParser, out: Path, failed: dict[str, str]) -> None:
+    """Compute the verdicts of all claims in ``out`` anew, and write the report."""
+    try:
+        for name in CLAIMS:
+            if (out / f"{name}.csv").exists():
+                ran = json.loads((out / f"{name}.json").read_text())["ran"]
+                runner.keep(name, _module(name).claim(Options(**ran["options"])), out)
+        for file in report.write(out, CLAIMS, failed):
+            print(f"wrote {file}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(
+            f"the report needs the files that the claims wrote to {out}; got "
+            f"{type(error).__name__}: {error}. Run the claim again."
+        )
+
+
+def _progress() -> rich.progress.Progress:
+    """Return a progress bar on stderr with the time that is left."""
+    return rich.progress.Progress(
+        rich.progress.TextColumn("claims {task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TaskProgressColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+        console=rich.console.Console(stderr=True),
+        transient=True,
+    )
+
+
+def _advance(bar: rich.progress.Progress, task: Any, seconds: float) -> Any:
+    return lambda share: bar.advance(task, share * seconds)
+
+
+def _expected(out: Path, name: str) -> float:
+    """Return the seconds that a claim took when it was last run, for the progress."""
+    for folder in (out, _scripts.RESULTS / "claims"):
         try:
-            yield _run(name, args, out)
+            return json.loads((folder / f"{name}.json").read_text())["ran"]["seconds"]
+        except (OSError, ValueError, KeyError, TypeError):
             continue
-        except NotRun as error:
-            missing[name] = str(error)
-        except (OSError, ValueError) as error:  # the other claims still run
-            broken[name] = str(error)
-        if "all" in args.claims:
-            why = {**missing, **broken}[name]
-            rich.console.Console().print(f"{name}: not run, {why}", markup=False)
+    return SECONDS
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"benchmarks.claims.{name}")
+
+
+def _claim(name: str, args: argparse.Namespace) -> Claim:
+    if args.table:
+        return _module(name).of_table(_options(args), args.table, _label(args))
+    return _module(name).claim(_options(args))
+
+
+def _options(args: argparse.Namespace) -> Options:
+    return Options(
+        data_dir=args.data_dir,
+        full=args.full,
+        quick=args.quick,
+        seeds=args.seeds,
+        first=CONFIRMING if args.confirm else 0,
+    )
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -130,6 +202,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--data-dir", type=command_line.folder, help="folder of the data")
     add("--full", action="store_true", help="full size, for a GPU")
     add("--quick", action="store_true", help="only check that it runs")
+    add("--confirm", action="store_true", help="repeat with other seeds")
     # A single seed has no interval.
     add("--seeds", type=command_line.whole(2), help="number of seeds, 2 or more")
     add("--table", type=command_line.file, help="uci: use this CSV or ARFF file")
@@ -144,20 +217,6 @@ def _place(args: Any) -> str:
     return table or ("quick" if args.quick else "full" if args.full else "")
 
 
-def _run(name: str, args: Any, out: Path) -> runner.Ran:
-    return runner.run(
-        name,
-        importlib.import_module(f"benchmarks.claims.{name}"),
-        out,
-        data_dir=args.data_dir,
-        full=args.full,
-        quick=args.quick,
-        seeds=args.seeds,
-        table=args.table,
-        label=_label(args),
-    )
-
-
 def _label(args: argparse.Namespace) -> str | int:
     """Return the label column, as an index if it is an integer."""
     if args.label is None:
@@ -168,7 +227,9 @@ def _label(args: argparse.Namespace) -> str | int:
 def _command(name: str, args: Any) -> str:
     words = ["python -m benchmarks.claims", name]
     words += ["--data-dir DIR"] * (args.data_dir is not None)
-    words += [f"--{size}" for size in ("full", "quick") if getattr(args, size)]
+    words += [
+        f"--{size}" for size in ("full", "quick", "confirm") if getattr(args, size)
+    ]
     words += [f"--seeds {args.seeds}"] * (args.seeds is not None)
     if args.table:
         words += [f"--table {args.table.name}", f"--label {_label(args)}"]

@@ -1,82 +1,113 @@
-"""Runs one claim, prints its results, and writes them."""
+"""Trains the arms of a claim, and keeps its measures, verdicts and pictures."""
 
 import datetime
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from benchmarks import _scripts
-from benchmarks.claims._engine.claim import Found, Options, Part
+from benchmarks.claims._engine import analysis, pictures
+from benchmarks.claims._engine.claim import Claim, Options
 from benchmarks.claims._engine.runs import Runs
 
-
-class Ran(NamedTuple):
-    """A claim, its results, and the seconds that it took."""
-
-    name: str
-    title: str
-    source: str
-    found: Found
-    seconds: float
+CONFIRMING = "confirming"  # the folder of the confirming run
 
 
-def run(name: str, script: Any, out: Path, **how: Any) -> Ran:
-    """Run one claim, or resume it.
+def train(
+    name: str,
+    claim: Claim,
+    options: Options,
+    out: Path,
+    command: str,
+    advance: Callable[[float], Any],
+) -> None:
+    """Train a claim's arms, or resume, and write its measures.
 
     Args:
       name: name of the claim.
-      script: module of the claim.
-      out: folder in which runs are stored.
-      **how: fields of ``Options`` other than ``runs``.
-    """
-    title, _, source = (script.__doc__ or "").strip().partition("\n")
-    start = time.perf_counter()
-    with _scripts.progress(name) as bar:
-        runs = Runs(out / "runs" / f"{name}.jsonl", script, bar)
-        found: Found = script.run(Options(runs=runs, **how))
-    seconds = time.perf_counter() - start + runs.seconds_before
-    return Ran(name, title, source.strip(), found, seconds)
-
-
-def keep(ran: Ran, command: str, out: Path) -> str:
-    """Print the results of a claim and write its files; return its name.
-
-    Args:
-      ran: the claim.
-      command: the command that runs it again.
+      claim: the claim.
+      options: its options.
       out: folder to write to.
+      command: the command that runs it again.
+      advance: called with the share of the runs that was finished.
     """
-    name, title, source, found, seconds = ran
-    for heading, rows in found.tables.items():
-        _scripts.show(f"{title}\n{heading}", rows)
-    _scripts.show("verdicts", [_row(part) for part in found.parts])
-    for line in found.notes:
-        print(line)
-    record = {
-        "claim": title,
-        "source": source,
+    programs = list(claim.programs(options))
+    count = sum(len(program.runs) for program in programs)
+    runs = Runs(out / "runs" / f"{name}.jsonl", lambda k: advance(k / count))
+    trained = runs.trained(programs)
+    out.mkdir(parents=True, exist_ok=True)
+    table = trained.table
+    table.insert(0, "claim", name)
+    table.to_csv(out / f"{name}.csv", index=False, float_format="%.7g")
+    if trained.arrays:
+        halves = {key: x.astype(np.float16) for key, x in trained.arrays.items()}
+        np.savez_compressed(out / f"{name}.npz", **halves)
+    ran = {
         "command": command,
         "date": datetime.date.today().isoformat(),
         "device": _scripts.device(),
-        "seconds": round(seconds, 1),
-        "protocol": found.protocol,
-        "notes": found.notes,
-        "verdicts": [_row(part) for part in found.parts],
-        "tables": found.tables,
+        "seconds": round(trained.seconds, 1),
+        "options": {
+            "full": options.full,
+            "quick": options.quick,
+            "seeds": options.seeds,
+            "first": options.first,
+        },
     }
-    out.mkdir(parents=True, exist_ok=True)
+    if claim.cost is not None:
+        ran["cost"] = claim.cost()
+    (out / f"{name}.json").write_text(json.dumps({"ran": ran}, indent=1) + "\n")
+
+
+def keep(name: str, claim: Claim, out: Path) -> dict[str, Any]:
+    """Judge a claim by its measures in ``out``; write and return its record."""
+    file = out / f"{name}.json"
+    ran = json.loads(file.read_text())["ran"]
+    table = measures(out / f"{name}.csv")
+    again = out / CONFIRMING / f"{name}.csv"
+    confirming = measures(again) if again.exists() else None
+    judged = analysis.judge(claim, table, confirming)
+    record = {
+        "claim": claim.title,
+        "source": claim.source,
+        "ran": ran,
+        "confirmed": confirming is not None,
+        "protocol": claim.protocol.words(),
+        "tables": {
+            "measured": analysis.summary(claim, table).to_dict("records"),
+        },
+        "verdicts": analysis.rows(judged),
+        "notes": list(claim.notes),
+    }
     text = json.dumps(record, indent=1, default=_scripts.plain)
-    (out / f"{name}.json").write_text(text + "\n")
-    found.figure.savefig(out / f"{name}.png", dpi=110)
-    print(f"{seconds:.0f} s; wrote {out / name}.json and .png")
-    return name
+    file.write_text(text + "\n")
+    pictures.gains(judged).savefig(out / f"{name}.png")
+    if claim.picture is not None:
+        arrays = out / f"{name}.npz"
+        with np.load(arrays) as found:
+            shown = {key: found[key].astype(np.float32) for key in found.files}
+        claim.picture(table, shown).savefig(out / f"{name}-seen.png", dpi=110)
+    return record
 
 
-def _row(part: Part) -> dict[str, Any]:
-    return {
-        "statement": part.statement,
-        "gain": part.gain,
-        "unit": part.unit,
-        "verdict": part.verdict,
-    }
+def measures(file: Path) -> pd.DataFrame:
+    """Return the table of measures in ``file``."""
+    return pd.read_csv(
+        file,
+        keep_default_na=False,
+        na_values=["nan"],
+        dtype={"arm": str, "factor": str},
+    )
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the tables and verdicts of a claim."""
+    for heading, rows in record["tables"].items():
+        _scripts.show(f"{record['claim']}\n{heading}", rows)
+    _scripts.show("verdicts", [analysis.shown(row) for row in record["verdicts"]])
+    for line in record["notes"]:
+        print(line)

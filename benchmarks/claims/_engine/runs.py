@@ -1,37 +1,42 @@
 """Many training runs in one compiled program, with finished ones stored on disk.
 
-A run is a function of a few numbers (its seed, alpha, ...). All runs that share a
-program are stacked and vmapped, in chunks that fit in memory. The results of a chunk
-are written when it finishes, so that interrupted runs resume where they stopped.
+All runs that share a program are stacked and vmapped, in chunks that fit in memory, and
+each core trains a chunk of its own. Results are written when a chunk finishes, so that
+interrupted runs resume where they stopped. A stored result is that of a program, and of
+the data and numbers that it was called with: whatever changes neither keeps it.
 """
 
+import concurrent.futures
 import functools
 import hashlib
-import inspect
 import json
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import rich.progress
+import pandas as pd
 
-import mixup_jax
+from benchmarks.claims._engine.claim import Program
 
-CLAIMS = Path(__file__).parents[1]
-SHARED = (  # files and folders that a result depends on
-    Path(mixup_jax.__file__).parent,
-    CLAIMS / "_data",
-    CLAIMS / "_networks",
-    CLAIMS.parent / "models.py",
-    Path(__file__),  # runs that train together are one program
-)
-
-Setting = Mapping[str, float]
 Result = dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """The results of the runs of a claim.
+
+    Attributes:
+      table: a row per arm, factor and seed; a column per scalar measure.
+      arrays: the other measures, by ``measure/arm/factor``, seeds on axis 0.
+      seconds: the time that all runs took, in whichever session.
+    """
+
+    table: pd.DataFrame
+    arrays: dict[str, np.ndarray]
+    seconds: float
 
 
 class Runs:
@@ -39,23 +44,12 @@ class Runs:
 
     Args:
       file: file of JSON lines.
-      script: module of the claim. Runs of another version of it, of shared code, of the
-        library or of JAX, or from another device, are ignored.
-      progress: progress bar to advance.
-
-    Attributes:
-      seconds_before: seconds that the results loaded from ``file`` took.
+      advance: called with the number of runs that were finished or found.
     """
 
-    seconds_before = 0.0
-
-    def __init__(
-        self, file: Path, script: ModuleType, progress: rich.progress.Progress
-    ):
-        self._file, self._progress = file, progress
-        self._version = version_of(script)
+    def __init__(self, file: Path, advance: Callable[[int], Any] = lambda count: None):
+        self._file, self._advance = file, advance
         self._known: dict[str, Result] = {}
-        self._counted: set[str] = set()
         if file.exists():
             text = file.read_text()
             for line in text.splitlines():
@@ -66,98 +60,112 @@ class Runs:
     def _remember(self, line: str) -> None:
         try:
             row = json.loads(line)
-            version, name, result = row["version"], row["id"], row["result"]
+            self._known[row["id"]] = row["result"]
         except (json.JSONDecodeError, KeyError, TypeError):
             return  # the row was cut off while it was written
-        if version == self._version:
-            self._known[name] = result
 
-    def many(
-        self,
-        group: str,
-        run: Callable[[Any], Mapping[str, jax.Array]],
-        settings: Sequence[Setting],
-        *,
-        chunk: int,
-    ) -> list[Result]:
-        """Return the result of ``run`` for each setting, training missing ones jointly.
+    def trained(self, programs: Sequence[Program]) -> Trained:
+        """Run what is not stored; return all results."""
+        rows, arrays, seconds = [], {}, 0.0
+        for program in programs:
+            for run, result in zip(program.runs, self.results(program)):
+                seconds += result["seconds"]
+                by_arm = {run.arm: result["measures"]}
+                if not run.arm:
+                    by_arm = result["measures"]
+                for arm, measures in by_arm.items():
+                    seed = int(run.numbers["seed"])
+                    row = {"arm": arm, "factor": run.factor, "seed": seed}
+                    for name, value in measures.items():
+                        if isinstance(value, list):
+                            key = f"{name}/{arm}/{run.factor}"
+                            arrays.setdefault(key, []).append(value)
+                        else:
+                            row[name] = value
+                    rows.append(row)
+        stacked = {name: np.asarray(each) for name, each in arrays.items()}
+        return Trained(pd.DataFrame(rows), stacked, seconds)
 
-        Args:
-          group: label of the progress bar.
-          run: traced function that takes the numbers of one setting as scalars, and
-            returns a dict of small arrays. Anything else that the result depends on
-            (data, epochs, sizes) is bound by ``functools.partial``, and identifies the
-            program.
-          settings: one dict of numbers per run, all with the same keys.
-          chunk: number of runs that train together.
+    def results(self, program: Program) -> list[Result]:
+        """Return the result of each run of ``program``, as stored or run now."""
+        numbers = [run.numbers for run in program.runs]
+        own = _fingerprint(program)
+        ids = [
+            hashlib.sha256(f"{own}{sorted(each.items())}".encode()).hexdigest()[:16]
+            for each in numbers
+        ]
+        todo = [k for k, name in enumerate(ids) if name not in self._known]
+        self._advance(len(ids) - len(todo))
+        if not todo:
+            return [self._known[name] for name in ids]
+        size = min(program.together, len(todo))
+        # The last chunk is padded, so that all chunks use one program.
+        chunks = [
+            (todo[start : start + size], np.resize(todo[start : start + size], size))
+            for start in range(0, len(todo), size)
+        ]
+        stacked = {name: np.asarray([n[name] for n in numbers]) for name in numbers[0]}
 
-        Returns:
-          The results of each setting, as numbers and lists, including ``seconds``, its
-          share of the time of its chunk, without compilation.
-        """
-        program = f"{group} {_fingerprint([run])}"
-        ids = [json.dumps([program, dict(s)], sort_keys=True) for s in settings]
-        todo = [k for k, each in enumerate(ids) if each not in self._known]
-        task = self._progress.add_task(group, total=len(ids))
-        self._progress.advance(task, len(ids) - len(todo))
-        for each in {*ids} & {*self._known} - self._counted:
-            self.seconds_before += self._known[each].get("seconds", 0.0)
-        self._counted |= {*ids}  # counted once, even if requested again
-        # All at once, so that a name has one dtype in every chunk.
-        stacked = {
-            name: np.asarray([settings[k][name] for k in todo])
-            for name in (settings[todo[0]] if todo else ())
-        }
-        together = None
-        for start in range(0, len(todo), chunk):
-            taken = np.arange(start, min(start + chunk, len(todo)))
-            # The last chunk is padded, so that all chunks use one program.
-            filled = np.resize(taken, min(chunk, len(todo)))
-            inputs = {name: each[filled] for name, each in stacked.items()}
-            if together is None:
-                together = jax.jit(jax.vmap(run)).lower(inputs).compile()
+        def inputs(rows: Any) -> Any:
+            if program.together == 1:
+                return {name: each[rows[0]] for name, each in stacked.items()}
+            return {name: each[rows] for name, each in stacked.items()}
+
+        run = functools.partial(_called, program.run)
+        if program.together > 1:
+            run = jax.vmap(run, in_axes=(0, None))
+        data = jax.device_put(program.data)
+        compiled = jax.jit(run).lower(inputs(chunks[0][1]), data).compile()
+
+        def train(rows: Any) -> tuple[Any, float]:
             begin = time.perf_counter()
-            found = jax.tree.map(np.asarray, jax.block_until_ready(together(inputs)))
-            seconds = (time.perf_counter() - begin) / len(taken)
-            for row, k in enumerate(taken):
-                result = {name: each[row].tolist() for name, each in found.items()}
-                self._keep(ids[todo[k]], {**result, "seconds": seconds})
-            self._progress.advance(task, len(taken))
-        self._progress.remove_task(task)
-        return [self._known[each] for each in ids]
+            found = jax.device_get(compiled(inputs(rows), data))
+            return found, time.perf_counter() - begin
+
+        with concurrent.futures.ThreadPoolExecutor(_workers()) as pool:
+            futures = {pool.submit(train, rows): taken for taken, rows in chunks}
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    taken = futures[future]
+                    found, seconds = future.result()
+                    for row, k in enumerate(taken):
+                        measures = jax.tree.map(
+                            lambda x, row=row: (
+                                x if program.together == 1 else x[row]
+                            ).tolist(),
+                            found,
+                        )
+                        share = seconds / len(taken) / _workers()
+                        self._keep(ids[k], {"measures": measures, "seconds": share})
+                    self._advance(len(taken))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [self._known[name] for name in ids]
 
     def _keep(self, name: str, result: Result) -> None:
         self._known[name] = result
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        row = {"id": name, "version": self._version, "result": result}
         with self._file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"id": name, "result": result}) + "\n")
 
 
-def version_of(script: ModuleType) -> str:
-    """Return a hash of everything that a result depends on, except its arguments."""
-    files = [
-        file
-        for each in SHARED
-        for file in (sorted(each.rglob("*.py")) if each.is_dir() else [each])
-    ]
-    sources = [file.read_text() for file in files]
-    device = jax.devices()[0].device_kind
-    return _fingerprint([sources, inspect.getsource(script), jax.__version__, device])
+def _called(run: Callable[..., Any], numbers: Any, data: Any) -> Any:
+    return jax.tree.map(jax.numpy.asarray, run(numbers, data))
 
 
-def _fingerprint(tree: Any) -> str:
-    """Return a hash of a pytree of arrays, functions, numbers and strings."""
-    leaves, structure = jax.tree.flatten(tree)
-    known = hashlib.sha256(str(structure).encode())
-    for leaf in leaves:
-        if isinstance(leaf, np.ndarray | jax.Array):
-            known.update(f"{leaf.dtype}{leaf.shape}".encode())
-            known.update(np.asarray(leaf).tobytes())
-        elif isinstance(leaf, functools.partial):
-            known.update(_fingerprint([leaf.func, leaf.args, leaf.keywords]).encode())
-        elif inspect.isfunction(leaf):
-            known.update(f"{leaf.__module__}.{leaf.__qualname__}".encode())
-        else:
-            known.update(repr(leaf).encode())
-    return known.hexdigest()[:12]
+def _workers() -> int:
+    """Return the number of runs at a time: an accelerator is filled by one."""
+    return (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _fingerprint(program: Program) -> str:
+    """Return a hash of the program and its data, for results to be stored under."""
+    one = {name: np.asarray(x) for name, x in program.runs[0].numbers.items()}
+    data = jax.tree.map(np.asarray, program.data)
+    lowered = jax.jit(functools.partial(_called, program.run)).lower(one, data)
+    known = hashlib.sha256(lowered.as_text().encode())
+    for leaf in jax.tree.leaves(data):
+        known.update(leaf.tobytes())
+    known.update(f"{jax.__version__} {jax.devices()[0].device_kind}".encode())
+    return known.hexdigest()

@@ -10,16 +10,16 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
 import mixup_jax as mx
 from benchmarks.claims._networks import training
+from benchmarks.claims._networks.recipes import Recipe, StepSgd
 
 AT_ONCE = 500  # images per prediction
 MARGIN = 1 / 8  # maximum shift of a crop, as a fraction of the side
-EPOCHS, BATCH, RATE, DECAY = 200, 128, 0.1, 1e-4  # as in the paper
+PAPER = Recipe(StepSgd(0.1, 1e-4), epochs=200, batch=128)
 
 
 def scaled(images: Array) -> Array:
@@ -27,15 +27,13 @@ def scaled(images: Array) -> Array:
     return images.astype(jnp.float32) / 255
 
 
-def standardised(model: nn.Module, images: Any) -> Callable[..., Any]:
+def standardised(model: nn.Module, images: Array) -> Callable[..., Any]:
     """Return ``model.apply`` on inputs standardized with statistics of ``images``."""
-    mean, std = (
-        each(images, axis=(0, 1, 2), keepdims=True) / 255 for each in (np.mean, np.std)
-    )
+    some = scaled(images)
+    mean, std = (f(some, axis=(0, 1, 2), keepdims=True) for f in (jnp.mean, jnp.std))
 
     def apply(variables: Any, x: Array, **how: Any) -> Any:
-        x = (x - mean.astype(np.float32)) / std.astype(np.float32)
-        return model.apply(variables, x, **how)
+        return model.apply(variables, (x - mean) / std, **how)
 
     return apply
 
@@ -94,33 +92,17 @@ def errors(predict: Callable[[Array], Any], images: Any, labels: Any) -> Array:
     return training.error(logits, jnp.asarray(labels))
 
 
-def step_sgd(steps: int, decay: Any = DECAY) -> optax.GradientTransformation:
-    """Return the paper's optimizer; its rate drops after 1/2 and 3/4 of ``steps``."""
-    rate = optax.piecewise_constant_schedule(
-        RATE, {steps // 2: 0.1, 3 * steps // 4: 0.1}
-    )
-    return optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, momentum=0.9))
-
-
-def one_cycle(steps: int, decay: Any) -> optax.GradientTransformation:
-    """Return fastai's optimizer: AdamW with the rate going up, then down."""
-    rate = optax.cosine_onecycle_schedule(
-        steps, 3e-3, pct_start=0.5, div_factor=10, final_div_factor=1e4
-    )
-    return optax.adamw(rate, b1=0.9, b2=0.99, weight_decay=decay)
-
-
 def learn(
     key: Array,
     model: nn.Module,
+    apply: Callable[..., Any],
     data: tuple[Any, Any],
     rows: Array,
     *,
-    alpha: Any,
-    tx: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int,
+    mixer: mx.Mixer,
+    recipe: Recipe,
     augmented: bool,
+    smoothing: Any = 0.0,
     after_epoch: Callable[[Callable[[Array], Any]], Any] = lambda predict: None,
 ) -> tuple[Any, Any]:
     """Train ``model``; return its variables, and the results of ``after_epoch``.
@@ -129,19 +111,18 @@ def learn(
       key: PRNG key.
       model: a model with ``classes`` whose call takes ``train``; may use batch
         normalization.
+      apply: ``model.apply``, on standardized inputs.
       data: uint8 images and integer class ids.
       rows: rows to train on.
-      alpha: alpha of Mixup; may be traced. 0 is ERM.
-      tx: optimizer.
-      epochs: number of epochs.
-      batch_size: examples per step.
+      mixer: mixes images in [0, 1] and soft targets.
+      recipe: the optimizer, epochs and batches.
       augmented: whether images are cropped and flipped.
+      smoothing: label smoothing; may be traced.
       after_epoch: called with a function from images in [0, 1] to logits; returns a
         pytree of arrays.
     """
     key_init, key_fit = jax.random.split(key)
     images, labels = (jnp.asarray(each) for each in data)
-    apply = standardised(model, data[0])
     model_state = dict(model.init(key_init, scaled(images[:1])))
     params = model_state.pop("params")
 
@@ -150,16 +131,17 @@ def learn(
 
     state, seen = training.fit_state(
         jax.random.split(key_fit),
-        mx.training.TrainState.create(params, tx, model_state=model_state),
-        (images, mx.losses.one_hot(labels, model.classes)),  # type: ignore
+        mx.training.TrainState.create(
+            params, recipe.tx(len(rows)), model_state=model_state
+        ),
+        (
+            images,
+            mx.losses.one_hot(labels, model.classes, smoothing=smoothing),  # type: ignore
+        ),
         rows,
         loss=loss_of(apply),
-        mixer=on_images(
-            functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation),
-            augmented=augmented,
-        ),
-        epochs=epochs,
-        batch_size=batch_size,
+        mixer=on_images(mixer, augmented=augmented),
+        recipe=recipe,
         after_epoch=lambda state: after_epoch(
             functools.partial(apply, variables(state))
         ),

@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 import mixup_jax as mx
+from benchmarks.claims._networks.recipes import Recipe
 
 
 def fit(
@@ -22,9 +23,7 @@ def fit(
     *,
     loss: Callable[..., Any],
     mixer: Any,
-    tx: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int,
+    recipe: Recipe,
     after_epoch: Callable[[Any], Any] = lambda params: None,
 ) -> tuple[Any, Any]:
     """Train ``params``; return them, and the results of ``after_epoch``.
@@ -39,20 +38,17 @@ def fit(
       rows: int32 ``[N]``, the rows of ``data`` to train on.
       loss: as for ``mixup_jax.training.train_step``.
       mixer: a mixer, scheduled or not.
-      tx: optimizer.
-      epochs: number of epochs.
-      batch_size: examples per step.
+      recipe: the optimizer, epochs and batches.
       after_epoch: called with the parameters; returns a pytree of arrays.
     """
     state, seen = fit_state(
         jax.random.split(key),
-        mx.training.TrainState.create(params, tx),
+        mx.training.TrainState.create(params, recipe.tx(len(rows))),
         data,
         rows,
         loss=loss,
         mixer=mixer,
-        epochs=epochs,
-        batch_size=batch_size,
+        recipe=recipe,
         after_epoch=lambda state: after_epoch(state.params),
     )
     return state.params, seen
@@ -66,8 +62,7 @@ def fit_state(
     *,
     loss: Any,
     mixer: Any,
-    epochs: int,
-    batch_size: int,
+    recipe: Recipe,
     after_epoch: Callable[[Any], Any] = lambda state: None,
 ) -> tuple[Any, Any]:
     """Train as ``fit`` does, for models that have more state than parameters.
@@ -76,7 +71,7 @@ def fit_state(
     """
     step = mx.training.train_step(loss, mixer)
     size = rows.shape[0]
-    steps = math.ceil(size / batch_size)
+    steps = math.ceil(size / recipe.batch)
     key_order, key_step = keys
 
     def one(state: Any, taken: Array) -> tuple[Any, None]:
@@ -85,11 +80,11 @@ def fit_state(
         return state, None
 
     def epoch(state: Any, key: Array) -> tuple[Any, Any]:
-        order = jnp.resize(jax.random.permutation(key, rows), (steps, batch_size))
+        order = jnp.resize(jax.random.permutation(key, rows), (steps, recipe.batch))
         state, _ = jax.lax.scan(one, state, order)
         return state, after_epoch(state)
 
-    return jax.lax.scan(epoch, state, jax.random.split(key_order, epochs))
+    return jax.lax.scan(epoch, state, jax.random.split(key_order, recipe.epochs))
 
 
 def cross_entropy(apply: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,6 +123,11 @@ def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
 def error(logits: Any, labels: Array) -> Array:
     """Return the percentage of wrong predictions."""
     return 100 * jnp.mean(jnp.argmax(logits, axis=-1) != labels)
+
+
+def constant_error(labels: Array, classes: int) -> Array:
+    """Return the error in percent of the best constant prediction of ``labels``."""
+    return 100 - 100 * jnp.bincount(labels, length=classes).max() / labels.shape[0]
 
 
 def in_parts(predict: Callable[[Array], Any], x: Array, at_once: int) -> Any:

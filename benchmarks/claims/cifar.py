@@ -27,6 +27,7 @@ from benchmarks.claims._engine.claim import (
     Published,
     Run,
     less,
+    titled,
 )
 from benchmarks.claims._networks import resnet, small, training
 from benchmarks.claims._networks.recipes import CosineAdam, OneCycle, Recipe
@@ -140,7 +141,7 @@ def claim(options: Options) -> Claim:
         if arm != ERM
     ]
     return Claim(
-        *_words(),
+        *titled(__doc__),
         protocol=protocol,
         programs=functools.partial(_programs, protocol, sizes, recipe),
         statements=statements,
@@ -248,8 +249,3 @@ def _named(size: int) -> str:
 
 def _listed(sizes: Sequence[int] | Any) -> str:
     return ", ".join(f"{size:,}" for size in sizes)
-
-
-def _words() -> tuple[str, str]:
-    title, _, source = (__doc__ or "").strip().partition("\n")
-    return title, source.strip()

@@ -284,3 +284,9 @@ class Claim:
             raise ValueError(
                 f"{self.title}: expected one primary statement; got {primary}."
             )
+
+
+def titled(doc: str | None) -> tuple[str, str]:
+    """Return the title and the source of a claim from its module's docstring."""
+    title, _, source = (doc or "").strip().partition("\n")
+    return title, source.strip()

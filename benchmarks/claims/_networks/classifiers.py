@@ -1,44 +1,43 @@
 """Networks for a ``Problem``, and their training."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import optax
 from flax import linen as nn
 from jax import Array
 
 import mixup_jax as mx
 from benchmarks.claims._data.problems import Problem, corrupted
 from benchmarks.claims._networks import small, training
+from benchmarks.claims._networks.recipes import Adam, Recipe
 
-BATCH = 64
+RECIPE = Recipe(Adam(1e-3), epochs=100, batch=64)
+QUICK = dataclasses.replace(RECIPE, epochs=5)
+FULL = dataclasses.replace(RECIPE, epochs=200)
+WIDTHS = (256, 256)
 CHANNELS = (64, 64, 128, 128, 256)
 AT_ONCE = 1000  # examples per prediction
 
 
 def network(
-    problem: Problem, widths: tuple[int, ...], dropout: float = 0.0
+    problem: Problem, widths: tuple[int, ...] = WIDTHS, dropout: float = 0.0
 ) -> nn.Module:
     """Return an MLP with ``widths`` for digits, or a small CNN for CIFAR-10.
 
     In both, hidden layer k ends with the module ``Dropout_{k-1}``.
     """
-    if problem.x.ndim == 2:
+    if problem.flat:
         return small.MLP(widths, problem.classes, dropout)
     return small.CNN(CHANNELS, problem.classes, dropout)
 
 
-def words(problem: Problem, widths: tuple[int, ...]) -> str:
-    """Return a description of data and network for the protocol."""
-    network = "MLP" if problem.x.ndim == 2 else "CNN without batch normalization"
-    sizes = widths if problem.x.ndim == 2 else CHANNELS
-    train, test = (len(rows) for rows in problem.split(jax.random.key(0)))
-    return (
-        f"{problem.name}, {train} training and {test} test images; "
-        f"{network} of {'-'.join(map(str, sizes))} ReLU"
-    )
+def words(problem: Problem, widths: tuple[int, ...] = WIDTHS) -> str:
+    """Return a description of the network for the protocol."""
+    kind = "MLP" if problem.flat else "CNN without batch normalization"
+    return f"{kind} of {'-'.join(map(str, widths if problem.flat else CHANNELS))} ReLU"
 
 
 def logits(model: nn.Module, params: Any, x: Array) -> Array:
@@ -52,6 +51,7 @@ class Learned(NamedTuple):
     Attributes:
       predict: function from inputs to logits.
       train: rows of the training set.
+      validation: rows of the validation set.
       test: rows of the test set.
       labels: the labels used in training, for all rows.
       replaced: mask of the labels that were replaced by random ones.
@@ -60,58 +60,83 @@ class Learned(NamedTuple):
 
     predict: Callable[[Array], Array]
     train: Array
+    validation: Array
     test: Array
     labels: Array
     replaced: Array
     errors: Array
 
+    def measures(self, x: Array, true: Array, classes: int) -> dict[str, Array]:
+        """Return the errors that every claim reports, in percent.
+
+        ``error`` and ``validation`` are those on the true labels, ``train`` is that on
+        the labels used in training, and ``constant`` that of the best constant.
+        """
+
+        def error(rows: Array, labels: Array) -> Array:
+            return training.error(self.predict(x[rows]), labels[rows])
+
+        return {
+            "error": error(self.test, true),
+            "validation": error(self.validation, true),
+            "train": error(self.train, self.labels),
+            "constant": training.constant_error(self.labels[self.train], classes),
+        }
+
 
 def learn(
     problem: Problem,
-    setting: Mapping[str, Any],
+    data: tuple[Array, Array],
+    numbers: Mapping[str, Any],
     *,
-    epochs: int,
-    widths: tuple[int, ...] = (256, 256),
+    recipe: Recipe = RECIPE,
+    mixer: Callable[[Any], mx.Mixer] | None = None,
+    widths: tuple[int, ...] = WIDTHS,
     dropout: float = 0.0,
 ) -> Learned:
-    """Train one network with Adam on soft targets.
+    """Train one network on soft targets.
 
     Args:
-      problem: the data.
-      setting: ``seed`` and ``alpha`` (0 is ERM); optionally ``noise``, the fraction of
+      problem: the problem.
+      data: its inputs and class ids.
+      numbers: ``seed`` and ``alpha`` (0 is ERM); optionally ``noise``, the fraction of
         labels that are replaced, label ``smoothing``, and ``inputs_only``, 1 for
         unmixed targets. Values may be traced.
-      epochs: number of epochs.
+      recipe: the optimizer, epochs and batches.
+      mixer: a function from ``alpha`` to a mixer; Mixup by default.
       widths: widths of the MLP.
       dropout: dropout rate after each hidden layer.
     """
-    keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    train, test = problem.split(keys[0])
+    x, true = data
+    keys = jax.random.split(jax.random.key(numbers["seed"]), 4)
+    train, validation, test = problem.split(keys[0])
     model = network(problem, widths, dropout)
     labels, replaced = corrupted(
-        keys[1], problem.labels, problem.classes, setting.get("noise", 0)
-    )
-    mixer = functools.partial(
-        mx.mixup, alpha=setting["alpha"], pairing=mx.pairings.permutation
+        keys[1], true, problem.classes, numbers.get("noise", 0.0)
     )
     params, errors = training.fit(
         keys[3],
-        model.init(keys[2], problem.x[:1]),
+        model.init(keys[2], x[:1]),
         (
-            problem.x,
+            x,
             mx.losses.one_hot(
-                labels, problem.classes, smoothing=setting.get("smoothing", 0)
+                labels, problem.classes, smoothing=numbers.get("smoothing", 0)
             ),
         ),
         train,
         loss=training.cross_entropy_of(model),
-        mixer=training.inputs_only(mixer, setting.get("inputs_only", 0) > 0),
-        tx=optax.adam(1e-3),
-        epochs=epochs,
-        batch_size=BATCH,
+        mixer=training.inputs_only(
+            (mixer or mixup)(numbers["alpha"]), numbers.get("inputs_only", 0) > 0
+        ),
+        recipe=recipe,
         after_epoch=lambda params: training.error(
-            logits(model, params, problem.x[test]), problem.labels[test]
+            logits(model, params, x[test]), true[test]
         ),
     )
     predict = functools.partial(logits, model, params)
-    return Learned(predict, train, test, labels, replaced, errors)
+    return Learned(predict, train, validation, test, labels, replaced, errors)
+
+
+def mixup(alpha: Any) -> mx.Mixer:
+    """Return Mixup with one lam per example and random partners."""
+    return functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation)

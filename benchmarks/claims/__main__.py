@@ -30,7 +30,8 @@ matplotlib.use("Agg")
 
 import command_line
 from benchmarks import _scripts
-from benchmarks.claims._engine import report, runner
+from benchmarks.claims import overhead
+from benchmarks.claims._engine import pictures, report, runner
 from benchmarks.claims._engine.claim import CONFIRMING, Claim, NotRun, Options
 
 CLAIMS = (
@@ -127,7 +128,10 @@ def _report(parser: argparse.ArgumentParser, out: Path, failed: dict[str, str]) 
             if (out / f"{name}.csv").exists():
                 ran = json.loads((out / f"{name}.json").read_text())["ran"]
                 runner.keep(name, _module(name).claim(Options(**ran["options"])), out)
-        for file in report.write(out, CLAIMS, failed):
+        record = overhead.record()
+        (out / "overhead.json").write_text(json.dumps(record, indent=1) + "\n")
+        pictures.gains(overhead.judged()).savefig(out / "overhead.png")
+        for file in report.write(out, (*CLAIMS, "overhead"), failed):
             print(f"wrote {file}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         parser.error(

@@ -16,7 +16,6 @@ from benchmarks.claims._engine.claim import Options
 from benchmarks.claims._engine.statistics import Independent, Sampling, Splits
 from examples import datasets
 
-
 DIGITS = 1797
 SIZES = (1097, 200, 500)
 FEW = (600, 300, 300)  # with more, all methods make too few errors to compare them

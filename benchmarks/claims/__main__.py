@@ -48,6 +48,7 @@ CLAIMS = (
     "calibration",
     "cifar",
 )
+NAMES = (*CLAIMS, "all", "report")
 SECONDS = 120  # expected of a claim that was never run
 
 
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _names(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
     """Return the claims to run; checks the arguments for tables."""
     named = [n for n in dict.fromkeys(args.claims) if n not in ("all", "report")]
-    names = list(CLAIMS) if "all" in args.claims else named
+    names: list[str] = list(CLAIMS) if "all" in args.claims else named
     if args.table and names != ["uci"]:
         parser.error(
             f"--table: expected with the claim uci; got it with {args.claims}."
@@ -195,13 +196,12 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    choices = [*CLAIMS, "all", "report"]
     add(
         "claims",
         nargs="+",
-        choices=choices,
+        choices=NAMES,
         metavar="CLAIM",
-        help=f"one or more of {', '.join(choices)}",
+        help=f"one or more of {', '.join(NAMES)}",
     )
     add("--data-dir", type=command_line.folder, help="folder of the data")
     add("--full", action="store_true", help="full size, for a GPU")

@@ -84,7 +84,7 @@ def record(results: Path = _scripts.RESULTS) -> dict[str, Any]:
                     "mixing": row["mixing"].partition(",")[0],
                     "bytes added, %": f"{row['bytes %']:.2f}",
                 }
-                for row in tpu.to_dict("records")
+                for _, row in tpu.iterrows()
             ],
         },
         "verdicts": analysis.rows(judged(results)),

@@ -43,7 +43,8 @@ def errors(
 ) -> dict[str, Any]:
     """Train one network; return its errors in percent."""
     learned = classifiers.learn(problem, data, numbers, recipe=recipe, mixer=mixer)
-    return learned.measures(*data, problem.classes)
+    x, labels = data
+    return learned.measures(x, labels, problem.classes)
 
 
 def gaussian(sigma: Any) -> mx.Mixer:

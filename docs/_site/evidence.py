@@ -9,9 +9,12 @@ from typing import Any
 import pandas as pd
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-# The claims whose networks are known to fit their training data. A verdict on an
-# unfitted network says nothing about Mixup, so the pages do not quote it.
-FITTED = ("ablation", "boundary", "calibration", "corrupt", "features")
+# Verdicts by what they say of Mixup.
+SIDES = {
+    "helps": ("holds", "holds, but smaller"),
+    "nothing": ("no effect",),
+    "opposite": ("opposite",),
+}
 # What the benchmarks call the programs of a method.
 PROGRAMS = {
     "mixup": "mixup",
@@ -47,7 +50,10 @@ def figures() -> dict[str, str]:
     peers = pd.DataFrame(read("cpu/transform.json")["bars"])
     peers = peers[(peers.per == "example") & peers["library x ours"].notna()]
     faster = peers["library x ours"].map(lambda interval: interval[0])
-    verdicts = {f"verdicts_{stem}": words for stem, (_, words) in _claims().items()}
+    verdicts = {
+        f"verdicts_{stem}": f"*{record['verdict']}* ({record['words']})"
+        for stem, record in _claims().items()
+    }
     return verdicts | {
         "kernels": str(gpu.loc[("h100", SMALL, "mixup"), "kernels"]),
         "kernels_pasted": str(gpu.loc[("h100", SMALL, "pasted"), "kernels"]),
@@ -77,6 +83,8 @@ def write(folder: Path) -> None:
         "gpu": _kernels,
     }.items():
         (folder / f"{name}.md").write_text(table())
+    for name, lines in _sides().items():
+        (folder / f"claims-{name}.md").write_text(lines)
 
 
 def _gpu() -> pd.DataFrame:
@@ -189,20 +197,48 @@ def _table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _verdicts() -> str:
-    """Return a table of the verdicts on networks that fit their training data."""
+    """Return a table of the claims, their primary statements and all verdicts."""
     return _table(
-        {"claim": claim, "verdicts": words} for claim, words in _claims().values()
+        {
+            "claim": record["claim"],
+            "primary statement": record["primary"],
+            "verdict": f"*{record['verdict']}*",
+            "all statements": record["words"],
+        }
+        for record in _claims().values()
     )
 
 
-def _claims() -> dict[str, tuple[str, str]]:
-    """Return each claim and its verdicts in words, by the name of its file."""
+def _sides() -> dict[str, str]:
+    """Return the statements by side, as lists."""
+    lists = {}
+    for name, verdicts in SIDES.items():
+        lines = [
+            f"- {record['claim'].rstrip('.')}: {row['statement']}\n"
+            for record in _claims().values()
+            for row in record["rows"]
+            if row["verdict"] in verdicts
+        ]
+        lists[name] = "".join(lines) or "None of the statements.\n"
+    return lists
+
+
+def _claims() -> dict[str, dict[str, Any]]:
+    """Return each claim, its verdicts, and their counts, by the name of its file."""
     claims = {}
     for path in sorted((RESULTS / "claims").glob("*.json")):
         found = json.loads(path.read_text())
-        words = "no verdict, since the networks may not fit their training data"
-        if path.stem in FITTED:
-            counts = Counter(row["verdict"] for row in found["verdicts"]).most_common()
-            words = ", ".join(f"{count} {verdict}" for verdict, count in counts)
-        claims[path.stem] = found["claim"], words
+        rows = found["verdicts"]
+        counts = Counter(row["verdict"] for row in rows)
+        words = ", ".join(
+            f"{count} {verdict}" for verdict, count in counts.most_common()
+        )
+        (primary,) = (row for row in rows if row["primary"])
+        claims[path.stem] = {
+            "claim": found["claim"],
+            "primary": primary["statement"],
+            "verdict": primary["verdict"],
+            "words": words,
+            "rows": rows,
+        }
     return claims

@@ -54,7 +54,7 @@ def with_chosen(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
 
 def values(table: pd.DataFrame, of: str, arm: str, factor: str) -> pd.Series:
     """Return one measure of an arm, indexed by seed."""
-    found = table[(table.arm == arm) & (table.factor == factor)]
+    found: Any = table[(table.arm == arm) & (table.factor == factor)]
     if found.empty:
         raise ValueError(
             f"expected rows of the arm {arm!r} and the factor {factor!r}; got none."
@@ -134,7 +134,7 @@ def unfitted(
     if fit is None:
         return ""
     for factor in dict.fromkeys(factor for _, factor in statement.contrast):
-        base = table[(table.arm == fit.baseline) & (table.factor == factor)]
+        base: Any = table[(table.arm == fit.baseline) & (table.factor == factor)]
         if base.empty:
             continue
         train, constant = base[fit.train].mean(), base["constant"].mean()
@@ -144,7 +144,7 @@ def unfitted(
             return f"{name} is that of a constant prediction, {constant:.3g}"
         if train <= fit.most:
             continue
-        longer = table[(table.arm == LONGER) & (table.factor == factor)]
+        longer: Any = table[(table.arm == LONGER) & (table.factor == factor)]
         if longer.empty:
             return f"{name} is above {fit.most:g}"
         change = abs(longer[fit.test].mean() - base[fit.test].mean())
@@ -160,7 +160,8 @@ def summary(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of each measure with its interval, by factor and arm."""
     table = with_chosen(claim, table)
     rows = []
-    for (factor, arm), part in table.groupby(["factor", "arm"], sort=False):
+    parts: Any = table.groupby(["factor", "arm"], sort=False)
+    for (factor, arm), part in parts:
         row: dict[str, Any] = {"factor": factor, "arm": arm}
         for measure, heading in claim.measures.items():
             if measure not in part or part[measure].isna().all():

@@ -44,7 +44,7 @@ def train(
     table.insert(0, "claim", name)
     table.to_csv(out / f"{name}.csv", index=False, float_format="%.7g")
     if trained.arrays:
-        halves = {key: x.astype(np.float16) for key, x in trained.arrays.items()}
+        halves: Any = {key: x.astype(np.float16) for key, x in trained.arrays.items()}
         np.savez_compressed(out / f"{name}.npz", **halves)
     ran = {
         "command": command,

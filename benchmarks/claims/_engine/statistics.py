@@ -82,15 +82,15 @@ class Sampling(Protocol):
         ...
 
 
-def _estimate(values: Any, of_variance: float) -> Estimate:
-    """Return the estimate whose variance is this share of that of a value."""
+def _estimate(values: Any, overlap: float = 0.0) -> Estimate:
+    """Return the estimate from values whose variance is shared to this extent."""
     found = np.asarray(values, np.float64)
     if not found.size:
         raise ValueError("estimate: expected at least one value; got none.")
     if found.size == 1:
         return Estimate(float(found[0]), math.inf, 1, math.inf)
     spread = float(found.std(ddof=1))
-    error = spread * math.sqrt(of_variance)
+    error = spread * math.sqrt(1 / found.size + overlap)
     return Estimate(float(found.mean()), error, found.size - 1, spread)
 
 
@@ -104,7 +104,7 @@ class Independent:
         return f"{self.words}; Student's t"
 
     def estimate(self, values: pd.Series) -> Estimate:
-        return _estimate(values, 1 / len(values))
+        return _estimate(values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Splits:
         )
 
     def estimate(self, values: pd.Series) -> Estimate:
-        return _estimate(values, 1 / len(values) + self.test_to_train)
+        return _estimate(values, self.test_to_train)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Blocks:
 
     def estimate(self, values: pd.Series) -> Estimate:
         means = values.groupby(values.index.to_numpy() % self.count).mean()
-        return _estimate(means, 1 / len(means))
+        return _estimate(means)
 
 
 def holm(estimates: Sequence[Estimate]) -> list[float]:
@@ -159,7 +159,7 @@ def holm(estimates: Sequence[Estimate]) -> list[float]:
     if not estimates:
         return []
     ps = np.array([each.p for each in estimates])
-    adjusted = multipletests(ps, 1 - LEVEL, method="holm")[1]
+    adjusted: Any = multipletests(ps, 1 - LEVEL, method="holm")[1]
     shares = np.where(adjusted > 0, ps / np.where(adjusted > 0, adjusted, 1), 1)
     # Where p underflows, the level is that of the smallest of all.
     shares = np.where(ps == 0, 1 / len(ps), shares)

@@ -25,7 +25,6 @@ from benchmarks.claims._engine.claim import (
     Program,
     Protocol,
     Published,
-    Run,
     less,
     titled,
 )
@@ -52,7 +51,9 @@ CYCLES = {  # fastai: alpha, and the recipe
     "ERM, one cycle": (0.0, Recipe(OneCycle(3e-3, 0.4), epochs=30, batch=512)),
     "Mixup, one cycle": (0.4, Recipe(OneCycle(3e-3, 0.2), epochs=24, batch=512)),
 }
-GOAL = 94.0  # percent right
+CYCLE_ARMS = {
+    name: {"alpha": alpha, "smoothing": 0.0} for name, (alpha, _) in CYCLES.items()
+}
 
 
 def mixup(alpha: Any) -> mx.Mixer:
@@ -119,7 +120,7 @@ def claim(options: Options) -> Claim:
             else "PreAct ResNet of 16-32-64 channels, one block each"
         ),
         recipe=str(recipe),
-        arms=ARMS,
+        arms={**ARMS, **CYCLE_ARMS} if options.full else ARMS,
         seeds=options.count(8, full=3),
         remarks=[
             "alpha 1, one lam per example, partners by a random permutation",
@@ -140,6 +141,15 @@ def claim(options: Options) -> Claim:
         for arm in arms
         if arm != ERM
     ]
+    if options.full:
+        # 93.92 and 94.30% are published as the same 94%.
+        statements.append(
+            less(
+                "one cycle: Mixup in 24 epochs has no more error than ERM in 30",
+                *("Mixup, one cycle", "ERM, one cycle", "one cycle"),
+                published=Published(0.0),
+            )
+        )
     return Claim(
         *titled(__doc__),
         protocol=protocol,
@@ -225,7 +235,7 @@ def _cycle_network() -> nn.Module:
 def _cycles(protocol: Protocol, options: Options, data: Any) -> list[Program]:
     """Return the programs of fastai's claim; the factor is the 94%."""
     programs = []
-    for name, (alpha, recipe) in CYCLES.items():
+    for name, (_, recipe) in CYCLES.items():
         run = functools.partial(
             errors,
             mixer=mixup,
@@ -235,10 +245,7 @@ def _cycles(protocol: Protocol, options: Options, data: Any) -> list[Program]:
             tests=10_000,
             augmented=True,
         )
-        runs = [
-            Run(name, "one cycle", {"alpha": alpha, "smoothing": 0.0, "seed": k})
-            for k in range(options.first, options.first + protocol.seeds)
-        ]
+        runs = protocol.runs(options, {"one cycle": {}}, [name])
         programs.append(Program(name, run, runs, data))
     return programs
 

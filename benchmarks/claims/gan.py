@@ -13,24 +13,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 from jax import Array
 from matplotlib.figure import Figure
 
 import mixup_jax as mx
-from benchmarks.claims._engine.claim import Found, Options, Part
-from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._engine import analysis
+from benchmarks.claims._engine.claim import (
+    Claim,
+    Numbers,
+    Options,
+    Program,
+    Protocol,
+    more,
+    titled,
+)
+from benchmarks.claims._engine.statistics import Independent
 from benchmarks.claims._networks import small
+from benchmarks.claims._networks.recipes import Adam
 
 STD, LATENT, DISCRIMINATOR_STEPS = 0.01, 2, 5
 NEAR = 0.1  # distance to a mode; modes are at least 0.5 apart
-SAMPLES, SHOWN, LOOKS = 2000, 500, 20
+SAMPLES, SHOWN, LOOKS = 2000, 200, 20
 LAST = LOOKS // 4  # evaluations that are averaged, since a GAN fluctuates
+ADAM = Adam(1e-3)
 
 
 def _form(
     amount: float, *, printed: float = 0, both: float = 0, saturating: float = 1
 ) -> dict[str, float]:
-    """Return the settings of one form of the game.
+    """Return the numbers of one form of the game.
 
     Args:
       amount: amount of mixing: ``Beta(amount, amount)``, or ``U(0, amount)`` as in the
@@ -47,32 +59,32 @@ def _form(
     }
 
 
+WITHOUT, CODE, NS = "without Mixup", "the authors' code, U(0, 0.2)", ", NS"
+PRINTED, PAIRS = "the printed form, Beta(0.2)", "pairs, Beta(0.2)"
 FORMS = {
-    "no mixup": _form(0.0),
-    "code, U(0, 0.2)": _form(0.2),
-    "printed, Beta(0.2)": _form(0.2, printed=1, both=1),
-    "pairs, Beta(0.2)": _form(0.2, printed=1),
-    "no mixup, NS": _form(0.0, saturating=0),
-    "code, U(0, 0.2), NS": _form(0.2, saturating=0),
+    WITHOUT: _form(0.0),
+    CODE: _form(0.2),
+    PRINTED: _form(0.2, printed=1, both=1),
+    PAIRS: _form(0.2, printed=1),
+    WITHOUT + NS: _form(0.0, saturating=0),
+    CODE + NS: _form(0.2, saturating=0),
 }
-COMPARED = {
-    "code, U(0, 0.2)": "no mixup",
-    "printed, Beta(0.2)": "no mixup",
-    "pairs, Beta(0.2)": "no mixup",
-    "code, U(0, 0.2), NS": "no mixup, NS",
-}
+COMPARED = {CODE: WITHOUT, PRINTED: WITHOUT, PAIRS: WITHOUT, CODE + NS: WITHOUT + NS}
 
 
-def ring() -> Array:
+def ring() -> np.ndarray:
     """Return the 8 modes on the unit circle."""
-    angle = jnp.arange(8) * (2 * jnp.pi / 8)
-    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=1)
+    angle = np.arange(8) * (2 * np.pi / 8)
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1, dtype=np.float32)
 
 
-def grid() -> Array:
+def grid() -> np.ndarray:
     """Return the 25 modes on [-1, 1] x [-1, 1]."""
-    at = jnp.linspace(-1, 1, 5)
-    return jnp.stack(jnp.meshgrid(at, at), axis=-1).reshape(-1, 2)
+    at = np.linspace(-1, 1, 5, dtype=np.float32)
+    return np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
+
+
+MODES = {"ring": ring, "grid": grid}
 
 
 def draw_real(key: Array, modes: Array, size: int) -> Array:
@@ -82,27 +94,27 @@ def draw_real(key: Array, modes: Array, size: int) -> Array:
     return modes[of] + STD * jax.random.normal(key_noise, (size, 2))
 
 
-def mixer(setting: Mapping[str, Any], size: int) -> mx.Mixer:
+def mixer(numbers: Numbers, size: int) -> mx.Mixer:
     """Return the mixer of a form; an amount of 0 disables mixing."""
     as_printed = functools.partial(
         mx.mixup,
-        alpha=setting["amount"],
+        alpha=numbers["amount"],
         pairing=functools.partial(mx.pairings.roll, shift=size),
     )
     as_coded = functools.partial(
         mx.mixup,
-        ratio=mx.ratios.uniform(low=1 - setting["amount"]),
+        ratio=mx.ratios.uniform(low=1 - numbers["amount"]),
         pairing=mx.pairings.permutation,
     )
-    printed = setting["printed"]
+    printed = numbers["printed"]
     return mx.choose([as_printed, as_coded], [printed, 1 - printed])
 
 
 def samples(
-    setting: Mapping[str, Any], modes: Array, *, width: int, batch: int, steps: int
+    numbers: Numbers, modes: Array, *, width: int, batch: int, steps: int
 ) -> dict[str, Array]:
-    """Train one GAN; return its coverage over time, and its final samples."""
-    keys = jax.random.split(jax.random.key(setting["seed"]), 4)
+    """Train one GAN; return its late coverage, and its final samples."""
+    keys = jax.random.split(jax.random.key(numbers["seed"]), 4)
     key_made, key_told, key_steps, key_seen = keys
     generator = small.MLP((width,) * 3, 2)
     discriminator = small.MLP((width,) * 3, 1)
@@ -118,8 +130,8 @@ def samples(
         logits = jnp.asarray(discriminator.apply(told, x))[:, 0]
         return optax.sigmoid_binary_cross_entropy(logits, y).mean(), {}
 
-    tell = mx.training.train_step(entropy, mixer(setting, batch))
-    of_both = mixer({**setting, "amount": setting["both"] * setting["amount"]}, batch)
+    tell = mx.training.train_step(entropy, mixer(numbers, batch))
+    of_both = mixer({**numbers, "amount": numbers["both"] * numbers["amount"]}, batch)
 
     def step(states: Any, key: Array) -> tuple[Any, None]:
         of_made, of_told = states
@@ -145,7 +157,7 @@ def samples(
             logits = jnp.asarray(discriminator.apply(of_told.params, fake))[:, 0]
             as_real = jnp.ones_like(logits)
             other = optax.sigmoid_binary_cross_entropy(logits, as_real).mean()
-            return jnp.where(setting["saturating"], minimax, other)
+            return jnp.where(numbers["saturating"], minimax, other)
 
         of_made = of_made.apply_gradients(grads=jax.grad(fooled)(of_made.params))
         return (of_made, of_told), None
@@ -155,13 +167,15 @@ def samples(
         return states, coverage(made(states[0].params, key_seen, SAMPLES), modes)
 
     states = tuple(
-        mx.training.TrainState.create(
-            net.init(key, jnp.zeros((1, d))), optax.adam(1e-3)
-        )
+        mx.training.TrainState.create(net.init(key, jnp.zeros((1, d))), ADAM.tx(steps))
         for net, d, key in ((generator, LATENT, key_made), (discriminator, 2, key_told))
     )
     states, (near, hit) = jax.lax.scan(look, states, jax.random.split(key_steps, LOOKS))
-    return {"near": near, "hit": hit, "last": made(states[0].params, key_seen, SHOWN)}
+    return {
+        "near": near[-LAST:].mean(),
+        "hit": hit[-LAST:].mean(),
+        "last": made(states[0].params, key_seen, SHOWN),
+    }
 
 
 def coverage(x: Array, modes: Array) -> tuple[Array, Array]:
@@ -174,126 +188,102 @@ def coverage(x: Array, modes: Array) -> tuple[Array, Array]:
     return 100 * near.any(axis=1).mean(), jnp.sum(near.sum(axis=0) > due / 10)
 
 
-Sides = dict[str, list[dict[str, Any]]]
-
-
-def run(options: Options) -> Found:
-    seeds = options.seed_count(5, full=10)
+def claim(options: Options) -> Claim:
     width, batch, steps = options.size(
         (64, 64, 3000), quick=(16, 32, 200), full=(512, 128, 20_000)
     )
-    found = {
-        "ring": _one_set("ring", ring(), options, seeds, width, batch, steps),
-        "grid": _one_set("grid", grid(), options, seeds, width, batch, steps),
-    }
-    rows = [row for name, sides in found.items() for row in _rows(name, sides)]
-    parts = [
-        Part(
-            f"{name}: {better} with {form} than with {without}",
-            paired(_late(sides[form], measure), _late(sides[without], measure)),
-            unit,
-        )
-        for measure, better, unit in (
-            ("near", "more samples near a mode", "points"),
-            ("hit", "more modes hit", "modes"),
-        )
-        for name, sides in found.items()
-        for form, without in COMPARED.items()
-    ]
-    protocol = [
-        f"generator and discriminator 3 x {width} ReLU, {LATENT} Gaussian latents, "
-        "Adam 1e-3",
-        f"{steps} generator steps, {DISCRIMINATOR_STEPS} discriminator steps before "
-        f"each, batches of {batch}",
-        "the generator maximizes the discriminator's loss (minimax, as in the authors' "
-        "code), on mixed examples in the printed form, otherwise on its own; with NS, "
-        "it maximizes the probability of passing as real (non-saturating)",
-        f"near: within {NEAR} of a mode (std {STD}); hit: with a tenth of its share of "
-        f"{SAMPLES} samples",
-        f"means over the last {LAST} of {LOOKS} evaluations; {seeds} seeds, the same "
-        "initial parameters for all forms",
-        "code: the pool of real and generated examples is mixed with a permutation of "
-        "itself, with uniform weights; printed: each real example is mixed with a "
-        "generated one, with weights Beta(alpha, alpha), for both networks; pairs: the "
-        "same for the discriminator only",
-    ]
-    notes = [
-        "The paper shows samples after 20 000 batches with 3 x 512 units, but no "
-        "numbers; its text states alpha 0.2, its code draws the partner's weight from "
-        "U(0, 0.2).",
-        "The authors' code draws a second pool to mix with; here it is the same pool, "
-        "permuted.",
-    ]
-    shown = {"samples of the generator": rows}
-    return Found(protocol, shown, parts, _picture(found), notes)
-
-
-def _one_set(
-    name: str,
-    modes: Array,
-    options: Options,
-    seeds: int,
-    width: int,
-    batch: int,
-    steps: int,
-) -> Sides:
-    """Return the result of each seed, by form."""
-    settings = [
-        {"seed": seed, **form} for form in FORMS.values() for seed in range(seeds)
-    ]
-    sizes = {"width": width, "batch": batch, "steps": steps}
-    results = options.runs.many(
-        name,
-        functools.partial(samples, modes=modes, **sizes),
-        settings,
-        chunk=options.size(seeds, quick=100, full=50),
+    protocol = Protocol(
+        data=f"8 Gaussians on a ring, or 25 on a grid, of standard deviation {STD}",
+        networks=f"generator and discriminator of 3 x {width} ReLU, {LATENT} Gaussian "
+        "latents",
+        recipe=f"{ADAM}; {steps} generator steps, {DISCRIMINATOR_STEPS} discriminator "
+        f"steps before each, batches of {batch}",
+        arms=FORMS,
+        seeds=options.count(5, full=10),
+        sampling=Independent(
+            "each draws its own samples and initial parameters, the latter the same in "
+            "all arms"
+        ),
+        remarks=[
+            "a GAN has no labels and no training error, so that there is no fit to ask "
+            "for",
+            "the generator maximizes the discriminator's loss (minimax, as in the "
+            "authors' code), on mixed examples in the printed form, otherwise on its "
+            "own; with NS, it maximizes the probability of passing as real "
+            "(non-saturating)",
+            "the authors' code: the pool of real and generated examples is mixed with "
+            "a permutation of itself, with uniform weights; the printed form: each "
+            "real example is mixed with a generated one, with weights Beta(alpha, "
+            "alpha), for both networks; pairs: the same for the discriminator only",
+            f"near: within {NEAR} of a mode; hit: with a tenth of its share of "
+            f"{SAMPLES} samples; means over the last {LAST} of {LOOKS} evaluations",
+        ],
     )
-    return {form: results[k * seeds : (k + 1) * seeds] for k, form in enumerate(FORMS)}
+    return Claim(
+        *titled(__doc__),
+        protocol=protocol,
+        programs=functools.partial(
+            _programs, protocol, {"width": width, "batch": batch, "steps": steps}
+        ),
+        statements=[
+            more(
+                f"{name}: {words} with {form}, than {without}",
+                form,
+                without,
+                name,
+                of=measure,
+                unit=unit,
+                primary=(name, form, measure) == ("ring", CODE, "near"),
+            )
+            for measure, words, unit in (
+                ("near", "more samples near a mode", "points"),
+                ("hit", "more modes hit", "modes"),
+            )
+            for name in MODES
+            for form, without in COMPARED.items()
+        ],
+        measures={"near": "near a mode, %", "hit": "modes hit"},
+        fit=None,
+        notes=[
+            "The paper shows samples after 20,000 batches with 3 x 512 units, but no "
+            "numbers; its text states alpha 0.2, its code draws the partner's weight "
+            "from U(0, 0.2).",
+            "The authors' code draws a second pool to mix with; here it is the same "
+            "pool, permuted.",
+        ],
+        picture=picture,
+    )
 
 
-def _late(results: list[dict[str, Any]], name: str) -> list[float]:
-    return [float(np.mean(each[name][-LAST:])) for each in results]
-
-
-def _rows(name: str, sides: Sides) -> list[dict[str, Any]]:
+def _programs(
+    protocol: Protocol, sizes: Mapping[str, int], options: Options
+) -> list[Program]:
     return [
-        {
-            "modes": name,
-            "method": form,
-            "near a mode, %": interval(_late(results, "near")),
-            "modes hit": interval(_late(results, "hit")),
-            "each seed: near, %": _each(results, "near"),
-            "each seed: hit": _each(results, "hit"),
-        }
-        for form, results in sides.items()
+        Program(
+            name,
+            functools.partial(samples, **sizes),
+            protocol.runs(options, {name: {}}),
+            modes(),
+            together=options.size(5, quick=4, full=50),
+        )
+        for name, modes in MODES.items()
     ]
 
 
-def _each(results: list[dict[str, Any]], name: str) -> str:
-    return " ".join(f"{value:.0f}" for value in sorted(_late(results, name)))
-
-
-def _picture(found: Mapping[str, Sides]) -> Figure:
-    figure = Figure(figsize=(2.2 * len(FORMS) + 2.6, 5), layout="constrained")
-    axes = figure.subplots(len(found), len(FORMS) + 1)
-    for row, (name, modes), sides in zip(
-        axes, (("ring", ring()), ("grid", grid())), found.values()
-    ):
-        for axis, (form, results) in zip(row, sides.items()):
-            # The median seed: neither the best nor the worst.
-            order = np.argsort(_late(results, "near"))
-            x = np.asarray(results[order[len(order) // 2]]["last"])
-            axis.plot(*np.asarray(modes).T, "o", ms=9, mfc="none", mec="C0")
-            axis.plot(*x.T, ".", ms=2, color="C1", alpha=0.6)
-            axis.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+def picture(table: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
+    """Return the last samples of each form's median seed."""
+    figure = Figure(figsize=(2.3 * len(FORMS), 5.6), layout="constrained")
+    axes = figure.subplots(len(MODES), len(FORMS), sharex=True, sharey=True)
+    for row, (name, modes) in zip(axes, MODES.items()):
+        for axis, form in zip(row, FORMS):
+            near = analysis.values(table, "near", form, name).to_numpy()
+            median = np.argsort(near)[len(near) // 2]
+            x = arrays[f"last/{form}/{name}"][median]
+            axis.plot(*modes().T, "o", ms=9, mfc="none", mec="C0", label="modes")
+            axis.plot(*x.T, ".", ms=3, color="C1", alpha=0.6, label="samples")
+            axis.set_title(f"{name}\n{form}", fontsize=9)
             axis.set_aspect("equal")
-            near, hit = (np.mean(_late(results, of)) for of in ("near", "hit"))
-            said = f"{name}: {form}\n{near:.0f}% near, {hit:.1f} modes hit"
-            axis.set_title(said, fontsize=9)
-            looks = np.mean([each["hit"] for each in results], axis=0)
-            row[-1].plot(np.arange(1, LOOKS + 1) / LOOKS, looks, label=form)
-        row[-1].axhline(len(modes), color="gray", lw=1, ls="--")
-        row[-1].set(xlabel="share of the training", ylabel="modes hit", ylim=(0, None))
-    handles, labels = axes[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower right", ncols=len(FORMS))
+    axes[0, 0].set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -105,9 +105,7 @@ MIXERS: dict[str, tuple[Callable[[Any], mx.Mixer], dict[str, Numbers]]] = {
     "noise": (noise, {name: arm(sigma) for name, sigma in SIGMAS.items()}),
 }
 ARMS = {name: each for _, arms in MIXERS.values() for name, each in arms.items()}
-PUBLISHED: dict[
-    str, Sequence[float]
-] = {  # test errors in percent, at both weight decays
+PUBLISHED: dict[str, Sequence[float]] = {  # test errors at both decays, in percent
     ERM: (5.53, 5.18),
     MIXUP: (4.24, 4.68),
     KNN: (4.98, 5.26),

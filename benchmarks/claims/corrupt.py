@@ -1,201 +1,245 @@
 """Mixup keeps networks from memorizing corrupt labels (Table 2).
 
-Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.4. Training labels are
-replaced by random ones with probability 20, 50 or 80%. The dropout of 0.1 in the
-paper's best combination at 20% is not on the grid that the paper states.
+Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.4: CIFAR-10, PreAct
+ResNet-18, SGD, 200 epochs; training labels are replaced by random ones with probability
+20, 50 or 80%. The paper shows the best of alpha 1, 2, 8, 32 and dropout 0.5, 0.7, 0.8,
+0.9 (combined: alpha 1, 2, 4, 8 and dropout 0.3, 0.5, 0.7). The dropout of 0.1 in its
+best combination at 20% is not on the grid that it states.
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from matplotlib.figure import Figure
 
 from benchmarks.claims._data import problems
-from benchmarks.claims._engine.claim import Found, Options, Part
-from benchmarks.claims._engine.statistics import interval, paired
+from benchmarks.claims._engine.claim import (
+    ERM,
+    Chosen,
+    Claim,
+    Numbers,
+    Options,
+    Program,
+    Protocol,
+    Published,
+    Statement,
+    less,
+    more,
+    titled,
+)
 from benchmarks.claims._networks import classifiers
+from benchmarks.claims._networks.recipes import Recipe
 
-NOISES = (0.2, 0.5, 0.8)
-METHODS = {  # name: alpha, dropout
-    "ERM": (0.0, 0.0),
-    "dropout 0.5": (0.0, 0.5),
-    "dropout 0.7": (0.0, 0.7),
-    "Mixup 1": (1.0, 0.0),
-    "Mixup 8": (8.0, 0.0),
-    "Mixup 32": (32.0, 0.0),
-    "Mixup 8, dropout 0.3": (8.0, 0.3),
-    "Mixup 8, dropout 0.7": (8.0, 0.7),
+ARMS = {  # by dropout rate, which is not traced
+    0.0: {
+        ERM: {"alpha": 0.0},
+        "Mixup 1": {"alpha": 1.0},
+        "Mixup 8": {"alpha": 8.0},
+        "Mixup 32": {"alpha": 32.0},
+    },
+    0.5: {"dropout 0.5": {"alpha": 0.0}},
+    0.7: {"dropout 0.7": {"alpha": 0.0}, "Mixup 8, dropout 0.7": {"alpha": 8.0}},
+    0.3: {"Mixup 8, dropout 0.3": {"alpha": 8.0}},
 }
-ALONE = ("Mixup 8", "Mixup 32")
-DROPOUTS = ("dropout 0.5", "dropout 0.7")
-BOTH = ("Mixup 8, dropout 0.3", "Mixup 8, dropout 0.7")
-PUBLISHED = {  # best, last; training error on real and on corrupted labels
-    ("ERM", 0.2): (12.7, 16.6, 0.05, 0.28),
-    ("ERM", 0.5): (18.8, 44.6, 0.26, 0.64),
-    ("ERM", 0.8): (36.5, 73.9, 0.62, 0.83),
-    ("dropout 0.7", 0.2): (8.8, 10.4, 5.26, 83.55),
-    ("dropout 0.8", 0.5): (14.1, 15.5, 12.71, 86.98),
-    ("dropout 0.8", 0.8): (30.9, 35.1, 29.84, 86.37),
-    ("Mixup 8", 0.2): (5.9, 6.4, 2.27, 86.32),
-    ("Mixup 32", 0.5): (11.3, 12.7, 5.84, 85.71),
-    ("Mixup 32", 0.8): (25.3, 30.9, 18.92, 85.44),
-    ("Mixup 4, dropout 0.1", 0.2): (6.2, 6.2, 1.92, 85.02),
-    ("Mixup 8, dropout 0.3", 0.5): (10.9, 10.9, 7.56, 87.90),
-    ("Mixup 8, dropout 0.3", 0.8): (24.0, 24.8, 19.70, 87.67),
+MIXUP = Chosen("Mixup, alpha by validation", ("Mixup 1", "Mixup 8", "Mixup 32"))
+DROPOUT = Chosen("dropout, rate by validation", ("dropout 0.5", "dropout 0.7"))
+BOTH = Chosen(
+    "Mixup 8 and dropout, rate by validation",
+    ("Mixup 8, dropout 0.3", "Mixup 8, dropout 0.7"),
+)
+
+
+class Row(NamedTuple):
+    """A published row: test errors, and training errors on real and corrupted labels.
+
+    Attributes:
+      best: the lowest test error of any epoch.
+      last: the test error after the last epoch.
+      real: the training error on labels that were kept.
+      corrupted: the training error on those that were replaced.
+    """
+
+    best: float
+    last: float
+    real: float
+    corrupted: float
+
+
+class Noise(NamedTuple):
+    """A fraction of random labels, and the paper's rows: each method at its best.
+
+    Attributes:
+      share: the fraction.
+      best: the arm with the paper's best alpha.
+      erm: the row of ERM.
+      mixup: that of ``best``.
+      dropout: that of dropout 0.7 (20%) or 0.8.
+      both: that of Mixup 4 with dropout 0.1 (20%), or of Mixup 8 with dropout 0.3.
+    """
+
+    share: float
+    best: str
+    erm: Row
+    mixup: Row
+    dropout: Row
+    both: Row
+
+
+NOISES = {
+    "20%": Noise(
+        0.2,
+        "Mixup 8",
+        erm=Row(12.7, 16.6, 0.05, 0.28),
+        mixup=Row(5.9, 6.4, 2.27, 86.32),
+        dropout=Row(8.8, 10.4, 5.26, 83.55),
+        both=Row(6.2, 6.2, 1.92, 85.02),
+    ),
+    "50%": Noise(
+        0.5,
+        "Mixup 32",
+        erm=Row(18.8, 44.6, 0.26, 0.64),
+        mixup=Row(11.3, 12.7, 5.84, 85.71),
+        dropout=Row(14.1, 15.5, 12.71, 86.98),
+        both=Row(10.9, 10.9, 7.56, 87.90),
+    ),
+    "80%": Noise(
+        0.8,
+        "Mixup 32",
+        erm=Row(36.5, 73.9, 0.62, 0.83),
+        mixup=Row(25.3, 30.9, 18.92, 85.44),
+        dropout=Row(30.9, 35.1, 29.84, 86.37),
+        both=Row(24.0, 24.8, 19.70, 87.67),
+    ),
 }
-COLUMNS = {
-    "best": "best",
-    "last": "last",
-    "real": "train, real labels",
-    "corrupted": "train, corrupted",
-}
+PRIMARY = "50%"
 
 
 def errors(
-    setting: Mapping[str, Any],
-    problem: problems.Problem,
+    numbers: Numbers,
+    data: Any,
     *,
-    epochs: int,
+    problem: problems.Problem,
+    recipe: Recipe,
     dropout: float,
 ) -> dict[str, jax.Array]:
     """Train one network; return its errors in percent, as in Table 2."""
-    learned = classifiers.learn(problem, setting, epochs=epochs, dropout=dropout)
+    learned = classifiers.learn(problem, data, numbers, recipe=recipe, dropout=dropout)
+    x, labels = data
     rows = learned.train
-    wrong = (
-        jnp.argmax(learned.predict(problem.x[rows]), axis=-1) != learned.labels[rows]
-    )
-    replaced = learned.replaced[rows]
+    predicted = jnp.argmax(learned.predict(x[rows]), axis=-1)
+    wrong, replaced = predicted != learned.labels[rows], learned.replaced[rows]
     return {
+        **learned.measures(x, labels, problem.classes),
         "best": learned.errors.min(),
-        "last": learned.errors[-1],
-        "real": 100 * jnp.mean(wrong, where=~replaced),
-        "corrupted": 100 * jnp.mean(wrong, where=replaced),
-        "epochs": learned.errors,
+        "lost": learned.errors[-1] - learned.errors.min(),
+        "train, real": 100 * jnp.mean(wrong, where=~replaced),
+        "train, corrupted": 100 * jnp.mean(wrong, where=replaced),
     }
 
 
-def run(options: Options) -> Found:
-    problem = problems.load(options)
-    epochs = options.size(100, quick=5, full=200)
-    seeds = options.seed_count(6, full=3)
-    found = _train_all(problem, options, epochs, seeds)
-    rows, parts = [], []
-    for noise in NOISES:
-        each = {name: found[name, noise] for name in METHODS}
-        rows += _rows(noise, each)
-        parts += _parts(noise, each)
-    protocol = [
-        classifiers.words(problem, (256, 256)),
-        f"Adam 1e-3, {epochs} epochs, batches of {classifiers.BATCH}; "
-        "one lam per example, partners by a random permutation of the batch",
-        f"{seeds} seeds; each draws a split, initial parameters and corrupt labels, "
-        "the same for all methods",
-        "labels are replaced by one of all classes, so one in ten remains correct",
-        "published: CIFAR-10, PreAct ResNet-18, SGD, 200 epochs",
-    ]
-    notes = [
-        "Best is the lowest test error of any epoch, last that of the last one.",
-        "Training errors are measured against the labels used in training: the larger "
-        "the error on corrupted labels, the fewer of them were memorized.",
-        "The paper shows the best of alpha 1, 2, 8, 32 and dropout 0.5, 0.7, 0.8, 0.9 "
-        "(combined: alpha 1, 2, 4, 8 and dropout 0.3, 0.5, 0.7); if its choice is not "
-        "among ours, it has a separate row.",
-        "Statements about Mixup alone (alpha 8 or 32), dropout (0.5 or 0.7) and both "
-        "together use the better of two each, selected on the test sets.",
-        "With --full: CIFAR-10 with a small CNN, not the paper's network.",
-    ]
-    tables = {"errors in percent": rows}
-    return Found(protocol, tables, parts, _picture(found, epochs), notes)
+def claim(options: Options) -> Claim:
+    problem = problems.problem(options)
+    recipe = options.size(
+        classifiers.RECIPE, quick=classifiers.QUICK, full=classifiers.FULL
+    )
+    protocol = Protocol(
+        data=f"{problem.words}; {', '.join(NOISES)} of the labels are replaced",
+        networks=classifiers.words(problem),
+        recipe=str(recipe),
+        arms={arm: each for arms in ARMS.values() for arm, each in arms.items()},
+        seeds=options.count(6, full=3),
+        sampling=problem.sampling,
+        remarks=[
+            "one lam per example, partners by a random permutation of the batch",
+            "a seed has the same split, initial parameters and corrupt labels in all "
+            "arms",
+            "labels are replaced by one of all classes, so one in ten remains correct",
+            "alpha and dropout rates are those with the least error on the validation "
+            "part, whose labels are true",
+            "epochs on digits: as few hundreds as ERM needs to fit the corrupt labels",
+        ],
+    )
+    return Claim(
+        *titled(__doc__),
+        protocol=protocol,
+        programs=functools.partial(_programs, protocol, problem, recipe),
+        statements=[each for factor in NOISES for each in _statements(factor)],
+        measures={
+            "error": "last test error, %",
+            "best": "best",
+            "lost": "last - best",
+            "train": "training error, %",
+            "train, real": "on real labels",
+            "train, corrupted": "on corrupted labels",
+        },
+        chosen=(MIXUP, DROPOUT, BOTH),
+        notes=[
+            "Best is the lowest test error of any epoch, last that of the last one.",
+            "Training errors are measured against the labels used in training: the "
+            "larger the error on corrupted labels, the fewer of them were memorized.",
+            "Scaled down: a small network on few images. The published gains are those "
+            "of the paper's network, and of its best alpha and dropout rate, chosen "
+            "among more than here.",
+        ],
+    )
 
 
-Results = dict[str, list[Any]]
+def _statements(factor: str) -> Iterator[Statement]:
+    """Return the statements about one fraction of random labels."""
+    _, best, erm, mixup, dropout, both = NOISES[factor]
 
+    def gain(before: float, after: float) -> dict[str, Any]:
+        return {"at": factor, "published": Published(before - after)}
 
-def _train_all(
-    problem: problems.Problem, options: Options, epochs: int, seeds: int
-) -> dict[tuple[str, float], Results]:
-    """Return the results of each seed, by method and noise."""
-    found: dict[tuple[str, float], Results] = {}
-    for dropout in dict.fromkeys(dropout for _, dropout in METHODS.values()):
-        settings = {
-            (name, noise, seed): {"seed": seed, "noise": noise, "alpha": alpha}
-            for name, (alpha, rate) in METHODS.items()
-            if rate == dropout
-            for noise in NOISES
-            for seed in range(seeds)
-        }
-        results = options.runs.many(
-            f"dropout {dropout}",
-            functools.partial(errors, problem=problem, epochs=epochs, dropout=dropout),
-            list(settings.values()),
-            chunk=9,
+    yield less(
+        f"{factor}: {best} has less last error than ERM",
+        *(best, ERM),
+        **gain(erm.last, mixup.last),
+        primary=factor == PRIMARY,
+    )
+    for words, over, arm, than, before, after in (
+        ("Mixup has", "dropout", MIXUP, DROPOUT, dropout, mixup),
+        ("Mixup and dropout have", "Mixup", BOTH, MIXUP, mixup, both),
+        ("Mixup and dropout have", "dropout", BOTH, DROPOUT, dropout, both),
+    ):
+        yield less(
+            f"{factor}: {words} less last error than {over}",
+            *(arm.name, than.name),
+            **gain(before.last, after.last),
         )
-        for (name, noise, _), result in zip(settings, results):
-            each = found.setdefault((name, noise), {})
-            for key, value in result.items():
-                each.setdefault(key, []).append(value)
-    return found
+    yield less(
+        f"{factor}: Mixup 32 has less last error than Mixup 1",
+        *("Mixup 32", "Mixup 1"),
+        at=factor,
+    )
+    yield less(
+        f"{factor}: {best} loses less than ERM from its best epoch to the last",
+        *(best, ERM),
+        of="lost",
+        **gain(erm.last - erm.best, mixup.last - mixup.best),
+    )
+    yield more(
+        f"{factor}: {best} fits corrupted labels less than ERM",
+        *(best, ERM),
+        of="train, corrupted",
+        **gain(mixup.corrupted, erm.corrupted),
+    )
 
 
-def _rows(noise: float, each: Mapping[str, Results]) -> list[dict[str, Any]]:
-    names = [*each, *(m for m, n in PUBLISHED if n == noise and m not in each)]
-    rows = []
-    for name in names:
-        row: dict[str, Any] = {"noise": f"{noise:.0%}", "method": name}
-        for column, title in COLUMNS.items():
-            row[title] = interval(each[name][column]) if name in each else ""
-        best, last, real, fitted = PUBLISHED.get((name, noise), ("",) * 4)
-        known = (name, noise) in PUBLISHED
-        row["published best / last"] = f"{best} / {last}" if known else ""
-        row["published train"] = f"{real} / {fitted}" if known else ""
-        rows.append(row)
-    return rows
-
-
-def _parts(noise: float, each: Mapping[str, Results]) -> list[Part]:
-    def gain(name: str, over: str, column: str = "last") -> Any:
-        return paired(each[over][column], each[name][column])
-
-    def lost(name: str) -> Any:
-        return np.subtract(each[name]["last"], each[name]["best"])
-
-    def best(names: tuple[str, ...]) -> str:
-        return min(names, key=lambda name: np.mean(each[name]["last"]))
-
-    at = f"{noise:.0%}: "
-    alone, dropout, both = best(ALONE), best(DROPOUTS), best(BOTH)
+def _programs(
+    protocol: Protocol, problem: problems.Problem, recipe: Recipe, options: Options
+) -> Sequence[Program]:
+    data = problems.load(options)
+    factors = {factor: {"noise": each.share} for factor, each in NOISES.items()}
     return [
-        Part(f"{at}Mixup 32 has less last error than ERM", gain("Mixup 32", "ERM")),
-        Part(f"{at}{alone} has less than {dropout}", gain(alone, dropout)),
-        Part(f"{at}Mixup 32 has less than Mixup 1", gain("Mixup 32", "Mixup 1")),
-        Part(f"{at}{both} has less than {alone}", gain(both, alone)),
-        Part(f"{at}{both} has less than {dropout}", gain(both, dropout)),
-        Part(
-            f"{at}Mixup 32 loses less than ERM from its best epoch to the last",
-            paired(lost("ERM"), lost("Mixup 32")),
-        ),
-        Part(
-            f"{at}Mixup 32 fits corrupted labels less than ERM",
-            gain("ERM", "Mixup 32", "corrupted"),
-        ),
+        Program(
+            f"dropout {rate:g}",
+            functools.partial(errors, problem=problem, recipe=recipe, dropout=rate),
+            protocol.runs(options, factors, list(arms)),
+            data,
+            together=9,
+        )
+        for rate, arms in ARMS.items()
     ]
-
-
-def _picture(found: Mapping[tuple[str, float], Results], epochs: int) -> Figure:
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    axes = figure.subplots(1, len(NOISES))
-    for axis, noise in zip(axes, NOISES):
-        for k, name in enumerate(METHODS):
-            curve = np.mean(found[name, noise]["epochs"], axis=0)
-            style = {"ls": "--"} if name in DROPOUTS else {}
-            color = f"C{k - 1}" if k else "black"
-            axis.plot(range(1, epochs + 1), curve, color=color, label=name, **style)
-        axis.set(title=f"{noise:.0%} of the labels random", xlabel="epoch")
-        axis.set_ylim(0)
-    axes[0].set_ylabel("test error, %")
-    axes[0].legend(fontsize=7)
-    return figure

@@ -62,11 +62,12 @@ def scores(
     numbers: Numbers, data: Any, *, problem: problems.Problem, recipe: Any
 ) -> dict[str, Array]:
     """Train one network; return measures of its calibration."""
+    images, true = data
     learned = classifiers.learn(problem, data, numbers, recipe=recipe)
-    x, labels = data[0][learned.test], data[1][learned.test]
+    x, labels = images[learned.test], true[learned.test]
     logits = learned.predict(x)
-    held_out = learned.predict(data[0][learned.validation])
-    warmth = temperature(held_out, data[1][learned.validation])
+    held_out = learned.predict(images[learned.validation])
+    warmth = temperature(held_out, true[learned.validation])
     bins = mx.metrics.reliability(logits, labels, bins=BINS)
     scaled = mx.metrics.reliability(logits / warmth, labels, bins=BINS)
     flat = x.reshape(len(x), -1)
@@ -74,7 +75,7 @@ def scores(
     foreign = jax.random.permutation(key, flat, axis=1, independent=True)
     sure = jax.nn.softmax(learned.predict(foreign.reshape(x.shape))).max(axis=-1)
     return {
-        **learned.measures(*data, problem.classes),
+        **learned.measures(images, true, problem.classes),
         "ece": 100 * mx.metrics.ece(bins),
         "ece, scaled": 100 * mx.metrics.ece(scaled),
         "temperature": warmth,
@@ -112,7 +113,7 @@ def claim(options: Options) -> Claim:
             "batches in all arms",
             "noise: the fraction of training labels that are replaced by random ones; "
             "validation and test labels are correct",
-            "as many epochs as ERM takes to fit the random labels",
+            "as many hundreds of epochs as ERM takes to fit the random labels",
             f"ECE with {BINS} bins of equal width",
             f"temperature: that of {len(TEMPERATURES)}, from {TEMPERATURES[0]:g} to "
             f"{TEMPERATURES[-1]:g}, with the lowest NLL on the validation part",
@@ -196,7 +197,7 @@ def _programs(
 
 def _picture(table: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     """Return the reliability diagrams, all seeds together."""
-    figure = Figure(figsize=(11, 4.3), layout="constrained")
+    figure = Figure(figsize=(11, 4.7), layout="constrained")
     axes = figure.subplots(1, len(FACTORS), sharex=True, sharey=True)
     for axis, factor in zip(axes, FACTORS):
         axis.plot([0, 1], [0, 1], color="gray", lw=1)

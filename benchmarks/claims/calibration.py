@@ -113,7 +113,7 @@ def claim(options: Options) -> Claim:
             "batches in all arms",
             "noise: the fraction of training labels that are replaced by random ones; "
             "validation and test labels are correct",
-            "as many hundreds of epochs as ERM takes to fit the random labels",
+            "epochs: the fewest hundreds in which ERM fits the random labels of digits",
             f"ECE with {BINS} bins of equal width",
             f"temperature: that of {len(TEMPERATURES)}, from {TEMPERATURES[0]:g} to "
             f"{TEMPERATURES[-1]:g}, with the lowest NLL on the validation part",

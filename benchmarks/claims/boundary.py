@@ -235,12 +235,7 @@ def _toy() -> list[Statement]:
     return [
         less(f"{words} is less sure of the plane", *cells, of="sure"),
         more(f"{words} leaves more of the plane unsure", *cells, of="between"),
-        less(
-            f"{words} is less steep between the classes",
-            *cells,
-            of="steepest",
-            unit=SLOPE,
-        ),
+        less(f"{words} is less steep", *cells, of="steepest", unit=SLOPE),
     ]
 
 

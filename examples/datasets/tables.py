@@ -66,7 +66,7 @@ def read_table(
       FileNotFoundError: If the file does not exist.
       ValueError: If a line is malformed; the message names the file and the line.
     """
-    sheet = _read_sheet(Path(path), label, delimiter, categorical)
+    sheet = read_sheet(Path(path), label, delimiter, categorical)
     table = _table(sheet, label, sheet.path.stem)
     if len(table.classes) < 2:
         raise ValueError(
@@ -88,7 +88,7 @@ def read_regression(
 
     Arguments, features and errors are those of ``read_table``.
     """
-    sheet = _read_sheet(Path(path), label, delimiter, categorical)
+    sheet = read_sheet(Path(path), label, delimiter, categorical)
     return _regression(sheet, label, sheet.path.stem)
 
 
@@ -104,12 +104,13 @@ def _regression(sheet: Sheet, label: Column, name: str) -> Table:
     return Table(_sheets.features_of(sheet, label), targets, (), name)
 
 
-def _read_sheet(
+def read_sheet(
     path: Path,
     label: Column,
     delimiter: str | None,
     categorical: Collection[Column],
 ) -> Sheet:
+    """Return the text of the fields that ``read_table`` converts."""
     if path.suffix.lower() == ".arff":
         sheet = _arff.read_arff(path)
     else:
@@ -209,7 +210,7 @@ def _original(data_dir: PathLike, name: str, *, rows: int, checksum: int) -> She
             f"{data_dir}: expected a folder with {name}, found no such file. Pass the "
             "folder with the original file under its original name."
         )
-    sheet = _read_sheet(path, -1, None, ())
+    sheet = read_sheet(path, -1, None, ())
     if len(sheet.rows) != rows:
         raise ValueError(
             f"{path}, line {sheet.lines[min(len(sheet.rows), rows + 1) - 1]}: expected "

@@ -8,7 +8,7 @@ runs, whose spread is not stated. The protocol is that of the authors' code.
 import dataclasses
 import functools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from benchmarks.claims._engine.claim import (
 )
 from benchmarks.claims._engine.statistics import Splits
 from benchmarks.claims._networks import training
-from benchmarks.claims._networks.recipes import Adam, Recipe
+from benchmarks.claims._networks.recipes import Adam, CosineAdam, Recipe
 from examples.datasets.tables import airfoil
 
 TRAIN, VALIDATE, TEST = 1003, 300, 200
@@ -66,10 +66,26 @@ PUBLISHED = {  # RMSE in dB, MAPE in %
     C_MIXUP: {"rmse": 2.717, "mape": 1.610},
 }
 RUNS = 3
-Times = Mapping[int, tuple[int, Collection[str]]]
-TIMES: Times = {  # epochs: seeds and arms
-    RECIPE.epochs: (20, tuple(ARMS)),
-    400: (6, (ERM, LONGER, MIXUP, C_MIXUP_INPUTS, HIDDEN, C_MIXUP)),
+# The authors' 100 epochs at a constant rate leave ERM's error falling.
+PUBLISHED_TIME, FITTED = "100 epochs", "400 epochs along a cosine"
+
+
+class Time(NamedTuple):
+    """One length of training: its recipe, number of seeds, and arms."""
+
+    recipe: Recipe
+    seeds: int
+    arms: Collection[str]
+
+
+Times = Mapping[str, Time]
+TIMES: Times = {
+    PUBLISHED_TIME: Time(RECIPE, 20, tuple(ARMS)),
+    FITTED: Time(
+        Recipe(CosineAdam(1e-2), epochs=400, batch=16),
+        8,
+        (ERM, MIXUP, C_MIXUP_INPUTS, HIDDEN, C_MIXUP),
+    ),
 }
 
 
@@ -139,7 +155,7 @@ def errors(
             "validation": _rms(off[validation]),
             "rmse": _rms(off[test]),
             "mape": 100 * jnp.mean(jnp.abs(off[test] / y[test])),
-            "train": _rms(off[train]),
+            "train": 100 * jnp.mean(off[train] ** 2) / jnp.var(y[train]),
         }
 
     _, seen = training.fit(
@@ -159,7 +175,7 @@ def errors(
     )
     best = jnp.argmin(seen["validation"])
     at_best = {name: each[best] for name, each in seen.items()}
-    return {**at_best, "epoch": best + 1, "constant": y[train].std()}
+    return {**at_best, "epoch": best + 1, "constant": 100.0}
 
 
 def _rms(x: Array) -> Array:
@@ -169,27 +185,32 @@ def _rms(x: Array) -> Array:
 def claim(options: Options) -> Claim:
     times = options.size(
         TIMES,
-        quick={RECIPE.epochs: (2, tuple(ARMS))},
-        full={epochs: (200, arms) for epochs, (_, arms) in TIMES.items()},
+        quick={
+            name: Time(dataclasses.replace(each.recipe, epochs=2), 2, each.arms)
+            for name, each in TIMES.items()
+        },
+        full={name: each._replace(seeds=200) for name, each in TIMES.items()},
     )
     protocol = Protocol(
         data=f"Airfoil: {TRAIN} training, {VALIDATE} validation and {TEST} test rows",
         networks=f"MLP of {WIDTH}-{WIDTH}, leaky ReLU {SLOPE}",
-        recipe=str(_recipe(RECIPE.epochs, options)),
+        recipe="; ".join(str(each.recipe) for each in times.values()),
         arms=ARMS,
         seeds=options.count(20, full=200),
         sampling=Splits(TEST / TRAIN),
         remarks=[
             "inputs scaled to [0, 1] over all rows, as in the authors' code; labels in "
             "dB, unscaled; mean squared error",
-            "all errors are those of the epoch with the least validation error",
+            "all errors are those of the epoch with the least validation error; the "
+            "training error of a regression is the share of the variance that it "
+            "leaves unexplained, of which a constant leaves 100%",
             f"alpha {ALPHA:g}, one lam per batch, partners from the whole training "
             f"set; bandwidth {BANDWIDTH:g} dB where none is named",
             "the arms of a seed share the split, the initial parameters and the order "
             "of batches",
             *(
-                f"{_named(epochs)}: {options.seeds or seeds} seeds, otherwise the same"
-                for epochs, (seeds, _) in times.items()
+                f"{name}: {options.seeds or each.seeds} seeds, otherwise the same"
+                for name, each in times.items()
             ),
         ],
     )
@@ -197,17 +218,16 @@ def claim(options: Options) -> Claim:
         *titled(__doc__),
         protocol=protocol,
         programs=functools.partial(_programs, protocol, times),
-        statements=[each for epochs in times for each in _statements(epochs)],
+        statements=[each for name in times for each in _statements(name)],
         measures={
             "rmse": "test RMSE, dB",
             "mape": "test MAPE, %",
-            "train": "training RMSE, dB",
+            "train": "training variance unexplained, %",
             "epoch": "best epoch",
         },
-        # No training error in dB is that of a fit: longer training has to tell.
-        fit=Fit(test="rmse", most=0.0),
+        fit=Fit(test="rmse"),
         published={
-            (arm, _named(RECIPE.epochs), measure): Published(value, RUNS)
+            (arm, PUBLISHED_TIME, measure): Published(value, RUNS)
             for arm, values in {**PUBLISHED, HIDDEN: PUBLISHED[MIXUP]}.items()
             for measure, value in values.items()
         },
@@ -219,13 +239,13 @@ def claim(options: Options) -> Claim:
             "apart.",
             "Layers are initialized as in Flax, theirs as in PyTorch; theirs drop the "
             "last, incomplete batch of an epoch.",
-            f"The published protocol has {RECIPE.epochs} epochs. z: from the published "
-            f"mean of {RUNS} runs, which are assumed to spread as ours do.",
+            f"z: from the published mean of {RUNS} runs, which are assumed to spread "
+            "as ours do.",
         ],
     )
 
 
-def _statements(epochs: int) -> list[Statement]:
+def _statements(at: str) -> list[Statement]:
     """Return the statements, with the published gains of the first three."""
     pairs = [
         (ERM, MIXUP),
@@ -237,16 +257,16 @@ def _statements(epochs: int) -> list[Statement]:
     ]
     return [
         less(
-            f"{_named(epochs)}: {arm} has less error than {than}",
+            f"{at}: {arm} has less error than {than}",
             arm,
             than,
-            _named(epochs),
+            at,
             of="rmse",
             unit="dB",
             published=Published(PUBLISHED[than]["rmse"] - PUBLISHED[arm]["rmse"], RUNS)
             if {arm, than} <= {*PUBLISHED}
             else None,
-            primary=(epochs, arm, than) == (RECIPE.epochs, C_MIXUP, ERM),
+            primary=(at, arm, than) == (FITTED, C_MIXUP, ERM),
         )
         for arm, than in pairs
     ]
@@ -255,8 +275,7 @@ def _statements(epochs: int) -> list[Statement]:
 def _programs(protocol: Protocol, times: Times, options: Options) -> list[Program]:
     table = airfoil(options.folder("airfoil"))
     programs = []
-    for epochs, (seeds, arms) in times.items():
-        recipe = _recipe(epochs, options)
+    for name, (recipe, seeds, arms) in times.items():
         for where, how, among in (
             ("inputs", recipe, {ERM, *MIXED["inputs"]}),
             ("hidden layer", recipe, {*MIXED["hidden layer"]}),
@@ -265,27 +284,16 @@ def _programs(protocol: Protocol, times: Times, options: Options) -> list[Progra
             some = [arm for arm in arms if arm in among]
             runs = [
                 run
-                for run in protocol.runs(options, {_named(epochs): {}}, some)
+                for run in protocol.runs(options, {name: {}}, some)
                 if options.seeds or run.numbers["seed"] < options.first + seeds
             ]
             programs.append(
                 Program(
-                    f"{_named(epochs)}, {where}",
+                    f"{name}, {where}",
                     functools.partial(errors, layer=LAYERS[where], recipe=how),
                     runs,
                     (table.features, table.labels),
-                    # On a CPU, as many as fit its cache.
-                    together=options.size(
-                        min(12, -(-len(runs) // 2)), quick=8, full=500
-                    ),
+                    together=options.size(12, quick=8, full=500),
                 )
             )
     return programs
-
-
-def _recipe(epochs: int, options: Options) -> Recipe:
-    return dataclasses.replace(RECIPE, epochs=3 if options.quick else epochs)
-
-
-def _named(epochs: int) -> str:
-    return f"{epochs} epochs"

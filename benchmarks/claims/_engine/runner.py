@@ -42,7 +42,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     table = trained.table
     table.insert(0, "claim", name)
-    table.to_csv(out / f"{name}.csv", index=False, float_format="%.7g")
+    # A measure of some factors only is NaN for the others.
+    file = out / f"{name}.csv"
+    table.to_csv(file, index=False, float_format="%.7g", na_rep="nan")
     if trained.arrays:
         halves = {key: x.astype(np.float16) for key, x in trained.arrays.items()}
         np.savez_compressed(out / f"{name}.npz", **halves)

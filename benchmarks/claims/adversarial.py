@@ -233,7 +233,12 @@ def _statement(
 
 
 def _programs(protocol: Protocol, size: Size, options: Options) -> list[Program]:
-    model = PreActResNet(10, jnp.bfloat16) if options.full else small.residual(10)
+    # With --quick another network, since compiling a residual one takes a minute.
+    model = options.size(
+        small.residual(10),
+        quick=small.CNN((16,), 10),
+        full=PreActResNet(10, jnp.bfloat16),
+    )
     numbers: Mapping[str, Any] = ARMS[MIXUP]
     return [
         Program(

@@ -79,9 +79,7 @@ class TimeCNN(nn.Module):
 
 def log_mel(waveforms: np.ndarray) -> np.ndarray:
     """Return standardized log-mel spectrograms, float32 ``[N, FRAMES, MELS]``."""
-    stft = signal.ShortTimeFFT(
-        signal.get_window("hann", WINDOW, fftbins=False), HOP, RATE
-    )
+    stft = signal.ShortTimeFFT(np.hanning(WINDOW), HOP, RATE)
     # Frame 0 is centered at the first sample, and frame 1 starts there.
     power = stft.spectrogram(waveforms, p0=1, p1=FRAMES + 1)
     bands = power.swapaxes(1, 2) @ _mel_bands(stft.f).T

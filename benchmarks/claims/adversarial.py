@@ -1,296 +1,266 @@
 """Mixup lowers the error on adversarial examples (Table 3).
 
-Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.5: ImageNet, ResNet-101, 4
-of 255 gray levels. White box: examples are made with the network under test. Black box:
-they are made with one ERM network, and tested on another and on Mixup's.
+Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.5: ImageNet, ResNet-101,
+one run, top-1 error at 4 of 255 gray levels. White box: examples are made with the
+network under test. Black box: they are made with one ERM network, and tested on another
+and on Mixup's.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from matplotlib.figure import Figure
+from flax import linen as nn
 
+import mixup_jax as mx
 from benchmarks.claims._data import sets
-from benchmarks.claims._engine.claim import Found, Options, Part
-from benchmarks.claims._engine.statistics import Interval, interval, paired
-from benchmarks.claims._networks import attacks, resnet, small
+from benchmarks.claims._engine.claim import (
+    ERM,
+    Claim,
+    Numbers,
+    Options,
+    Program,
+    Protocol,
+    Published,
+    Run,
+    Statement,
+    less,
+    titled,
+)
+from benchmarks.claims._networks import attacks, resnet, small, training
+from benchmarks.claims._networks.recipes import CosineAdam, Recipe
 from benchmarks.models import PreActResNet
-from examples import datasets
 
-ALPHA, STEPS = 1.0, 10
-GUESSING = 90  # percent: the error of random guesses
-ATTACKS = ("FGSM", "iterated FGSM")
-SOURCE, ERM, MIXUP = range(3)  # two ERM networks; Mixup's is paired with the second
-EPSILONS = {  # of 255 gray levels
-    "fashion_mnist": (4, 8, 16, 32),
-    "cifar10": (1, 2, 4, 8),
-}
-PUBLISHED = {  # top-1 error on ImageNet at 4 of 255: ERM, Mixup
+MIXUP = "Mixup"
+ARMS = {ERM: {"alpha": 0.0}, MIXUP: {"alpha": 1.0}}
+STEPS = 10  # of the iterated attack
+BOXES, ATTACKS = ("white", "black"), ("FGSM", "iterated")
+FASHION, CIFAR = "Fashion-MNIST", "CIFAR-10"
+FILES = {FASHION: "fashion_mnist", CIFAR: "cifar10"}
+EPSILONS = {FASHION: (4, 8, 16, 32), CIFAR: (1, 2, 4, 8)}  # of 255 gray levels
+AT, LARGEST = "4", "largest"  # the published epsilon, and that of each set
+PUBLISHED = {  # ImageNet at this epsilon: ERM, Mixup
     ("white", "FGSM"): (90.7, 75.2),
-    ("white", "iterated FGSM"): (99.9, 99.6),
+    ("white", "iterated"): (99.9, 99.6),
     ("black", "FGSM"): (57.0, 46.0),
-    ("black", "iterated FGSM"): (57.3, 40.9),
+    ("black", "iterated"): (57.3, 40.9),
 }
 
 
-class Size(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Size:
     """Sizes of training and attacks.
 
     Attributes:
       train: number of training images.
-      test: number of images to attack.
-      epochs: number of epochs.
-      batch: batch size.
+      tests: number of images to attack.
       at_once: number of images attacked together.
+      pooled: side of the squares of pixels that are averaged.
+      recipe: the optimizer, epochs and batches.
     """
 
     train: int
-    test: int
-    epochs: int
-    batch: int
+    tests: int
     at_once: int
+    pooled: int
+    recipe: Recipe
+
+
+SIZE = Size(1200, 500, 250, 2, Recipe(CosineAdam(3e-3), epochs=40, batch=64))
+QUICK = Size(60, 50, 50, 2, Recipe(CosineAdam(3e-3), epochs=2, batch=30))
+FULL = Size(50_000, 10_000, 500, 1, resnet.PAPER)
+
+
+def measure(box: str, attack: str, level: str, *, excess: bool = False) -> str:
+    """Return the name of the error under an attack, or of what it adds."""
+    return f"{'excess ' * excess}{box} {attack} {level}"
+
+
+def levels(epsilons: tuple[int, ...]) -> dict[str, int]:
+    """Return the sizes of the attacks by name."""
+    return {**{str(each): each for each in epsilons[:-1]}, LARGEST: epsilons[-1]}
 
 
 def errors(
-    setting: Mapping[str, Any],
-    found: datasets.Images,
+    numbers: Numbers,
+    data: Any,
     *,
-    epsilons: tuple[int, ...],
+    model: nn.Module,
     size: Size,
-    full: bool,
-) -> dict[str, jax.Array]:
-    """Train two ERM networks and Mixup's; return their errors in percent.
+    epsilons: tuple[int, ...],
+    augmented: bool,
+) -> dict[str, dict[str, jax.Array]]:
+    """Train two ERM networks and Mixup's; return the errors of each arm in percent."""
+    images, labels, test_images, test_labels = data
+    keys = jax.random.split(jax.random.key(numbers["seed"]), 4)
+    rows = sets.some_rows(keys[0], labels, size.train)
+    tests = sets.some_rows(keys[1], test_labels, size.tests)
+    apply = resnet.standardised(model, images[rows])
 
-    Returns:
-      ``clean [network]`` and ``attacked [epsilon, attack, made with, tested on]``.
-    """
-    keys = jax.random.split(jax.random.key(setting["seed"]), 4)
-    rows = sets.some_rows(keys[0], found.train_labels, size.train)
-    tests = sets.some_rows(keys[1], found.test_labels, size.test)
-    model = PreActResNet(10, jnp.bfloat16) if full else small.HalvingCNN(10)
-    steps = size.epochs * -(-size.train // size.batch)
-
-    def trained(key_and_alpha: Any) -> Any:
+    def trained(key_and_alpha: Any) -> tuple[Any, jax.Array]:
         key, alpha = key_and_alpha
-        return resnet.learn(
+        variables, _ = resnet.learn(
             key,
             model,
-            (found.train_images, found.train_labels),
+            apply,
+            (images, labels),
             rows,
-            alpha=alpha,
-            tx=resnet.step_sgd(steps)
-            if full
-            else optax.adam(optax.cosine_decay_schedule(3e-3, steps)),
-            epochs=size.epochs,
-            batch_size=size.batch,
-            augmented=full,
-        )[0]
+            mixer=functools.partial(
+                mx.mixup, alpha=alpha, pairing=mx.pairings.permutation
+            ),
+            recipe=size.recipe,
+            augmented=augmented,
+        )
+        predict = functools.partial(apply, variables)
+        return variables, resnet.errors(predict, images[rows], labels[rows])
 
     # The source has its own initial parameters and batches; the others share theirs.
-    networks = jax.lax.map(
-        trained, (keys[jnp.array([2, 3, 3])], jnp.array([0, 0, setting["alpha"]]))
+    networks, train = jax.lax.map(
+        trained, (keys[jnp.array([2, 3, 3])], jnp.array([0, 0, numbers["alpha"]]))
     )
-    apply = resnet.standardised(model, found.train_images)
 
     def attacked(taken: jax.Array) -> tuple[jax.Array, jax.Array]:
         return attacks.errors(
             apply,
             networks,
-            resnet.scaled(jnp.asarray(found.test_images)[taken]),
-            jnp.asarray(found.test_labels)[taken],
+            resnet.scaled(test_images[taken]),
+            test_labels[taken],
             epsilons=jnp.array(epsilons) / 255,
             steps=STEPS,
         )
 
-    clean, under = jax.lax.map(attacked, tests.reshape(-1, size.at_once))
-    return {"clean": clean.mean(axis=0), "attacked": under.mean(axis=0)}
-
-
-def run(options: Options) -> Found:
-    size = options.size(
-        Size(4000, 500, 8, 64, 250),
-        quick=Size(500, 100, 1, 50, 100),
-        full=Size(50_000, 10_000, resnet.EPOCHS, resnet.BATCH, 500),
+    clean, under = jax.tree.map(
+        lambda x: x.mean(axis=0),
+        jax.lax.map(attacked, tests.reshape(-1, size.at_once)),
     )
-    seeds = options.seed_count(5, full=3)
-    names = options.size(list(EPSILONS), quick=["cifar10"], full=list(EPSILONS))
-    found = {name: _one_set(name, options, size, seeds) for name in names}
-    rows = [row for name, each in found.items() for row in _rows(name, each)]
-    parts = [part for name, each in found.items() for part in _parts(name, each)]
-    network = (
-        "PreAct ResNet-18, trained as in the claim cifar"
-        if options.full
-        else "CNN of 32-64-64 ReLU without batch normalization, Adam 3e-3 down to 0"
-    )
-    protocol = [
-        f"{size.train} training images, {size.test} to attack, drawn for each seed; "
-        f"{network}, {size.epochs} epochs, batches of {size.batch}",
-        f"alpha {ALPHA:g}, one lam per example, partners by a random permutation",
-        f"{seeds} seeds with three networks each: an ERM network that makes the "
-        "black-box examples; another one and Mixup, with the same initial parameters "
-        "and batches",
-        f"iterated: {STEPS} steps of epsilon / 4; images stay in [0, 1]; the loss uses "
-        "the true label",
-        "published: ImageNet, ResNet-101, one run, epsilon 4 of 255, top-1",
-    ]
-    notes = [_robust(name, each) for name, each in found.items()]
-    notes.append(
-        "The paper's factors: 2.7 is a ratio of accuracies, not of errors (white FGSM, "
-        "24.8 / 9.3); 1.25 is one of errors (black FGSM), as is 40% (black iterated)."
-    )
-    if not options.full:
-        notes.append(
-            "Scaled down: small CNNs, few images and few epochs, with a large error "
-            "even without an attack; far from the published networks. Mixup gains most "
-            "from long training."
-        )
-    tables = {"error in percent": rows}
-    return Found(protocol, tables, parts, _picture(found), notes)
+    constant = training.constant_error(labels[rows], 10)
+
+    def measures(network: int) -> dict[str, jax.Array]:
+        found = {"error": clean[network], "train": train[network], "constant": constant}
+        for at, level in enumerate(levels(epsilons)):
+            for how, attack in enumerate(ATTACKS):
+                for box, made_with in zip(BOXES, (network, 0)):
+                    error = under[at, how, made_with, network]
+                    added = error - clean[network]
+                    found[measure(box, attack, level)] = error
+                    found[measure(box, attack, level, excess=True)] = added
+        return found
+
+    return {ERM: measures(1), MIXUP: measures(2)}
 
 
-class Errors(NamedTuple):
-    """Errors of all seeds.
-
-    Attributes:
-      clean: ``[seed, network]``.
-      attacked: ``[seed, epsilon, attack, made with, tested on]``.
-      epsilons: in units of 255 gray levels.
-    """
-
-    clean: np.ndarray
-    attacked: np.ndarray
-    epsilons: tuple[int, ...]
-
-    def both(
-        self, box: str, attack: str = "", epsilon: int = 0
-    ) -> tuple[list[float], list[float]]:
-        """Return the errors of ERM and of Mixup for each seed."""
-        if box == "none":
-            return self.clean[:, ERM].tolist(), self.clean[:, MIXUP].tolist()
-        at, how = self.epsilons.index(epsilon), ATTACKS.index(attack)
-        under = self.attacked[:, at, how]
-        made = (ERM, MIXUP) if box == "white" else (SOURCE, SOURCE)
-        erm, mixed = under[:, made[0], ERM], under[:, made[1], MIXUP]
-        return erm.tolist(), mixed.tolist()
-
-
-def _one_set(name: str, options: Options, size: Size, seeds: int) -> Errors:
-    epsilons = EPSILONS[name]
-    results = options.runs.many(
-        name,
-        functools.partial(
-            errors,
-            found=sets.images(options, name),
-            epsilons=epsilons,
-            size=size,
-            full=options.full,
+def claim(options: Options) -> Claim:
+    size = options.size(SIZE, quick=QUICK, full=FULL)
+    protocol = Protocol(
+        data=(
+            f"{' and '.join(FILES)}"
+            f"{f', pooled by {size.pooled} x {size.pooled}' * (size.pooled > 1)}; "
+            f"{size.train:,} training images and {size.tests:,} to attack, drawn for "
+            f"each seed; {'' if options.full else 'neither '}cropped "
+            f"{'and' if options.full else 'nor'} mirrored"
         ),
-        [{"seed": seed, "alpha": ALPHA} for seed in range(seeds)],
-        # One fills a CPU, and each that ended is kept.
-        chunk=options.size(1, quick=1, full=seeds),
+        networks=options.size(
+            "PreAct ResNet of 16-32-64 channels, one block each",
+            quick="CNN of 16 channels",
+            full="PreAct ResNet-18, bfloat16",
+        ),
+        recipe=str(size.recipe),
+        arms=ARMS,
+        seeds=options.count(5, full=3),
+        remarks=[
+            f"alpha {ARMS[MIXUP]['alpha']:g}, one lam per example, partners by a "
+            "random permutation",
+            "a seed has three networks: an ERM network that makes the black-box "
+            "examples; another one and Mixup's, with the same images, initial "
+            "parameters and order of batches",
+            f"iterated FGSM: {STEPS} steps of epsilon / 4; images stay in [0, 1]; the "
+            "loss uses the true label",
+            *(
+                f"{name}: epsilon is {', '.join(map(str, each))} of 255"
+                for name, each in EPSILONS.items()
+            ),
+            "excess: the error under attack minus that of the same network without",
+        ],
     )
-    return Errors(
-        np.array([result["clean"] for result in results]),
-        np.array([result["attacked"] for result in results]),
-        epsilons,
-    )
-
-
-def _rows(name: str, found: Errors) -> list[dict[str, Any]]:
-    rows = [_row(name, "none", "", 0, *found.both("none"))]
-    for box, attack in PUBLISHED:
-        for epsilon in found.epsilons:
-            both = found.both(box, attack, epsilon)
-            rows.append(_row(name, box, attack, epsilon, *both))
-    return rows
-
-
-def _row(
-    name: str, box: str, attack: str, epsilon: int, erm: Any, mixed: Any
-) -> dict[str, Any]:
-    shown = epsilon == 4 and (box, attack) in PUBLISHED
-    return {
-        "set": name,
-        "box": box,
-        "attack": attack,
-        "of 255": epsilon or "",
-        "ERM": interval(erm),
-        "Mixup": interval(mixed),
-        "points saved": paired(erm, mixed),
-        "ERM / Mixup": f"{np.mean(erm) / np.mean(mixed):.2f}",
-        "published, ImageNet": "{} / {}".format(*PUBLISHED[box, attack])
-        if shown
-        else "",
-    }
-
-
-def _parts(name: str, found: Errors) -> list[Part]:
-    parts = [
-        Part(
-            f"{name}, {box} box, {attack}, {epsilon} of 255: Mixup has less error",
-            paired(*found.both(box, attack, epsilon)),
-        )
-        for box, attack in PUBLISHED
-        for epsilon in found.epsilons
-    ]
-    clean = paired(*found.both("none"))
-    return [Part(f"{name}, no attack: Mixup has less error", clean), *parts]
-
-
-def _robust(name: str, found: Errors) -> str:
-    """Describe Mixup's robustness under the iterated white-box attack."""
-    attack = "white", ATTACKS[1]
-    erm, mixed = found.both(*attack, found.epsilons[-1])
-    some = paired(erm, mixed).low > 0 and np.mean(mixed) < GUESSING
-    shown = ", ".join(
-        "{:.0f} / {:.0f} at {}".format(
-            *np.mean(found.both(*attack, epsilon), axis=1), epsilon
-        )
-        for epsilon in found.epsilons
-    )
-    return (
-        f"{name}, iterated white-box attack, errors of ERM / Mixup in percent: {shown} "
-        f"of 255. At the largest, Mixup gives {'some' if some else 'no real'} "
-        "robustness."
-    )
-
-
-def _picture(found: Mapping[str, Errors]) -> Figure:
-    figure = Figure(figsize=(12, 3.2 * len(found)), layout="constrained")
-    axes = figure.subplots(len(found), len(PUBLISHED), sharey=True, squeeze=False)
-    for line, (name, each) in zip(axes, found.items()):
-        for axis, (box, attack) in zip(line, PUBLISHED):
-            levels = [
-                each.both("none"),
-                *(each.both(box, attack, e) for e in each.epsilons),
-            ]
-            at = (0, *each.epsilons)
-            for k, (method, color) in enumerate((("ERM", "black"), ("Mixup", "C0"))):
-                means: list[Interval] = [interval(level[k]) for level in levels]
-                axis.errorbar(
-                    at,
-                    [i.mean for i in means],
-                    [i.high - i.mean for i in means],
-                    fmt="o-",
-                    ms=4,
-                    capsize=2,
-                    color=color,
-                    label=method,
+    return Claim(
+        *titled(__doc__),
+        protocol=protocol,
+        programs=functools.partial(_programs, protocol, size),
+        statements=[
+            _statement(name, box, attack, level, excess)
+            for name in EPSILONS
+            for box, attack in PUBLISHED
+            for level in (AT, LARGEST)
+            for excess in (False, True)
+        ],
+        measures={
+            "error": "clean",
+            "train": "train",
+            **{
+                measure(box, attack, level, excess=excess): (
+                    f"{'+ ' * excess}{box} {attack} {level}"
                 )
-            axis.axhline(100, color="gray", lw=1, ls=":")
-            axis.set(title=f"{name}: {box} box, {attack}", ylim=(0, 105))
-            axis.title.set_fontsize(9)
-            axis.set_xticks(at)
-        line[0].set_ylabel("error, %")
-        line[-1].legend(fontsize=8, loc="lower right")
-    for axis in axes[-1]:
-        axis.set_xlabel("epsilon, of 255 grey levels")
-    figure.suptitle(
-        "Error under attack, lower is better; all is wrong at the dotted line"
+                for level in (AT, LARGEST)
+                for box, attack in PUBLISHED
+                for excess in (False, True)
+            },
+        },
+        notes=[
+            "Table: error in percent, clean, on the training images, and under each "
+            "attack at two epsilons; + is the excess over clean.",
+            "The paper's factors: 2.7 is a ratio of accuracies, not of errors (white "
+            "FGSM, 24.8 / 9.3); 1.25 is one of errors (black FGSM), as is 40% (black "
+            "iterated).",
+            "Scaled down: a small network on few small images, so that it fits them. "
+            "The published gains are those on ImageNet.",
+        ][: 2 if options.full else 3],
     )
-    return figure
+
+
+def _statement(name: str, box: str, attack: str, level: str, excess: bool) -> Statement:
+    """Return the statement about one attack on one data set."""
+    erm, mixed = PUBLISHED[box, attack]
+    epsilon = levels(EPSILONS[name])[level]
+    is_published = level == AT and not excess
+    what = "excess" if excess else "error"
+    return less(
+        f"{name}, {box} box, {attack}, {epsilon} of 255: Mixup has less {what}",
+        MIXUP,
+        ERM,
+        name,
+        of=measure(box, attack, level, excess=excess),
+        published=Published(round(erm - mixed, 1)) if is_published else None,
+        primary=is_published and (name, box, attack) == (CIFAR, "black", "FGSM"),
+    )
+
+
+def _programs(protocol: Protocol, size: Size, options: Options) -> list[Program]:
+    # With --quick another network, since compiling a residual one takes a minute.
+    model = options.size(
+        small.residual(10),
+        quick=small.CNN((16,), 10),
+        full=PreActResNet(10, jnp.bfloat16),
+    )
+    numbers: Mapping[str, Any] = ARMS[MIXUP]
+    return [
+        Program(
+            name,
+            functools.partial(
+                errors,
+                model=model,
+                size=size,
+                epsilons=EPSILONS[name],
+                augmented=options.full,
+            ),
+            [
+                Run("", name, {**numbers, "seed": options.first + k})
+                for k in range(protocol.seeds)
+            ],
+            sets.pooled(sets.images(options, file), size.pooled)[:4],
+        )
+        for name, file in FILES.items()
+        if not options.quick or name == CIFAR
+    ]

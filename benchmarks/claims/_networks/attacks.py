@@ -49,7 +49,8 @@ def errors(
         how = {"epsilon": epsilon, "bounds": (0, 1)}
         once = mx.attacks.fgsm(loss, x, **how)
         often = mx.attacks.iterated_fgsm(loss, x, **how, step=epsilon / 4, steps=steps)
-        return jnp.stack([wrong(once), wrong(often)])
+        # Compiled once for both.
+        return jax.lax.map(wrong, jnp.stack([once, often]))
 
     by_epsilon = jax.lax.map(
         lambda epsilon: jax.lax.map(lambda net: from_one(net, epsilon), networks),

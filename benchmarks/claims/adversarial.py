@@ -1,7 +1,7 @@
 """Mixup lowers the error on adversarial examples (Table 3).
 
 Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412, section 3.5: ImageNet, ResNet-101,
-one run, top-1 error at 4 of 255 gray levels. White box: examples are made with the
+top-1 error at 4 of 255 gray levels. White box: examples are made with the
 network under test. Black box: they are made with one ERM network, and tested on another
 and on Mixup's.
 """
@@ -30,6 +30,7 @@ from benchmarks.claims._engine.claim import (
     less,
     titled,
 )
+from benchmarks.claims._engine.statistics import SAME_DATA, Independent
 from benchmarks.claims._networks import attacks, resnet, small, training
 from benchmarks.claims._networks.recipes import CosineAdam, Recipe
 from benchmarks.models import PreActResNet
@@ -170,11 +171,12 @@ def claim(options: Options) -> Claim:
         recipe=str(size.recipe),
         arms=ARMS,
         seeds=options.count(5, full=3),
+        sampling=options.size(Independent(), quick=Independent(), full=SAME_DATA),
         remarks=[
             f"alpha {ARMS[MIXUP]['alpha']:g}, one lam per example, partners by a "
             "random permutation",
-            "a seed has three networks: an ERM network that makes the black-box "
-            "examples; another one and Mixup's, with the same images, initial "
+            "a seed has three networks: an ERM network for which the black-box "
+            "examples are made; another one and Mixup's, with the same images, initial "
             "parameters and order of batches",
             f"iterated FGSM: {STEPS} steps of epsilon / 4; images stay in [0, 1]; the "
             "loss uses the true label",
@@ -225,9 +227,9 @@ def _statement(name: str, box: str, attack: str, level: str, excess: bool) -> St
     erm, mixed = PUBLISHED[box, attack]
     epsilon = levels(EPSILONS[name])[level]
     is_published = level == AT and not excess
-    what = "excess" if excess else "error"
+    what = "a smaller excess" if excess else "a lower error"
     return less(
-        f"{name}, {box} box, {attack}, {epsilon} of 255: Mixup has less {what}",
+        f"{name}, {box} box, {attack}, {epsilon} of 255: Mixup has {what}",
         MIXUP,
         ERM,
         name,

@@ -4,7 +4,7 @@ Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. Figure 1b: a toy problem, al
 whose data, network and steps are not stated. Figure 2: between two training points of
 CIFAR-10, a miss is a prediction of neither class. The paper gives no numbers for either
 figure; those of Figure 2 are read from its curves. Its gradients are in other units:
-with Mixup, their norm is 0.038 rather than 0.177 half way between the points, and 0.012
+with Mixup, their norm is 0.038 rather than 0.177 halfway between the points, and 0.012
 rather than 0.004 at the points.
 """
 
@@ -55,14 +55,14 @@ RADII = np.linspace(0, RADIUS, 41, dtype=np.float32)
 LAMS = np.linspace(0, 1, 21, dtype=np.float32)
 PAIRS = 1000
 PUBLISHED = {  # CIFAR-10, in percent
-    (ERM, "misses half way"): 16.5,
-    (MIXUP, "misses half way"): 6.0,
+    (ERM, "misses halfway"): 16.5,
+    (MIXUP, "misses halfway"): 6.0,
     (ERM, "misses at the points"): 1.3,
     (MIXUP, "misses at the points"): 0.7,
 }
 SLOPE, NORM = "p per unit of x", "nats per unit of x"
 CURVES = {"misses": "%", "gradient": NORM}
-AT = ("half way", "at the points")
+AT = ("halfway", "at the points")
 
 
 def ring_around_blob(key: Array) -> tuple[Array, Array]:
@@ -78,9 +78,9 @@ def ring_around_blob(key: Array) -> tuple[Array, Array]:
 
 def toy(numbers: Numbers, data: Any, *, recipe: Recipe) -> dict[str, Array]:
     """Train on a ring around a blob; return measures of p(y = 1 | x) in the plane."""
-    key = jax.random.key(numbers["seed"])
-    key_init, key_fit, key_test = jax.random.split(key, 3)
-    points, labels = ring_around_blob(key)
+    keys = jax.random.split(jax.random.key(numbers["seed"]), 4)
+    key_data, key_init, key_fit, key_test = keys
+    points, labels = ring_around_blob(key_data)
     model = small.MLP(TOY_WIDTHS, 2)
     params, _ = training.fit(
         key_fit,
@@ -121,7 +121,7 @@ def between(
     """Train on images; return misses and gradients between training points."""
     x, true = data
     learned = classifiers.learn(problem, data, numbers, recipe=recipe)
-    key = jax.random.fold_in(jax.random.key(numbers["seed"]), 1)
+    key = jax.random.fold_in(jax.random.key(numbers["seed"]), 1000)
     some = jax.random.permutation(key, learned.train)
     own, other = some[:PAIRS], some[-PAIRS:]
     targets = mx.losses.one_hot(true, problem.classes)
@@ -165,8 +165,8 @@ def claim(options: Options) -> Claim:
         remarks=[
             "a seed has the same data, initial parameters and order of batches in all "
             "arms",
-            f"{TOY}: each seed draws its own points, so that its intervals are wider "
-            f"than they need be; its test error is that on {POINTS} other points, the "
+            f"{TOY}: each seed draws its own points, so its intervals are wider than "
+            f"necessary; its test error is that on {POINTS} other points, the "
             f"plane is [-{SIDE}, {SIDE}] x [-{SIDE}, {SIDE}]",
             f"{images}: {PAIRS} random pairs of training points, {len(LAMS)} points on "
             "the line from one to the other; gradient: the mean norm of the gradient "
@@ -203,11 +203,11 @@ def claim(options: Options) -> Claim:
 
 def _between(images: str) -> list[Statement]:
     """Return the statements about the points between two images."""
-    misses, gradient = (f"{of} half way" for of in CURVES)
+    misses, gradient = (f"{of} halfway" for of in CURVES)
     gains = {MIXUP: Published(PUBLISHED[ERM, misses] - PUBLISHED[MIXUP, misses])}
     fewer = [
         less(
-            f"{images}: {arm} has fewer misses half way between two points",
+            f"{images}: {arm} has fewer misses halfway between two points",
             *(arm, ERM, images),
             of=misses,
             published=gains.get(arm),
@@ -217,7 +217,7 @@ def _between(images: str) -> list[Statement]:
     ]
     smaller = [
         less(
-            f"{images}: {arm} has a smaller gradient half way",
+            f"{images}: {arm} has a smaller gradient halfway",
             *(arm, ERM, images),
             of=gradient,
             unit=NORM,
@@ -225,7 +225,7 @@ def _between(images: str) -> list[Statement]:
         for arm in MIXUPS
     ]
     words = f"{images}: {MIXUP} has a larger gradient at the points, as in the figure"
-    how = {"of": "gradient at the points", "unit": NORM}
+    how: Any = {"of": "gradient at the points", "unit": NORM, "favors": -1}
     return [*fewer, *smaller, more(words, MIXUP, ERM, images, **how)]
 
 
@@ -272,7 +272,8 @@ def _picture(
     """Return the planes of the first seed, and the curves between two points."""
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     *planes, misses, gradients = figure.subplots(1, 4)
-    points, labels = ring_around_blob(jax.random.key(int(table.seed.min())))
+    key, *_ = jax.random.split(jax.random.key(int(table.seed.min())), 4)
+    points, labels = ring_around_blob(key)
     for axis, arm in zip(planes, TOY_ARMS):
         p = arrays[f"p/{arm}/{TOY}"][0]
         shades = axis.contourf(TICKS, TICKS, p, np.linspace(0, 1, 11), cmap="Blues")

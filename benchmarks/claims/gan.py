@@ -205,8 +205,7 @@ def claim(options: Options) -> Claim:
             "all arms"
         ),
         remarks=[
-            "a GAN has no labels and no training error, so that there is no fit to ask "
-            "for",
+            "a GAN has no training error, so the condition on the fit does not apply",
             "the generator maximizes the discriminator's loss (minimax, as in the "
             "authors' code), on mixed examples in the printed form, otherwise on its "
             "own; with NS, it maximizes the probability of passing as real "
@@ -227,7 +226,7 @@ def claim(options: Options) -> Claim:
         ),
         statements=[
             more(
-                f"{name}: {words} with {form}, than {without}",
+                f"{name}: {words} with {form} than {without}",
                 form,
                 without,
                 name,

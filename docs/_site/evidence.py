@@ -9,12 +9,8 @@ from typing import Any
 import pandas as pd
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-# Verdicts by what they say of Mixup.
-SIDES = {
-    "helps": ("holds", "holds, but smaller"),
-    "nothing": ("no effect",),
-    "opposite": ("opposite",),
-}
+# What verdicts say of mixing.
+SIDES = ("helps", "nothing", "hurts")
 # What the benchmarks call the programs of a method.
 PROGRAMS = {
     "mixup": "mixup",
@@ -212,15 +208,24 @@ def _verdicts() -> str:
 def _sides() -> dict[str, str]:
     """Return the statements by side, as lists."""
     lists = {}
-    for name, verdicts in SIDES.items():
+    for name in SIDES:
         lines = [
-            f"- {record['claim'].rstrip('.')}: {row['statement']}\n"
+            f"- {record['claim'].rstrip('.')}: {row['statement']}, {_gain(row)}\n"
             for record in _claims().values()
             for row in record["rows"]
-            if row["verdict"] in verdicts
+            if row["side"] == name
         ]
         lists[name] = "".join(lines) or "None of the statements.\n"
     return lists
+
+
+def _gain(row: dict[str, Any]) -> str:
+    """Return a gain, its interval and the published gain."""
+    mean, low, high = row["gain"]
+    words = f"{mean:.3g} [{low:.3g}, {high:.3g}] {row['unit']}"
+    if row["published"] is not None:
+        words += f" (published: {row['published']:.3g})"
+    return words
 
 
 def _claims() -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from jax import Array
 
 from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import Options
-from benchmarks.claims._engine.statistics import Independent, Sampling, Splits
+from benchmarks.claims._engine.statistics import SAME_DATA, Sampling, Splits
 from examples import datasets
 
 DIGITS = 1797
@@ -60,11 +60,7 @@ class Problem:
     def sampling(self) -> Sampling:
         """What seeds sample."""
         train, _, test = self.sizes
-        return (
-            Splits(test / train)
-            if self.flat
-            else Independent("each draws initial parameters and batches")
-        )
+        return Splits(test / train) if self.flat else SAME_DATA
 
 
 def problem(options: Options, sizes: tuple[int, int, int] = SIZES) -> Problem:

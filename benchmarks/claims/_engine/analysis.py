@@ -16,6 +16,8 @@ from benchmarks.claims._engine.claim import (
 )
 from benchmarks.claims._engine.statistics import (
     CANNOT_TELL,
+    HOLDS,
+    NO_EFFECT,
     NOT_A_TEST,
     Estimate,
     Interval,
@@ -79,13 +81,15 @@ def judge(
     again = {each.statement.words: each for each in _judged(claim, confirming)}
     judged = []
     for each in first:
-        other = again.get(each.statement.words)
-        if other is None or other.verdict == each.verdict:
+        other = again[each.statement.words]
+        if other.verdict == each.verdict:
             judged.append(each)
             continue
         said = f"{each.verdict}; with other seeds: {other.verdict}, {other.interval}"
-        kept = NOT_A_TEST if NOT_A_TEST in (each.verdict, other.verdict) else ""
-        judged.append(each._replace(verdict=kept or CANNOT_TELL, why=said))
+        unfit = each.why or other.why
+        verdict = NOT_A_TEST if unfit else CANNOT_TELL
+        why = said + (f"; {unfit}" if unfit else "")
+        judged.append(each._replace(verdict=verdict, why=why))
     return judged
 
 
@@ -134,24 +138,27 @@ def unfitted(
     if fit is None:
         return ""
     for factor in dict.fromkeys(factor for _, factor in statement.contrast):
-        base: Any = table[(table.arm == fit.baseline) & (table.factor == factor)]
-        if base.empty:
-            continue
-        train, constant = base[fit.train].mean(), base["constant"].mean()
         where = f" ({factor})" if factor else ""
-        name = f"{fit.baseline}'s training error of {train:.3g}{where}"
+        base: Any = table[table.arm.isin(fit.baselines) & (table.factor == factor)]
+        if base.empty:
+            return f"none of {', '.join(fit.baselines)} was trained{where}"
+        train, constant = base[fit.train].mean(), base["constant"].mean()
+        name = f"{base.arm.iloc[0]}'s training error of {train:.3g}%{where}"
         if train >= constant - fit.below:
-            return f"{name} is that of a constant prediction, {constant:.3g}"
+            return (
+                f"{name} is not more than {fit.below:g} points below that of a "
+                f"constant prediction, {constant:.3g}%"
+            )
         if train <= fit.most:
             continue
         longer: Any = table[(table.arm == LONGER) & (table.factor == factor)]
         if longer.empty:
-            return f"{name} is above {fit.most:g}"
+            return f"{name} is above {fit.most:g}%"
         change = abs(longer[fit.test].mean() - base[fit.test].mean())
         if change >= interval.half:
             return (
-                f"{name} is above {fit.most:g}, and training twice as long changes its "
-                f"test error by {change:.3g}"
+                f"{name} is above {fit.most:g}%, and training twice as long changes "
+                f"its test error by {change:.3g}"
             )
     return ""
 
@@ -203,10 +210,23 @@ def rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
             "published": each.statement.published and each.statement.published.value,
             "unit": each.statement.unit,
             "verdict": each.verdict,
+            "side": side(each),
             "why": each.why,
         }
         for each in judged
     ]
+
+
+def side(judged: Judged) -> str:
+    """Return "helps", "nothing" or "hurts", if the verdict says this of mixing."""
+    statement, verdict = judged.statement, judged.verdict
+    tie = statement.published is not None and statement.published.value == 0
+    is_positive = judged.interval.mean > 0
+    if statement.favors == 0 or verdict in (CANNOT_TELL, NOT_A_TEST):
+        return ""
+    if verdict == NO_EFFECT or (tie and verdict == HOLDS):
+        return "nothing"
+    return "helps" if is_positive == (statement.favors > 0) else "hurts"
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, str]:

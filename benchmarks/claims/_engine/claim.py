@@ -94,6 +94,8 @@ class Statement:
       unit: unit of the measure.
       published: the published value of the contrast; 0 if no difference was reported.
       primary: whether this is the one statement that the claim is judged by.
+      favors: 1 if the statement speaks for mixing, -1 if it speaks against it, 0 if it
+        compares other things.
     """
 
     words: str
@@ -102,6 +104,7 @@ class Statement:
     unit: str = "points"
     published: Published | None = None
     primary: bool = False
+    favors: int = 1
 
     def __post_init__(self) -> None:
         if self.published is not None and self.published.value < 0:
@@ -151,14 +154,14 @@ class Fit:
       test: the measure of the test error.
       most: the largest training error of a fitted network.
       below: the least distance from the error of a constant prediction.
-      baseline: the arm that has to be fitted.
+      baselines: the arms that have to be fitted, one at each factor.
     """
 
     train: str = "train"
     test: str = "error"
     most: float = 5.0
     below: float = 2.0
-    baseline: str = ERM
+    baselines: Sequence[str] = (ERM,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def train(
       command: the command that runs it again.
       advance: called with the share of the runs that was finished.
     """
+    begin = time.perf_counter()
     programs = list(claim.programs(options))
     count = sum(len(program.runs) for program in programs)
     runs = Runs(out / "runs" / f"{name}.jsonl", lambda k: advance(k / count))
@@ -43,6 +45,7 @@ def train(
     table = trained.table
     table.insert(0, "claim", name)
     table.to_csv(out / f"{name}.csv", index=False, float_format="%.7g", na_rep="nan")
+    (out / f"{name}.npz").unlink(missing_ok=True)
     if trained.arrays:
         halves: Any = {key: x.astype(np.float16) for key, x in trained.arrays.items()}
         np.savez_compressed(out / f"{name}.npz", **halves)
@@ -50,7 +53,7 @@ def train(
         "command": command,
         "date": datetime.date.today().isoformat(),
         "device": _scripts.device(),
-        "seconds": round(trained.seconds, 1),
+        "seconds": round(time.perf_counter() - begin + runs.seconds_before, 1),
         "options": {
             "full": options.full,
             "quick": options.quick,
@@ -68,9 +71,10 @@ def keep(name: str, claim: Claim, out: Path) -> dict[str, Any]:
     file = out / f"{name}.json"
     ran = json.loads(file.read_text())["ran"]
     table = measures(out / f"{name}.csv")
-    again = out / CONFIRMING / f"{name}.csv"
-    confirming = measures(again) if again.exists() else None
+    confirming = _confirming(name, table, ran, out)
     judged = analysis.judge(claim, table, confirming)
+    if not ran["options"]["quick"] and len(judged) < len(claim.statements):
+        raise ValueError(f"{name}.csv: expected the arms of all statements; run again.")
     record = {
         "claim": claim.title,
         "source": claim.source,
@@ -86,6 +90,7 @@ def keep(name: str, claim: Claim, out: Path) -> dict[str, Any]:
     text = json.dumps(record, indent=1, default=_scripts.plain)
     file.write_text(text + "\n")
     pictures.gains(judged).savefig(out / f"{name}.png")
+    (out / f"{name}-seen.png").unlink(missing_ok=True)
     if claim.picture is not None:
         arrays = out / f"{name}.npz"
         with np.load(arrays) as found:
@@ -102,6 +107,22 @@ def measures(file: Path) -> pd.DataFrame:
         na_values=["nan"],
         dtype={"arm": str, "factor": str},
     )
+
+
+def _confirming(
+    name: str, table: pd.DataFrame, ran: dict[str, Any], out: Path
+) -> pd.DataFrame | None:
+    """Return the measures of the confirming run, if there was one of these arms."""
+    file = out / CONFIRMING / f"{name}.csv"
+    if not file.exists():
+        return None
+    found = measures(file)
+    options = json.loads(file.with_suffix(".json").read_text())["ran"]["options"]
+    same = {**options, "first": 0} == {**ran["options"], "first": 0}
+    cells, others = (set(zip(each.arm, each.factor)) for each in (table, found))
+    if not same or cells != others:
+        raise ValueError(f"{file}: expected the arms of {name}.csv; confirm it again.")
+    return found
 
 
 def show(record: dict[str, Any]) -> None:

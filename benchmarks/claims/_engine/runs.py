@@ -31,12 +31,10 @@ class Trained(NamedTuple):
     Attributes:
       table: a row per arm, factor and seed; a column per scalar measure.
       arrays: the other measures, by ``measure/arm/factor``, seeds on axis 0.
-      seconds: the time that all runs took, in whichever session.
     """
 
     table: pd.DataFrame
     arrays: dict[str, np.ndarray]
-    seconds: float
 
 
 class Runs:
@@ -45,7 +43,12 @@ class Runs:
     Args:
       file: file of JSON lines.
       advance: called with the number of runs that were finished or found.
+
+    Attributes:
+      seconds_before: the time that the runs took that were found.
     """
+
+    seconds_before = 0.0
 
     def __init__(self, file: Path, advance: Callable[[int], Any] = lambda count: None):
         self._file, self._advance = file, advance
@@ -66,10 +69,9 @@ class Runs:
 
     def trained(self, programs: Sequence[Program]) -> Trained:
         """Run what is not stored; return all results."""
-        rows, arrays, seconds = [], {}, 0.0
+        rows, arrays = [], {}
         for program in programs:
             for run, result in zip(program.runs, self.results(program)):
-                seconds += result["seconds"]
                 by_arm = {run.arm: result["measures"]}
                 if not run.arm:
                     by_arm = result["measures"]
@@ -84,16 +86,20 @@ class Runs:
                             row[name] = value
                     rows.append(row)
         stacked = {name: np.asarray(each) for name, each in arrays.items()}
-        return Trained(pd.DataFrame(rows), stacked, seconds)
+        return Trained(pd.DataFrame(rows), stacked)
 
     def results(self, program: Program) -> list[Result]:
         """Return the result of each run of ``program``, as stored or run now."""
+        if not program.runs:
+            return []
         numbers = [run.numbers for run in program.runs]
         own = _fingerprint(program)
         ids = [
             hashlib.sha256(f"{own}{sorted(each.items())}".encode()).hexdigest()[:16]
             for each in numbers
         ]
+        found = [self._known[name] for name in ids if name in self._known]
+        self.seconds_before += sum(result["seconds"] for result in found)
         todo = [k for k, name in enumerate(ids) if name not in self._known]
         self._advance(len(ids) - len(todo))
         if not todo:

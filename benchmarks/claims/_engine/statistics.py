@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.95
 HOLDS, SMALLER, NO_EFFECT, CANNOT_TELL, OPPOSITE, NOT_A_TEST = VERDICTS = (
@@ -39,6 +38,9 @@ class Interval(NamedTuple):
             return f"{self.mean:.4g}"
         # Three digits of the interval show on which side of 0 it ends.
         places = max(0, 2 - math.floor(math.log10(self.half)))
+        if not math.isclose(self.half, self.mean - self.low, rel_tol=1e-6):
+            low, high = (f"{end:.{places}f}" for end in self[1:])
+            return f"{self.mean:.{places}f} [{low}, {high}]"
         return f"{self.mean:.{places}f} ± {self.half:.{places}f}"
 
 
@@ -107,6 +109,9 @@ class Independent:
         return _estimate(values)
 
 
+SAME_DATA = Independent("each draws initial parameters and batches")
+
+
 @dataclasses.dataclass(frozen=True)
 class Splits:
     """Each seed splits one data set; splits overlap, so their errors are correlated.
@@ -159,10 +164,13 @@ def holm(estimates: Sequence[Estimate]) -> list[float]:
     if not estimates:
         return []
     ps = np.array([each.p for each in estimates])
-    adjusted: Any = multipletests(ps, 1 - LEVEL, method="holm")[1]
-    shares = np.where(adjusted > 0, ps / np.where(adjusted > 0, adjusted, 1), 1)
-    # Where p underflows, the level is that of the smallest of all.
-    shares = np.where(ps == 0, 1 / len(ps), shares)
+    order, left = np.argsort(ps), np.arange(len(ps), 0, -1)
+    adjusted = np.maximum.accumulate(ps[order] * left)
+    shares = np.empty(len(ps))
+    # Where p underflows, the share is that of the smallest of all.
+    shares[order] = np.where(
+        adjusted > 0, ps[order] / np.where(adjusted > 0, adjusted, 1), 1 / len(ps)
+    )
     return [float(1 - (1 - LEVEL) * share) for share in shares]
 
 

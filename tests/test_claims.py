@@ -95,7 +95,10 @@ def test_an_interval_of_holm_excludes_0_exactly_where_holm_rejects(seed):
         if not each.interval(level).low <= 0 <= each.interval(level).high
     }
     assert outside == rejected
-    assert all(level >= 0.95 - 1e-12 for level in levels)
+    for k, level in enumerate(levels):
+        larger = sum(p >= ps[k] for p in ps)
+        if k not in rejected:  # as strict as the step at which Holm stopped, or after
+            assert level >= 1 - 0.05 / larger - 1e-12
 
 
 def test_one_statement_needs_no_correction_and_none_has_no_level():
@@ -154,6 +157,10 @@ def test_a_published_error_above_one_point_widens_a_tie():
 )
 def test_an_interval_shows_on_which_side_of_0_it_ends(mean, half, said):
     assert str(Interval(mean, mean - half, mean + half)) == said
+
+
+def test_an_interval_that_is_not_symmetric_shows_both_ends():
+    assert str(Interval(3.82, -2.29, 5.2)) == "3.82 [-2.29, 5.20]"
 
 
 def table(**arms: Any) -> pd.DataFrame:
@@ -255,7 +262,7 @@ def fitted(train, constant=90.0, error=None, longer=None) -> str:
 
 def test_networks_that_do_not_fit_their_data_get_no_verdict():
     assert not fitted(5.0)
-    assert "training error of 5.1 is above 5" in fitted(5.1)
+    assert "training error of 5.1% is above 5%" in fitted(5.1)
 
 
 def test_where_classes_overlap_longer_training_has_to_change_nothing():
@@ -266,8 +273,44 @@ def test_where_classes_overlap_longer_training_has_to_change_nothing():
 
 @pytest.mark.parametrize("train", [3.0, 3.5])
 def test_a_small_training_error_that_a_constant_has_as_well_is_not_fitted(train):
-    assert "that of a constant prediction" in fitted(train, constant=train + 2)
+    said = fitted(train, constant=train + 2)
+    assert "not more than 2 points below that of a constant prediction" in said
     assert not fitted(train, constant=train + 2.1)
+
+
+def test_a_factor_without_its_baseline_is_no_test():
+    made = claim(
+        less("less", "Mixup", "Mixup 2", primary=True), fit=Fit(baselines=(ERM,))
+    )
+    found = table(Mixup={"error": [1.0, 2.0]}, Mixup_2={"error": [3.0, 4.5]})
+    (got,) = analysis.judge(made, found)
+    assert (got.verdict, got.why) == ("not a test", "none of ERM was trained")
+
+
+@pytest.mark.parametrize(
+    ("favors", "published", "gain", "side"),
+    [
+        (1, None, 2.0, "helps"),
+        (1, None, -2.0, "hurts"),
+        (-1, None, 2.0, "hurts"),
+        (-1, None, -2.0, "helps"),
+        (0, None, 2.0, ""),
+        (1, 4.0, 0.0, "nothing"),
+        (-1, 4.0, 0.0, "nothing"),
+        (1, None, 0.0, ""),  # cannot tell
+        (1, 0.0, 0.0, "nothing"),  # a tie that holds
+        (1, 0.0, 2.0, "helps"),
+        (1, 0.0, -2.0, "hurts"),
+    ],
+)
+def test_what_a_verdict_says_of_mixing(favors, published, gain, side):
+    how: Any = {"favors": favors, "primary": True}
+    if published is not None:
+        how["published"] = Published(published)
+    off = np.array([0.1, -0.1, 0.05, -0.05])
+    found = table(ERM={"error": list(10 + off)}, Mixup={"error": list(10 - gain - off)})
+    (got,) = analysis.judge(claim(less("x", "Mixup", ERM, **how)), found)
+    assert analysis.side(got) == side
 
 
 def test_other_seeds_that_disagree_leave_it_open():
@@ -276,6 +319,11 @@ def test_other_seeds_that_disagree_leave_it_open():
     (got,) = analysis.judge(made, FOUND, other)
     assert got.verdict == "cannot tell"
     assert "holds; with other seeds: cannot tell" in got.why
+    unfit = FOUND.assign(train=60.0)
+    tested = claim(less("less", "Mixup", ERM, primary=True), fit=Fit())
+    (got,) = analysis.judge(tested, FOUND, unfit)
+    assert got.verdict == "not a test"
+    assert "training error of 60% is above 5%" in got.why
     (same,) = analysis.judge(made, FOUND, FOUND)
     assert (same.verdict, same.why) == ("holds", "")
 

@@ -69,15 +69,15 @@ def test_what_is_known_is_not_run_again(runs, tmp_path):
     runs().trained(programs([], 3))
     lines = (tmp_path / "runs.jsonl").read_text().splitlines()
     advanced = []
-    got = runs(advanced.append).trained(programs([], 4))
+    again = runs(advanced.append)
+    got = again.trained(programs([], 4))
+    before = sum(json.loads(line)["result"]["seconds"] for line in lines)
+    np.testing.assert_allclose(again.seconds_before, before)
     assert got.table["square"].tolist() == [0, 0.25, 1, 2.25]
     assert advanced == [3, 1]
     kept = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert kept[:3] == lines
     assert len(kept) == 4
-    np.testing.assert_allclose(
-        got.seconds, sum(json.loads(line)["result"]["seconds"] for line in kept)
-    )
 
 
 def test_other_data_and_another_program_are_run_anew(runs, tmp_path):
@@ -118,6 +118,11 @@ def test_a_run_may_measure_several_arms(runs):
     got = runs().trained([Program("a", both, found)]).table
     assert got.arm.tolist() == ["ERM", "Mixup"] * 2
     assert got.error.tolist() == [0, 0, 1, 0]
+
+
+def test_a_program_without_runs_has_no_results(runs):
+    found = [*programs([], 0), *programs([], 2)]
+    assert len(runs().trained(found).table) == 2
 
 
 def test_an_interrupted_run_keeps_what_was_finished(runs, tmp_path):
@@ -259,7 +264,7 @@ def test_a_claim_is_written_and_reported(tmp_path, scripted, capsys):
             assert words in text, (name, words)
         assert "not run" in text  # the other claim
     markdown = (tmp_path / "README.md").read_text()
-    helps, _, hurts = markdown.partition("the opposite of what was claimed")
+    helps, _, hurts = markdown.partition("Where it hurts")
     assert "less error: 2.200" in helps.partition("Where Mixup helps")[2]
     assert "more error: -2.200" in hurts.partition("What other seeds")[0]
     assert "a &amp; b" in (tmp_path / "report.html").read_text()
@@ -296,6 +301,19 @@ def test_the_confirming_run_has_other_seeds_and_turns_a_verdict(tmp_path, script
     text = (tmp_path / "README.md").read_text()
     assert "cannot tell (holds; with other seeds: opposite" in text
     assert "less error: holds; with other seeds" in text
+
+
+def test_a_confirming_run_of_other_arms_is_refused(tmp_path, scripted, capsys):
+    scripted(made=made)
+    program.main(["all", "--out", str(tmp_path)])
+    program.main(["all", "--confirm", "--seeds", "2", "--out", str(tmp_path / "few")])
+    (tmp_path / "confirming").mkdir()
+    for ending in (".csv", ".json"):
+        name = f"confirming/made{ending}"
+        (tmp_path / name).write_bytes((tmp_path / "few" / name).read_bytes())
+    with pytest.raises(SystemExit):
+        program.main(["report", "--out", str(tmp_path)])
+    assert "confirm it again" in capsys.readouterr().err
 
 
 def test_a_claim_without_its_data_says_so_and_the_report_is_written(tmp_path, capsys):
@@ -434,6 +452,7 @@ def test_the_committed_report_agrees_with_its_files(name, tmp_path):
     got = json.loads(json.dumps(runner.keep(name, stated, tmp_path)))
     want = json.loads((RESULTS / f"{name}.json").read_text())
     assert got == want
+    assert len(want["verdicts"]) == len(stated.statements)
 
 
 def test_the_committed_report_is_written_from_the_committed_files(tmp_path):

@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import mixup_jax as mx
 from benchmarks.claims._networks import resnet, small
+from benchmarks.claims._networks.recipes import Recipe, StepSgd
 from benchmarks.models import PreActResNet
 
 
@@ -49,22 +49,23 @@ def test_the_network_is_the_published_size():
 def test_its_statistics_follow_the_training_and_predictions_do_not_mix_examples():
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8)
     model = PreActResNet(10, jnp.float32, (1,), width=4, stem=4)
-    variables, seen = resnet.learn(
-        jax.random.key(0),
-        model,
-        (images, np.arange(16) % 10),
-        jnp.arange(16),
-        alpha=1.0,
-        tx=optax.sgd(0.1),
-        epochs=2,
-        batch_size=8,
-        augmented=True,
-        after_epoch=lambda predict: resnet.errors(predict, images, jnp.arange(16)),
-    )
+    apply = resnet.standardised(model, jnp.asarray(images))
+    with jax.numpy_dtype_promotion("standard"):  # in Optax's schedule
+        variables, seen = resnet.learn(
+            jax.random.key(0),
+            model,
+            apply,
+            (images, np.arange(16) % 10),
+            jnp.arange(16),
+            mixer=mx.mixup,
+            recipe=Recipe(StepSgd(0.1), epochs=2, batch=8),
+            augmented=True,
+            after_epoch=lambda predict: resnet.errors(predict, images, jnp.arange(16)),
+        )
     assert seen.shape == (2,)
     means = variables["batch_stats"]["BatchNorm_0"]["mean"]
     assert np.all(np.asarray(means) != 0)
-    apply = functools.partial(resnet.standardised(model, images), variables)
+    apply = functools.partial(apply, variables)
     x = resnet.scaled(jnp.asarray(images))
     np.testing.assert_allclose(apply(x)[:3], apply(x[:3]), rtol=1e-4, atol=1e-5)
 

@@ -27,7 +27,8 @@ mixup = partial(mx.mixup, alpha=1.0)
 
 
 def digits(size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = load_digits(return_X_y=True)
+    found: Any = load_digits(return_X_y=True)
+    images, labels = found
     return (images[:size] / 16).astype(np.float32), labels[:size].astype(np.int32)
 
 

@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from benchmarks import _scripts
 from benchmarks.claims._engine import analysis, statistics
 from benchmarks.claims._engine.analysis import Judged
@@ -27,6 +25,7 @@ MODELS = {
     "vit_s16": "ViT-S/16",
 }
 PRIMARY = ("cnn", "mixup")
+JITTED = ("mixup, jit", "cutmix, jit")
 TIMES = Path("cpu") / "train_step.json"
 BYTES = Path("tpu-compiler") / "tpu.json"
 
@@ -56,8 +55,7 @@ def record(results: Path = _scripts.RESULTS) -> dict[str, Any]:
     """Return the record of this claim for the report."""
     times, compiled = (_read(results / file) for file in (TIMES, BYTES))
     title, source = titled(__doc__)
-    tpu = pd.DataFrame(compiled["rows"])
-    tpu = tpu[tpu.mixing.isin(["mixup, jit", "cutmix, jit"])]
+    tpu = [row for row in compiled["rows"] if row["mixing"] in JITTED]
     ran = {
         "command": times["command"],
         "date": times["date"],
@@ -85,7 +83,7 @@ def record(results: Path = _scripts.RESULTS) -> dict[str, Any]:
                     "mixing": row["mixing"].partition(",")[0],
                     "bytes added, %": f"{row['bytes %']:.2f}",
                 }
-                for _, row in tpu.iterrows()
+                for row in tpu
             ],
         },
         "verdicts": analysis.rows(judged(results)),

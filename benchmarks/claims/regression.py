@@ -175,7 +175,7 @@ def errors(
     )
     best = jnp.argmin(seen["validation"])
     at_best = {name: each[best] for name, each in seen.items()}
-    return {**at_best, "epoch": best + 1, "constant": 100.0}
+    return {**at_best, "epoch": best + 1, "constant": jnp.float32(100)}
 
 
 def _rms(x: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.datasets import _arff, _csv, _sheets
+from examples.datasets._sheets import NUMBER as NUMBER
 from examples.datasets._sheets import Column, Sheet
 
 PathLike = str | os.PathLike[str]

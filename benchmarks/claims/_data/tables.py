@@ -12,8 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from examples.datasets._sheets import NUMBER, Sheet
-from examples.datasets.tables import Column, Table, read_sheet, read_table
+from examples.datasets.tables import (
+    NUMBER,
+    Column,
+    Sheet,
+    Table,
+    read_sheet,
+    read_table,
+)
 
 FEWEST = 20  # rows, for parts to train on, to choose by and to test on
 INFINITE = re.compile(r"[+-]?(inf|infinity|∞)", re.IGNORECASE)

@@ -47,7 +47,8 @@ def gains(judged: Sequence[Judged]) -> Figure:
         axis.set_xlabel(f"gain in {unit}, right of 0 where the statement holds")
         axis.xaxis.label.set_fontsize(8)
         axis.tick_params(axis="x", labelsize=8)
-    seen = dict.fromkeys(each.verdict for each in ordered)
+    given = {each.verdict for each in ordered}
+    seen = [verdict for verdict in COLORS if verdict in given]
     marks = [
         Line2D([], [], color=COLORS[name], marker="o", label=name) for name in seen
     ]

@@ -47,7 +47,8 @@ def figures() -> dict[str, str]:
     peers = peers[(peers.per == "example") & peers["library x ours"].notna()]
     faster = peers["library x ours"].map(lambda interval: interval[0])
     verdicts = {
-        f"verdicts_{stem}": f"*{record['verdict']}* ({record['words']})"
+        f"verdicts_{stem}": f"*{record['verdict']}* for “{record['primary']}”; all "
+        f"statements: {record['words']}"
         for stem, record in _claims().items()
     }
     return verdicts | {

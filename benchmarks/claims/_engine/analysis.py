@@ -235,6 +235,6 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "statement": ("**primary**: " if row["primary"] else "") + row["statement"],
         "gain": f"{Interval(*row['gain'])} {row['unit']}",
-        "published": "" if published is None else f"{published:g}",
+        "published": "" if published is None else f"{published:.3g}",
         "verdict": row["verdict"] + (f" ({row['why']})" if row["why"] else ""),
     }

@@ -45,6 +45,14 @@ def test_the_blocks_run(page):
     assert callable(names["train_step"])
 
 
+def test_the_measured_gains_are_those_of_the_report():
+    report = (ROOT / "benchmarks" / "results" / "claims" / "README.md").read_text()
+    quoted = re.findall(r"-?\d[\d.]* ± \d[\d.]*\d", README)
+    assert len(quoted) >= 5
+    for gain in quoted:
+        assert f" {gain} " in report, gain
+
+
 @pytest.mark.parametrize(("need", "call"), NEEDS, ids=[need for need, _ in NEEDS])
 def test_the_call_for_each_need_runs(need, call):
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -105,6 +104,8 @@ def follows(
     per: str = "example",
     pastes: bool | None = None,
     recounts: bool = True,
+    boxes: bool = True,
+    apart: bool = True,
 ) -> Callable[[Any], None]:
     """Return a check that a mixer does what a formula does.
 
@@ -114,6 +115,8 @@ def follows(
       per: what shares a draw: ``example``, ``pair`` or ``batch``.
       pastes: whether a box is pasted; ``None`` if one draw pastes and another blends.
       recounts: whether the weight is counted from the box.
+      boxes: whether what is pasted is a box.
+      apart: whether two examples seldom look alike unless they share a draw.
     """
 
     def check(mixer: Any) -> None:
@@ -134,9 +137,10 @@ def follows(
             assert box.any() == pastes
         if recounts:  # that is, the label has the share of the pixels
             np.testing.assert_allclose(found.w.mean(axis=(2, 3)), found.lam, atol=1e-5)
-        if pastes is not False:
+        if boxes and pastes is not False:
             are_boxes(found.theirs[box])
-        shares(found, per)
+        if apart or per != "example":
+            shares(found, per)
         same_distribution(drawn_by(found, per), lams(np.random.default_rng(0), MANY))
 
     return check
@@ -200,11 +204,11 @@ def rounded(side: np.ndarray) -> np.ndarray:
     return np.round(side).astype(int)
 
 
-def uncut(lams: Lams = beta(1.0)) -> Lams:
+def uncut(alpha: float = 1.0) -> Lams:
     """Return the weight that a box leaves, recounted after it was clipped."""
 
     def recounted(draw: Draw, n: int) -> np.ndarray:
-        return clipped(draw, np.sqrt(1 - lams(draw, n)))
+        return clipped(draw, np.sqrt(1 - draw.beta(alpha, alpha, n)))
 
     return recounted
 
@@ -271,11 +275,259 @@ def above(threshold: float) -> Callable[[Any], None]:
     )
 
 
-def smooth(labels: Any) -> None:
-    np.testing.assert_allclose(labels, smoothed(np.arange(8), 10, 0.1), rtol=1e-6)
+def smooth(smoothing: float) -> Callable[[Any], None]:
+    return equals(smoothed(np.arange(8), 10, smoothing))
+
+
+def named(inputs: str, targets: str) -> Callable[[Any], None]:
+    """Return a check that two entries of a dict are mixed, and no others."""
+
+    def check(mixer: Any) -> None:
+        x, y = np.arange(4, dtype=np.float32)[:, None], np.eye(4, dtype=np.float32)
+        batch = {inputs: x, targets: y, "id": np.arange(4)}
+        mixed, mix = jax.jit(mixer)(jax.random.key(1), batch)
+        lam, partner = np.asarray(mix.lam)[:, None], np.asarray(mix.partner)
+        assert (lam < 1).any()
+        for name, before in ((inputs, x), (targets, y)):
+            wanted = lam * before + (1 - lam) * before[partner]
+            np.testing.assert_allclose(mixed[name], wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(mixed["id"], batch["id"])
+
+    return check
+
+
+def maps_follow(mixer: Any) -> None:
+    ids = np.arange(4 * 64).reshape(4, 8, 8)
+    batch = {"images": ids[..., None] / 256, "segmentation_masks": ids}
+    mixed, _ = jax.jit(mixer)(jax.random.key(1), batch)
+    np.testing.assert_array_equal(
+        mixed["segmentation_masks"], mixed["images"][..., 0] * 256
+    )
+    assert (mixed["segmentation_masks"] != ids).any()
+
+
+def two_terms(loss: Any) -> None:
+    """The loss on both labels, weighted by lam."""
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(SIZE, CLASSES)).astype(np.float32)
+    mix = mx.Mix.from_pairs(np.float32([0.7, 1, 0.2, 0.5]), PARTNERS["roll"])
+    log = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    own, theirs = (-log[np.arange(SIZE), y] for y in (LABELS, LABELS[PARTNERS["roll"]]))
+    wanted = mix.lam * own + (1 - mix.lam) * theirs
+    np.testing.assert_allclose(loss(logits, LABELS, mix), wanted, rtol=1e-5)
+
+
+def on_devices(same: bool, pairing: str, axis: str) -> Callable[[Any], None]:
+    """Return a check of pairs within each device, and of whether all draw the same."""
+
+    def check(mixer: Any) -> None:
+        x = np.arange(8, dtype=np.float32).reshape(2, 4, 1)
+        run = jax.vmap(mixer, (None, 0), axis_name=axis)
+        on_each = jax.jit(run)
+        (mixed, _), mix = on_each(jax.random.key(2), (x, None))
+        lam = np.asarray(mix.lam)[..., None]
+        theirs = x[:, PARTNERS[pairing]]
+        np.testing.assert_allclose(mixed, lam * x + (1 - lam) * theirs, rtol=1e-5)
+        assert len(np.unique(lam)) == (1 if same else 2)
+
+    return check
+
+
+def erases(lams: Lams) -> Callable[[Any], None]:
+    def check(erase: Any) -> None:
+        images = np.ones((4, 20, 20, 1), np.float32)
+        keys = jax.random.split(jax.random.key(0), DRAWS)
+        kept = np.asarray(jax.jit(jax.vmap(erase, (0, None)))(keys, images))[..., 0]
+        kept = kept.reshape(-1, 20, 20)
+        are_boxes(1 - kept)
+        same_distribution(kept.mean(axis=(1, 2)), lams(np.random.default_rng(0), MANY))
+
+    return check
+
+
+def of_length(draw: Draw, n: int) -> np.ndarray:
+    """Cutout's square, of half a side and clipped at the border."""
+    return clipped(draw, np.full(n, 0.5), (20, 20))
+
+
+def erasing(draw: Draw, n: int) -> np.ndarray:
+    """torchvision's ``RandomErasing`` of squares: round(sqrt(area)), inside."""
+    side = rounded(np.sqrt(draw.uniform(0.02, 0.33, n) * 400))
+    return np.where(draw.random(n) < 0.5, 1 - side**2 / 400, 1.0)
+
+
+def folded(alpha: float) -> Lams:
+    def larger(draw: Draw, n: int) -> np.ndarray:
+        lam = draw.beta(alpha, alpha, n)
+        return np.maximum(lam, 1 - lam)
+
+    return larger
+
+
+def not_cut(lams: Lams) -> Lams:
+    """Return what a box leaves that is not clipped, with sides of whole positions."""
+
+    def left(draw: Draw, n: int) -> np.ndarray:
+        root = np.sqrt(1 - lams(draw, n))
+        return 1 - np.prod([rounded(side * root) / side for side in SIDES], axis=0)
+
+    return left
+
+
+def keras_factor(draw: Draw, n: int) -> np.ndarray:
+    alpha = draw.uniform(size=n) + 1e-6
+    return np.where(alpha < 1e-3, draw.random(n) < 0.5, draw.beta(alpha, alpha))
+
+
+def clamped(draw: Draw, n: int) -> np.ndarray:
+    return np.clip(draw.uniform(size=n), 0.2, 0.9)
+
+
+def uniform(low: float, high: float) -> Lams:
+    return lambda draw, n: draw.uniform(low, high, n)
+
+
+def resized(draw: Draw, n: int) -> np.ndarray:
+    """mmpretrain's ``ResizeMix``, without the border."""
+    return 0.1 + 0.7 * draw.beta(1.0, 1.0, n)
+
+
+def scope(draw: Draw, n: int) -> np.ndarray:
+    return 1 - draw.uniform(0.1, 0.8, n) ** 2
+
+
+def counted(draw: Draw, n: int) -> np.ndarray:
+    """FMix: lam, rounded to whole positions."""
+    total = np.prod(SIDES)
+    return np.round(draw.beta(0.5, 0.5, n) * total) / total
+
+
+def constant(lam: float) -> Lams:
+    return lambda draw, n: np.full(n, lam)
+
+
+def ratio_is(lams: Lams) -> Callable[[Any], None]:
+    def check(ratio: Any) -> None:
+        follows(lams, "roll", per="batch", pastes=False)(
+            partial(mx.mixup, ratio=ratio, pairing=mx.pairings.roll)
+        )
+
+    return check
+
+
+def positive(binary: Any) -> None:
+    """Classes with a share of the label are positive, whether smoothed or not."""
+    hot = np.float32([[1, 0, 0], [0.7, 0.3, 0]])
+    np.testing.assert_array_equal(binary(0.9 * hot + 0.1 / 3), hot > 0)
+
+
+def both_boxes(all_boxes: Any) -> None:
+    boxes = np.arange(4 * 2 * 4, dtype=np.float32).reshape(4, 2, 4)
+    valid = np.array([[True, False], [True, True], [False, False], [True, True]])
+    mix = mx.Mix.from_pairs(np.float32([0.5, 1, 0.5, 0.5]), PARTNERS["neighbor"])
+    found, kept = all_boxes(mix, boxes, valid)
+    theirs = boxes[PARTNERS["neighbor"]], valid[PARTNERS["neighbor"]]
+    np.testing.assert_array_equal(found, np.concatenate([boxes, theirs[0]], axis=1))
+    mixed = np.array([True, False, True, True])[:, None]
+    np.testing.assert_array_equal(kept, np.concatenate([valid, theirs[1] & mixed], 1))
+
+
+def at_snr(p: float = 1.0, union: bool = True) -> Callable[[Any], None]:
+    """Return a check of torch-audiomentations' ``Mix``."""
+
+    def check(mixer: Any) -> None:
+        draw = np.random.default_rng(0)
+        waves = (draw.normal(size=(64, 50)) * draw.uniform(1, 9, (64, 1))).astype("f")
+        labels = (draw.random((64, 5)) < 0.5).astype("f")
+        (mixed, targets), mix = jax.jit(mixer)(jax.random.key(0), (waves, labels))
+        partner, on = np.asarray(mix.partner), np.asarray(mix.lam) < 1
+        assert abs(on.mean() - p) < 0.2
+        decibels = -20 * np.log10(1 / np.asarray(mix.lam, np.float64)[on] - 1)
+        assert decibels.min() > -1e-3
+        assert decibels.max() < 5.001
+        assert abs(decibels.mean() - 2.5) < 1
+        level = np.sqrt((waves**2).mean(axis=1, keepdims=True))
+        theirs = waves[partner] / level[partner]
+        noise = level[on] / 10 ** (decibels[:, None] / 20) * theirs[on]
+        np.testing.assert_allclose(mixed[on], waves[on] + noise, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(mixed[~on], waves[~on], rtol=1e-5)
+        both = np.maximum(labels, labels[partner]) if union else labels
+        np.testing.assert_array_equal(targets, np.where(on[:, None], both, labels))
+
+    return check
+
+
+def kernel(pairing: Any) -> None:
+    """Partners are drawn by a Gaussian of the distance of targets, without oneself."""
+    y = np.float32([0, 0.3, 1, 2])
+    keys = jax.random.split(jax.random.key(0), 4000)
+    draw = jax.jit(jax.vmap(lambda key: pairing(key, (y[:, None], y)).index))
+    found = np.asarray(draw(keys))
+    weights = np.exp(-((y[:, None] - y) ** 2) / (2 * 0.5**2)) * (1 - np.eye(4))
+    wanted = weights / weights.sum(axis=1, keepdims=True)
+    seen = np.stack([(found == k).mean(axis=0) for k in range(4)], axis=1)
+    np.testing.assert_allclose(seen, wanted, atol=0.04)
+
+
+def near_and_one_lam(wanted: list[int]) -> Callable[[Any], None]:
+    """Return a check of one lam for the batch, for targets in two distant groups."""
+
+    def check(mixer: Any) -> None:
+        x, y = np.arange(4, dtype=np.float32), np.float32([0, 9, 0.1, 9.1])
+        keys = jax.random.split(jax.random.key(0), DRAWS)
+        mixed, mix = jax.jit(jax.vmap(mixer, (0, None)))(keys, (x, y))
+        lam, partner = np.asarray(mix.lam), np.array(wanted)
+        np.testing.assert_array_equal(mix.partner, np.tile(partner, (DRAWS, 1)))
+        assert (lam == lam[:, :1]).all()
+        same_distribution(lam[:, 0], beta(2.0)(np.random.default_rng(0), MANY))
+        for after, before in zip(mixed, (x, y)):
+            blend = lam * before + (1 - lam) * before[partner]
+            np.testing.assert_allclose(after, blend, rtol=1e-4, atol=1e-5)
+
+    return check
+
+
+def on_hidden(mixer: Any) -> None:
+    """The inputs are left alone, and what comes after the first block is mixed."""
+    x, y = np.arange(4, dtype=np.float32)[:, None], np.float32([0, 9, 0.1, 9.1])
+    (same, targets), mix = jax.jit(mixer)(jax.random.key(0), (x, y))
+    lam, partner = np.asarray(mix.lam), np.array([2, 3, 0, 1])
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(mix.partner, partner)
+    for found, before in ((mix.at(1).inputs(x)[:, 0], x[:, 0]), (targets, y)):
+        wanted = lam * before + (1 - lam) * before[partner]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def all_or_none(p: float) -> Callable[[Any], None]:
+    """Return a check that the whole batch is mixed, with a probability."""
+
+    def check(mixer: Any) -> None:
+        found = seen(mixer)
+        on = (found.lam < 1).any(axis=1)
+        assert abs(on.mean() - p) < 0.06
+        itself = found.partner == np.arange(SIZE)
+        assert ((found.lam < 1) | itself)[on].all()
+        permuted(either(none, uniform(0, 1), p), pastes=False, apart=False)(mixer)
+
+    return check
+
+
+def one_method(mixer: Any) -> None:
+    """A batch is either blended or pasted, each example with its own lam."""
+    permuted(either(uncut(), beta(0.2), 0.5))(mixer)
+    found = seen(mixer)
+    blends = ((found.w > 1e-4) & (found.w < 1 - 1e-4)).all(axis=(2, 3))
+    pastes = np.ptp(found.w, axis=(2, 3)) > 0
+    assert not (blends.any(axis=1) & pastes.any(axis=1)).any()
+    assert abs(pastes.any(axis=1).mean() - 0.5) < 0.1
 
 
 BOTH = either(beta(0.8), uncut(), 0.5)
+permuted = partial(follows, partner="permutation")
+reversed_once = partial(follows, partner="reverse", per="batch")
+rolled_once = partial(follows, partner="roll", per="batch")
+permuted_once = partial(follows, partner="permutation", per="batch")
 ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
     "timm": {
         "mixup_alpha=0.8": follows(beta(0.8), "reverse", pastes=False),
@@ -286,11 +538,114 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         "switch_prob=0.25": follows(either(beta(0.8), uncut(), 0.25), "reverse"),
         'mode="elem"': follows(BOTH, "reverse"),
         'mode="pair"': follows(BOTH, "reverse", per="pair"),
-        'mode="batch"': follows(BOTH, "reverse", per="batch"),
+        'mode="batch"': reversed_once(BOTH),
         'mode="half"': half_of_the_batch,
-        "label_smoothing=0.1, num_classes=10": smooth,
+        "label_smoothing=0.1, num_classes=10": smooth(0.1),
         "--mixup-off-epoch 280": until_step(280 * 1251),
         "BinaryCrossEntropy(target_threshold=0.2)": above(0.2),
+    },
+    "torchvision": {
+        "MixUp(alpha=0.2)": rolled_once(beta(0.2), pastes=False),
+        "CutMix(alpha=1.0)": rolled_once(uncut(), pastes=True),
+        "RandomChoice([mixup, cutmix])": rolled_once(either(beta(0.2), uncut(), 0.5)),
+        "RandomChoice([mixup, cutmix], p=[0.25, 0.75])": rolled_once(
+            either(beta(0.2), uncut(), 0.75)
+        ),
+        "RandomApply([mixup], p=0.5)": rolled_once(
+            either(none, beta(0.2), 0.5), pastes=False
+        ),
+        "num_classes=10": smooth(0.0),
+        'labels_getter=lambda batch: batch["label"]': named("image", "label"),
+        "CrossEntropyLoss(label_smoothing=0.1)": smooth(0.1),
+        "Cutout(length=16)": erases(of_length),
+        "RandomErasing(p=0.5, ratio=(1, 1))": erases(erasing),
+    },
+    "big_vision": {
+        "get_mixup(rng, 0.2)": rolled_once(folded(0.2), pastes=False),
+        "get_mixup(rng, 0.2) in shard_map": on_devices(True, "roll", "data"),
+        "mixup.p=0.2 in the configuration": ratio_is(folded(0.2)),
+    },
+    "scenic": {
+        "mixup(batch, alpha=0.2, rng=rng)": named("inputs", "label"),
+        'input_key="rgb", label_key="class"': named("rgb", "class"),
+        "mixup_cutmix(batch, rng, 0.8, 1.0)": reversed_once(BOTH),
+        "switch_prob=0.25": reversed_once(either(beta(0.8), uncut(), 0.25)),
+        "label_smoothing=0.1": smooth(0.1),
+        'bind_to="device"': on_devices(False, "reverse", "batch"),
+        "bind_to=None": on_devices(True, "reverse", "batch"),
+    },
+    "deit3_jax": {
+        "Mixup(0.8, 1.0)": permuted_once(BOTH),
+        "Mixup(0.8, 0)": permuted_once(beta(0.8), pastes=False),
+        "Mixup(0, 1.0)": permuted_once(uncut(), pastes=True),
+        'criterion="bce"': positive,
+    },
+    "keras": {
+        "MixUp(alpha=0.2)": permuted(beta(0.2), pastes=False),
+        "CutMix(factor=1.0)": permuted(not_cut(keras_factor), pastes=True),
+        "CutMix(factor=(1.0, 1.0))": permuted(not_cut(beta(1.0)), pastes=True),
+        "segmentation_masks": maps_follow,
+        "keras_cv.layers.CutMix(alpha=1.0)": permuted(uncut(), pastes=True),
+        "keras_cv.layers.FourierMix(alpha=0.5)": permuted(counted, boxes=False),
+        "keras_cv.layers.RandomChoice([cutmix, mixup], batchwise=True)": one_method,
+    },
+    "kornia": {
+        "RandomMixUpV2()": permuted(uniform(0, 1), pastes=False),
+        "RandomMixUpV2(lambda_val=(0.0, 0.4))": permuted(uniform(0.6, 1), pastes=False),
+        "RandomMixUpV2(same_on_batch=True)": permuted_once(uniform(0, 1), pastes=False),
+        "RandomMixUpV2(p=0.5)": all_or_none(0.5),
+        "RandomCutMixV2(use_correct_lambda=True)": permuted(
+            not_cut(beta(1.0)), pastes=True
+        ),
+        "RandomCutMixV2(beta=0.5)": permuted(not_cut(beta(0.5)), pastes=True),
+        "RandomCutMixV2(cut_size=(0.2, 0.9))": permuted(not_cut(clamped), pastes=True),
+        'data_keys=["input", "class"]': two_terms,
+    },
+    "fastai": {
+        "MixUp(0.4)": permuted(folded(0.4), pastes=False),
+        "CutMix(1.0)": permuted_once(uncut(), pastes=True),
+        "stack_y=True": two_terms,
+    },
+    "ultralytics": {
+        "mixup=0.1": follows(
+            either(none, beta(32.0), 0.1), "neighbor", pastes=False, apart=False
+        ),
+        "MixUp.apply_instances": both_boxes,
+        "close_mosaic=10": until_step(90 * 500),
+    },
+    "openmmlab": {
+        "Mixup(alpha=0.8)": permuted_once(beta(0.8), pastes=False),
+        "CutMix(alpha=1.0)": permuted_once(uncut(), pastes=True),
+        "CutMix(alpha=1.0, correct_lam=False)": permuted_once(
+            beta(1.0), pastes=True, recounts=False
+        ),
+        "ResizeMix(alpha=1.0)": permuted_once(not_cut(resized), pastes=True),
+        "RandomBatchAugment([cutmix, mixup], probs=[0.5, 0.3])": permuted_once(
+            either(either(uncut(), beta(0.8), 0.3 / 0.8), none, 0.2)
+        ),
+        "SwitchRecipeHook": until_step(280 * 1251),
+        'mix_mode="mixup", alpha=0.8': permuted_once(beta(0.8), pastes=False),
+        'mix_mode="cutmix", alpha=1.0': follows(
+            uncut(), "another", per="batch", pastes=True
+        ),
+        'mix_mode="resizemix", scope=(0.1, 0.8)': permuted_once(
+            not_cut(scope), pastes=True
+        ),
+        "lam=0.7": permuted_once(constant(0.7), pastes=False),
+        'mix_mode=["mixup", "cutmix"], mix_prob=[0.5, 0.5]': permuted_once(BOTH),
+        "lam * loss(y_a) + (1 - lam) * loss(y_b)": two_terms,
+    },
+    "torch_audiomentations": {
+        "Mix(0.0, 5.0, p=1.0)": at_snr(),
+        "p=0.5": at_snr(p=0.5),
+        'mix_target="original"': at_snr(union=False),
+        'mix_target="union"': at_snr(),
+    },
+    "c_mixup": {
+        "mixtype=kde, kde_bandwidth=0.5": kernel,
+        "mix_alpha=2.0": near_and_one_lam([2, 3, 0, 1]),
+        "mixtype=random": near_and_one_lam([1, 0, 3, 2]),
+        "use_manifold=1": on_hidden,
     },
 }
 

@@ -1,9 +1,10 @@
 """The recipes of the documentation are those of timm, torchvision and big_vision.
 
 The definitions on their pages are run as they are. Images have a channel for each
-example, so what was mixed can be read off the result: how much of each example is seen at each
-position. That is compared with the formulas of the three libraries, for the ``lam``,
-box and partner that were drawn, and their moments with those of the distributions.
+example, so what was mixed can be read off the result: how much of each example is seen
+at each position. That is compared with the formulas of the three libraries, for the
+``lam``, box and partner that were drawn, and their moments with those of the
+distributions.
 """
 
 import functools

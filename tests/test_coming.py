@@ -48,7 +48,7 @@ def text_of(name: str) -> str:
 
 def rows_of(name: str) -> dict[str, str]:
     """Return the calls in the tables of a page, by what they stand for."""
-    rows = re.findall(r"^\| (`.*?) \| `(.*?)` \| .* \|$", text_of(name), re.M)
+    rows = re.findall(r"^\| (.*?`.*?) \| `(.*?)` \| .* \|$", text_of(name), re.M)
     return {theirs.replace("`", ""): ours for theirs, ours in rows}
 
 
@@ -436,6 +436,15 @@ def both_boxes(all_boxes: Any) -> None:
     np.testing.assert_array_equal(kept, np.concatenate([valid, theirs[1] & mixed], 1))
 
 
+def all_of_both(all_boxes: Any) -> None:
+    boxes = np.arange(4 * 2 * 4, dtype=np.float32).reshape(4, 2, 4)
+    valid = np.array([[True, False], [True, True], [False, False], [True, True]])
+    mix = mx.Mix.from_pairs(0.5, PARTNERS["roll"])
+    for found, own in zip(all_boxes(mix, boxes, valid), (boxes, valid)):
+        both = np.concatenate([own, own[PARTNERS["roll"]]], axis=1)
+        np.testing.assert_array_equal(found, both)
+
+
 def at_snr(p: float = 1.0, union: bool = True) -> Callable[[Any], None]:
     """Return a check of torch-audiomentations' ``Mix``."""
 
@@ -640,6 +649,13 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         'mix_mode=["mixup", "cutmix"], mix_prob=[0.5, 0.5]': permuted_once(BOTH),
         "lam * loss(y_a) + (1 - lam) * loss(y_b)": two_terms,
     },
+    "lightly": {
+        "MixUp(beta_range=(0.45, 0.55))": rolled_once(
+            uniform(0.45, 0.55), pastes=False
+        ),
+        "boxes of MixUp": all_of_both,
+        'method="distillation"': permuted_once(uniform(0, 1), pastes=False),
+    },
     "torch_audiomentations": {
         "Mix(0.0, 5.0, p=1.0)": at_snr(),
         "p=0.5": at_snr(p=0.5),
@@ -673,7 +689,8 @@ def test_every_row_has_a_check(name):
 def test_sides_of_boxes_differ_by_at_most_two_positions(n):
     root = np.linspace(0, 1, 1001)
     sides = {
-        "timm, scenic, mmpretrain": 2 * ((n * root).astype(int) // 2),
+        "timm": (n * root).astype(int),
+        "scenic, mmpretrain, older timm": 2 * ((n * root).astype(int) // 2),
         "torchvision": 2 * (n / 2 * root).astype(int),
         "fastai": 2 * (rounded(n * root) // 2),
         "kornia": np.floor(n * root).astype(int),

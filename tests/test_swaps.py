@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import optax
+from flax import nnx
 
 import mixup_jax as mx
 from tests.test_coming import text_of
@@ -152,8 +153,6 @@ def test_the_swap_of_deit3_jax():
 
 
 def test_what_is_added_to_flax():
-    nnx: Any = pytest.importorskip("flax.nnx")
-    optax: Any = pytest.importorskip("optax")
     before, after = sides("flax")
 
     class Model(nnx.Module):

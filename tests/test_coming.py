@@ -288,7 +288,7 @@ def toward_a_half(targets: Any) -> None:
 
 
 def named(inputs: str, targets: str, pairing: str) -> Callable[[Any], None]:
-    """Return a check that two entries of a dict, and no others, are mixed by one lam."""
+    """Return a check that two entries of a dict alone are mixed, by one lam."""
 
     def check(mixer: Any) -> None:
         x, y = np.arange(4, dtype=np.float32)[:, None], np.eye(4, dtype=np.float32)

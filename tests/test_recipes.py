@@ -1,9 +1,10 @@
 """The recipes of the documentation are those of timm, torchvision and big_vision.
 
-The definitions on the page are run as they are. Images have a channel for each example,
-so what was mixed can be read off the result: how much of each example is seen at each
-position. That is compared with the formulas of the three libraries, for the ``lam``,
-box and partner that were drawn, and their moments with those of the distributions.
+The definitions on their pages are run as they are. Images have a channel for each
+example, so what was mixed can be read off the result: how much of each example is seen
+at each position. That is compared with the formulas of the three libraries, for the
+``lam``, box and partner that were drawn, and their moments with those of the
+distributions.
 """
 
 import functools
@@ -15,9 +16,13 @@ import jax
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
-DEFINITIONS = [block for block in BLOCKS if "jax.jit" not in block]
+COMING = Path(__file__).parents[1] / "docs" / "coming"
+PAGES = [COMING / f"{name}.md" for name in ("timm", "torchvision", "big_vision")]
+DEFINITIONS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M)
+]
 DRAWS, SIZE, SIDES, CLASSES = 3000, 4, (8, 6), 3
 LABELS = np.array([0, 1, 2, 0])
 FLIPPED, ROLLED = np.array([3, 2, 1, 0]), np.array([3, 0, 1, 2])
@@ -31,10 +36,10 @@ def relaxed():
 
 @pytest.fixture(scope="module")
 def page():
-    """Return the names that the page defines, and the targets beside each recipe."""
+    """Return the names that the pages define, and the targets beside each recipe."""
     names: dict[str, Any] = {}
     targets = {}
-    with relaxed():
+    with relaxed(), jax.numpy_rank_promotion("allow"):
         for block in DEFINITIONS:
             exec(block, names)
             for name in re.findall(r"^def (\w+)", block, re.M):

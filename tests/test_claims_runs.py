@@ -294,13 +294,15 @@ def test_the_confirming_run_has_other_seeds_and_turns_a_verdict(tmp_path, script
     file = tmp_path / "confirming" / "made.csv"
     table = pd.read_csv(file)
     assert set(table.seed) == {1000, 1001, 1002}
-    assert "No verdict changed." in (tmp_path / "README.md").read_text()
+    said = (tmp_path / "README.md").read_text()
+    assert "Of 2 verdicts, 0 changed, and 0 turned into the opposite." in said
     table.loc[table.arm == "a & b", "error"] += 5
     table.to_csv(file, index=False)
     program.main(["report", "--out", str(tmp_path)])
     text = (tmp_path / "README.md").read_text()
     assert "cannot tell (holds; with other seeds: opposite" in text
     assert "less error: holds; with other seeds" in text
+    assert "Of 2 verdicts, 2 changed, and 2 turned into the opposite." in text
 
 
 def test_a_confirming_run_of_other_arms_is_refused(tmp_path, scripted, capsys):

@@ -33,6 +33,7 @@ class Judged(NamedTuple):
       interval: its interval: 95% if the statement is primary, otherwise Holm's.
       verdict: the verdict.
       why: why there is none, or what the confirming run found.
+      again: the verdicts of the first and of the confirming run, if there was one.
     """
 
     statement: Statement
@@ -40,6 +41,7 @@ class Judged(NamedTuple):
     interval: Interval
     verdict: str
     why: str = ""
+    again: tuple[str, str] | None = None
 
 
 def with_chosen(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
@@ -82,6 +84,7 @@ def judge(
     judged = []
     for each in first:
         other = again[each.statement.words]
+        each = each._replace(again=(each.verdict, other.verdict))
         if other.verdict == each.verdict:
             judged.append(each)
             continue
@@ -212,6 +215,7 @@ def rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
             "verdict": each.verdict,
             "side": side(each),
             "why": each.why,
+            "again": each.again and list(each.again),
         }
         for each in judged
     ]

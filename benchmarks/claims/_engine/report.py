@@ -160,14 +160,27 @@ def _changed(records: Mapping[str, Any]) -> Iterator[str]:
     if not confirmed:
         yield "The confirming run, with other seeds, has not been made.\n"
         return
-    yield f"Run again with other seeds: {', '.join(confirmed)}.\n"
-    found = [
-        f"- [{name}](#{name}): {row['statement']}: {row['why']}"
+    pairs = [
+        (name, row)
         for name in confirmed
         for row in records[name]["verdicts"]
-        if "with other seeds" in row["why"]
+        if row["again"] and row["again"][0] != row["again"][1]
     ]
-    yield "\n".join(found or ["No verdict changed."]) + "\n"
+    positive = {statistics.HOLDS, statistics.SMALLER}
+    turned = sum(
+        statistics.OPPOSITE in row["again"] and bool(positive & {*row["again"]})
+        for _, row in pairs
+    )
+    count = sum(len(records[name]["verdicts"]) for name in confirmed)
+    yield (
+        f"Run again with other seeds: {', '.join(confirmed)}. Of {count} verdicts, "
+        f"{len(pairs)} changed, and {turned} turned into the opposite. Those that "
+        f"changed became *{statistics.CANNOT_TELL}* or *{statistics.NOT_A_TEST}*.\n"
+    )
+    yield "\n".join(
+        f"- [{name}](#{name}): {row['statement']}: {row['why']}" for name, row in pairs
+    )
+    yield ""
 
 
 def _section(folder: Path, name: str, record: Mapping[str, Any]) -> Iterator[str]:

@@ -445,10 +445,9 @@ def test_the_committed_report_agrees_with_its_files(name, tmp_path):
         pytest.skip("not run yet")
     for file in RESULTS.glob(f"{name}*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    again = RESULTS / runner.CONFIRMING / f"{name}.csv"
-    if again.exists():
-        (tmp_path / runner.CONFIRMING).mkdir()
-        (tmp_path / runner.CONFIRMING / again.name).write_bytes(again.read_bytes())
+    (tmp_path / runner.CONFIRMING).mkdir()
+    for file in (RESULTS / runner.CONFIRMING).glob(f"{name}.*"):
+        (tmp_path / runner.CONFIRMING / file.name).write_bytes(file.read_bytes())
     ran = json.loads((RESULTS / f"{name}.json").read_text())["ran"]
     stated = program._module(name).claim(Options(**ran["options"]))
     got = json.loads(json.dumps(runner.keep(name, stated, tmp_path)))

@@ -32,7 +32,7 @@ import command_line
 from benchmarks import _scripts
 from benchmarks.claims import overhead
 from benchmarks.claims._engine import pictures, report, runner
-from benchmarks.claims._engine.claim import CONFIRMING, Claim, NotRun, Options
+from benchmarks.claims._engine.claim import FIRST_CONFIRMING, Claim, NotRun, Options
 
 CLAIMS = (
     "uci",
@@ -185,7 +185,7 @@ def _options(args: argparse.Namespace) -> Options:
         full=args.full,
         quick=args.quick,
         seeds=args.seeds,
-        first=CONFIRMING if args.confirm else 0,
+        first=FIRST_CONFIRMING if args.confirm else 0,
     )
 
 

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-import mixup_jax as mx
 from benchmarks.claims._data import sets
 from benchmarks.claims._engine.claim import (
     ERM,
@@ -109,9 +108,7 @@ def errors(
             apply,
             (images, labels),
             rows,
-            mixer=functools.partial(
-                mx.mixup, alpha=alpha, pairing=mx.pairings.permutation
-            ),
+            mixer=training.mixup(alpha),
             recipe=size.recipe,
             augmented=augmented,
         )

@@ -88,7 +88,7 @@ def toy(numbers: Numbers, data: Any, *, recipe: Recipe) -> dict[str, Array]:
         (points, mx.losses.one_hot(labels, 2)),
         jnp.arange(POINTS),
         loss=training.cross_entropy_of(model),
-        mixer=classifiers.mixup(numbers["alpha"]),
+        mixer=training.mixup(numbers["alpha"]),
         recipe=recipe,
     )
 
@@ -150,9 +150,7 @@ def claim(options: Options) -> Claim:
     images = "digits" if problem.flat else problem.name
     recipes = {
         TOY: options.size(TOY_RECIPE, quick=TOY_QUICK, full=TOY_RECIPE),
-        images: options.size(
-            classifiers.RECIPE, quick=classifiers.QUICK, full=classifiers.FULL
-        ),
+        images: classifiers.recipe_of(options),
     }
     protocol = Protocol(
         data=f"{problem.words}; {TOY}: {POINTS} points",

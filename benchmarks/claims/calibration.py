@@ -98,9 +98,7 @@ def temperature(logits: Array, labels: Array) -> Array:
 
 def claim(options: Options) -> Claim:
     problem = problems.problem(options)
-    recipe = options.size(
-        classifiers.RECIPE, quick=classifiers.QUICK, full=classifiers.FULL
-    )
+    recipe = classifiers.recipe_of(options)
     protocol = Protocol(
         data=problem.words,
         networks=classifiers.words(problem),

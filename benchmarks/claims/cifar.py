@@ -58,11 +58,6 @@ CYCLE_ARMS = {
 }
 
 
-def mixup(alpha: Any) -> mx.Mixer:
-    """Return Mixup with one lam per example and random partners."""
-    return functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation)
-
-
 def cutmix(alpha: Any) -> mx.Mixer:
     """Return CutMix with one box per example and random partners."""
     return functools.partial(mx.cutmix, alpha=alpha, pairing=mx.pairings.permutation)
@@ -218,15 +213,12 @@ def _programs(
             "tests": options.size(TESTS, quick=50, full=10_000),
             "augmented": options.full,
         }
-        for mixer, mixed in ((mixup, (ERM, SMOOTHING, MIXUP)), (cutmix, (CUTMIX,))):
-            runs = protocol.runs(
-                options, {_named(size): {}}, [arm for arm in arms if arm in mixed]
-            )
-            runs = [
-                run
-                for run in runs
-                if options.seeds or run.numbers["seed"] < options.first + seeds
-            ]
+        for mixer, mixed in (
+            (training.mixup, (ERM, SMOOTHING, MIXUP)),
+            (cutmix, (CUTMIX,)),
+        ):
+            some = [arm for arm in arms if arm in mixed]
+            runs = protocol.runs(options, {_named(size): {}}, some, seeds=seeds)
             if runs:
                 name = f"{_named(size)}, {mixer.__name__}"
                 run = functools.partial(errors, mixer=mixer, **how)
@@ -250,7 +242,7 @@ def _cycles(protocol: Protocol, options: Options, data: Any) -> list[Program]:
     for name, (_, recipe) in CYCLES.items():
         run = functools.partial(
             errors,
-            mixer=mixup,
+            mixer=training.mixup,
             model=_cycle_network(),
             recipe=recipe,
             train=50_000,

@@ -141,9 +141,7 @@ def errors(
 
 def claim(options: Options) -> Claim:
     problem = problems.problem(options)
-    recipe = options.size(
-        classifiers.RECIPE, quick=classifiers.QUICK, full=classifiers.FULL
-    )
+    recipe = classifiers.recipe_of(options)
     protocol = Protocol(
         data=f"{problem.words}; {', '.join(NOISES)} of the labels are replaced",
         networks=classifiers.words(problem),

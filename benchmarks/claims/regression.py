@@ -283,11 +283,7 @@ def _programs(protocol: Protocol, times: Times, options: Options) -> list[Progra
             ("inputs", recipe.longer(), {LONGER}),
         ):
             some = [arm for arm in arms if arm in among]
-            runs = [
-                run
-                for run in protocol.runs(options, {name: {}}, some)
-                if options.seeds or run.numbers["seed"] < options.first + seeds
-            ]
+            runs = protocol.runs(options, {name: {}}, some, seeds=seeds)
             run = functools.partial(errors, layer=LAYERS[where], recipe=how)
             together = options.size(12, quick=8, full=500)
             data = (table.features, table.labels)

@@ -34,7 +34,7 @@ from benchmarks.claims._engine.claim import (
     titled,
 )
 from benchmarks.claims._engine.statistics import Splits
-from benchmarks.claims._networks import classifiers, small, training
+from benchmarks.claims._networks import small, training
 from benchmarks.claims._networks.recipes import Adam, Recipe
 from examples.datasets.tables import UCI, Column, Table
 
@@ -101,7 +101,7 @@ def errors(
         (x, mx.losses.one_hot(labels, classes)),
         train,
         loss=training.cross_entropy(model.apply),
-        mixer=classifiers.mixup(numbers["alpha"]),
+        mixer=training.mixup(numbers["alpha"]),
         recipe=dataclasses.replace(recipe, batch=min(recipe.batch, len(train))),
     )
     logits: Any = model.apply(params, x)

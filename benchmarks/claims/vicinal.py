@@ -24,7 +24,7 @@ from benchmarks.claims._engine.claim import (
     less,
     titled,
 )
-from benchmarks.claims._networks import classifiers
+from benchmarks.claims._networks import classifiers, training
 
 ALPHAS, SIGMAS = (0.2, 0.5, 1.0, 2.0), (0.05, 0.1, 0.2, 0.4)
 MIXUPS = {f"Mixup {alpha:g}": {"alpha": alpha} for alpha in ALPHAS}
@@ -54,9 +54,7 @@ def gaussian(sigma: Any) -> mx.Mixer:
 
 def claim(options: Options) -> Claim:
     problem = problems.problem(options, problems.FEW)
-    recipe = options.size(
-        classifiers.RECIPE, quick=classifiers.QUICK, full=classifiers.FULL
-    )
+    recipe = classifiers.recipe_of(options)
     protocol = Protocol(
         data=problem.words,
         networks=classifiers.words(problem),
@@ -112,7 +110,7 @@ def _programs(
             together=options.size(10, quick=4, full=1),
         )
         for name, mixer, arms in (
-            ("Mixup", classifiers.mixup, (ERM, *MIXUPS)),
+            ("Mixup", training.mixup, (ERM, *MIXUPS)),
             ("Gaussian", gaussian, tuple(NOISES)),
         )
     ]

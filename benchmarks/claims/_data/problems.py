@@ -4,7 +4,6 @@ Digits are split differently for each seed; of CIFAR-10, only training and valid
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ class Problem:
         order = jax.random.permutation(key, train + validation)
         return order[:train], order[train:], jnp.arange(test) + train + validation
 
-    @functools.cached_property
+    @property
     def words(self) -> str:
         """The data and the sizes of their parts."""
         train, validation, test = self.sizes

@@ -7,12 +7,11 @@ from typing import Any
 
 from benchmarks.claims._engine.statistics import Independent, Sampling
 
-CONFIRMING = 1000  # the first seed of the confirming run
+FIRST_CONFIRMING = 1000  # the first seed of the confirming run
 ERM = "ERM"
 LONGER = "ERM, twice as long"
 
 Numbers = Mapping[str, Any]
-Cell = tuple[str, str]  # arm, factor
 
 
 class NotRun(Exception):
@@ -100,7 +99,7 @@ class Statement:
 
     words: str
     of: str
-    contrast: Mapping[Cell, float]
+    contrast: Mapping[tuple[str, str], float]
     unit: str = "points"
     published: Published | None = None
     primary: bool = False
@@ -237,13 +236,17 @@ class Protocol:
         options: Options,
         factors: Mapping[str, Numbers],
         arms: Sequence[str] | None = None,
+        *,
+        seeds: int | None = None,
     ) -> list[Run]:
         """Return the runs of ``arms``, all by default, for each factor and seed."""
+        # A number of seeds that the user asked for goes before that of some runs.
+        limit = None if options.seeds else seeds
         return [
             Run(arm, factor, {**self.arms[arm], **numbers, "seed": options.first + k})
             for arm in (self.arms if arms is None else arms)
             for factor, numbers in factors.items()
-            for k in range(self.seeds)
+            for k in range(self.seeds)[:limit]
         ]
 
 

@@ -11,6 +11,7 @@ from jax import Array
 
 import mixup_jax as mx
 from benchmarks.claims._data.problems import Problem, corrupted
+from benchmarks.claims._engine.claim import Options
 from benchmarks.claims._networks import small, training
 from benchmarks.claims._networks.recipes import Adam, Recipe
 
@@ -32,6 +33,11 @@ def network(
     if problem.flat:
         return small.MLP(widths, problem.classes, dropout)
     return small.CNN(CHANNELS, problem.classes, dropout)
+
+
+def recipe_of(options: Options) -> Recipe:
+    """Return the recipe of the requested size."""
+    return options.size(RECIPE, quick=QUICK, full=FULL)
 
 
 def words(problem: Problem, widths: tuple[int, ...] = WIDTHS) -> str:
@@ -126,7 +132,8 @@ def learn(
         train,
         loss=training.cross_entropy_of(model),
         mixer=training.inputs_only(
-            (mixer or mixup)(numbers["alpha"]), numbers.get("inputs_only", 0) > 0
+            (mixer or training.mixup)(numbers["alpha"]),
+            numbers.get("inputs_only", 0) > 0,
         ),
         recipe=recipe,
         after_epoch=lambda params: training.error(
@@ -135,8 +142,3 @@ def learn(
     )
     predict = functools.partial(logits, model, params)
     return Learned(predict, train, validation, test, labels, replaced, errors)
-
-
-def mixup(alpha: Any) -> mx.Mixer:
-    """Return Mixup with one lam per example and random partners."""
-    return functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation)

@@ -1,5 +1,6 @@
 """The training loop of the claims: epochs of shuffled batches in one program."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -106,6 +107,11 @@ def cross_entropy_of(model: nn.Module) -> Any:
         return optax.softmax_cross_entropy(logits, y).mean(), ({}, {})
 
     return mx.training.stateful(loss)
+
+
+def mixup(alpha: Any) -> mx.Mixer:
+    """Return Mixup with one lam per example and random partners."""
+    return functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation)
 
 
 def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:

@@ -29,13 +29,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from examples._imagenet.source import Input, opened
 from jax.sharding import AxisType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import command_line
 from examples._imagenet import journal, options
+from examples._imagenet.source import Input, opened
 from examples._imagenet.training import Program, program
 from examples.fsdp import AXES
 from examples.resume import check_arguments, restored, saved
@@ -94,25 +94,28 @@ def trained(
 ) -> Iterator[dict[str, Any]]:
     """Yield the row of each logged step and of each evaluation."""
     state, key = now
-    seconds, since = time.perf_counter(), start
+    begin, since = time.perf_counter(), start
     for step in range(start + 1, data.steps + 1):
-        batch = next(data.train)
-        state, metrics = run.step(state, key, batch)
+        state, metrics = run.step(state, key, next(data.train))
         if step == start + 1:  # compiled
             jax.block_until_ready(metrics)
-            seconds, since = time.perf_counter(), step
-        at = {"step": step, "epoch": round(step / data.steps_per_epoch, 3)}
-        if step % args.log_every == 0 or step == data.steps:
+            begin, since = time.perf_counter(), step
+        at = {"step": step, "epoch": round(step * args.epochs / data.steps, 3)}
+        is_last = step == data.steps
+        if step % args.log_every == 0 or is_last:
             row = at | {name: float(x) for name, x in metrics.items()}
             row["learning_rate"] = float(run.learning_rate(step - 1))
-            took, seconds = time.perf_counter() - seconds, time.perf_counter()
-            row["images_per_s"] = args.batch_size * (step - since) / took
-            since = step
-            yield row | data.skipped()
-        if step % (args.eval_every * data.steps_per_epoch) == 0 or step == data.steps:
+            if step > since:
+                seconds = time.perf_counter() - begin
+                row["images_per_s"] = args.batch_size * (step - since) / seconds
+            begin, since = time.perf_counter(), step
+            yield row | {"skipped": sum(data.skipped().values())}
+        epochs = [k * args.epochs // data.steps for k in (step - 1, step)]
+        if len({k // args.eval_every for k in epochs}) == 2 or is_last:
+            paused = time.perf_counter()
             yield at | tested(run, state, data.tests())
-            seconds = time.perf_counter()
-        if step % args.save_every == 0 or step == data.steps:
+            begin += time.perf_counter() - paused
+        if step % args.save_every == 0 or is_last:
             save(step, Now(state, key))
 
 
@@ -120,8 +123,7 @@ def train(args: argparse.Namespace, data: Input) -> None:
     """Run the training, from its last checkpoint if there is one."""
     count, is_first = jax.device_count(), jax.process_index() == 0
     mesh = mesh_of(args, jax.devices())
-    sizes = {"steps": data.steps, "steps_per_epoch": data.steps_per_epoch}
-    run = program(args, mesh, classes=len(data.classes), **sizes)
+    run = program(args, mesh, classes=len(data.classes), steps=data.steps)
     key_init, key = jax.random.split(command_line.key(args.seed))
     # Created with its sharding, so that no device ever holds the whole state.
     state = jax.jit(run.create, out_shardings=run.layout)(key_init)
@@ -152,6 +154,8 @@ def train(args: argparse.Namespace, data: Input) -> None:
                 bar.update(task, completed=row["step"], description=_said(row))
                 journal.check(row)
         journal.draw(metrics, metrics.with_suffix(".png"))
+        for what, count in data.skipped().items():
+            print(f"skipped: {count} times {what}, listed in {args.out}/skipped.jsonl")
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")
 
 
@@ -165,9 +169,8 @@ def lowered(argv: Sequence[str], devices: Any, pictures: int) -> jax.stages.Lowe
     """
     args = options.parsed(argv, "")
     mesh = mesh_of(args, devices)
-    per_epoch = pictures // args.batch_size
-    sizes = {"steps": args.epochs * per_epoch, "steps_per_epoch": per_epoch}
-    run = program(args, mesh, classes=args.classes, **sizes)
+    steps = args.epochs * pictures // args.batch_size
+    run = program(args, mesh, classes=args.classes, steps=steps)
     whole, shared = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P(AXES)))
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = {"image": (args.image_size, args.image_size, 3), "label": ()}

@@ -114,11 +114,14 @@ def of(source: str, room: str) -> list[str]:
     return [name for name in found if f"{name}.".startswith(f"{room}.")]
 
 
+SHARED = ("examples.datasets", "examples.networks", "examples.imagenet")
+
+
 def of_examples(source: str) -> list[str]:
-    """Return the imports from the examples, except for those of the file readers."""
+    """Return the imports from the examples, except for those of what is shared."""
     found = of(source, "examples")
-    readers = of(source, "examples.datasets")
-    return [n for n in found if n not in readers or any(map(is_private, n.split(".")))]
+    shared = [name for room in SHARED for name in of(source, room)]
+    return [n for n in found if n not in shared or any(map(is_private, n.split(".")))]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,7 @@ def of_examples(source: str) -> list[str]:
         "from examples.train import CNN",
         "from examples.datasets import _download",
         "from examples.datasets._sheets import Sheet",
+        "from examples._imagenet import options",
     ],
 )
 def test_what_is_asked_of_an_example_is_seen(source):
@@ -142,6 +146,8 @@ def test_what_is_asked_of_an_example_is_seen(source):
         "import examples.datasets.tables",
         "from examples.datasets import tables, Images",
         "from examples.datasets.tables import airfoil",
+        "from examples import imagenet",
+        "from examples.networks import ViT",
         "import examples_of_mine",
     ],
 )

@@ -1,30 +1,126 @@
-"""The input of a run, from the flags."""
+"""The input of a run, from its flags."""
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import grain
+import jax
+import numpy as np
+
+from examples._imagenet import faults, index, labels, pipeline, tars, toy
+from examples._imagenet.faults import OnFault
+from examples._imagenet.pictures import Pictures, unchanged
+
+TRAIN = ("ILSVRC2012_img_train.tar", "train")  # the tar, or a folder of class tars
+TEST = ("ILSVRC2012_img_val.tar", "val")
+LABELS = ("ILSVRC2012_devkit_t12.tar.gz", "LOC_val_solution.csv")
 
 
 class Input(NamedTuple):
     """The pictures of a run.
 
     Attributes:
-      train: iterator over training batches, without an end.
+      train: iterator over the training batches of this process, for the whole run.
       tests: returns an iterator over the test pictures, each once.
       classes: names of the classes.
       steps: number of steps of the run.
-      steps_per_epoch: number of batches of an epoch.
-      skipped: returns the number of pictures skipped so far, by reason.
+      skipped: returns the number of things skipped so far, by kind of fault.
     """
 
-    train: Iterator[Any]
+    train: grain.DatasetIterator
     tests: Callable[[], Iterator[Any]]
     classes: tuple[str, ...]
     steps: int
-    steps_per_epoch: int
     skipped: Callable[[], dict[str, int]]
 
 
 def opened(args: argparse.Namespace) -> Input:
-    """Return the input that the flags describe."""
-    raise NotImplementedError
+    """Return the input that the flags describe.
+
+    Raises:
+      OSError: If a file is missing.
+      ValueError: If something is damaged, unless the flags say to skip it.
+    """
+    skipped = args.out / "skipped.jsonl"
+    if not (args.out / "checkpoints").exists():
+        skipped.unlink(missing_ok=True)  # of an earlier run
+    on_fault: OnFault = faults.refuse
+    if args.skip_faults:
+        on_fault = faults.skip(skipped)
+    train, test, classes = _SOURCES[args.data](args, on_fault)
+    size = args.batch_size // jax.process_count()
+    given: dict[str, Any] = {
+        "size": args.image_size,
+        "batch_size": size,
+        "workers": args.workers,
+        "threads": args.threads,
+        "on_fault": on_fault,
+    }
+    augment = args.augment or unchanged
+    of_run = {"epochs": args.epochs, "seed": args.seed, "augment": augment}
+    return Input(
+        pipeline.batches(train, **given, **of_run),
+        partial(pipeline.evaluation_batches, test, **given),
+        classes,
+        pipeline.steps(train, batch_size=size, epochs=args.epochs),
+        partial(faults.counted, skipped),
+    )
+
+
+def _imagenet(args: argparse.Namespace, on_fault: OnFault) -> tuple[Any, ...]:
+    files = [_first(args.data_dir, names) for names in (TRAIN, TEST, LABELS)]
+    caches = [args.out / f"index-{part}.npz" for part in ("train", "test")]
+    found = [tars.members([f], cache=c) for f, c in zip(files, caches)]
+    truth = labels.read(files[2])
+    train, wrong = index.training(found[0])
+    known = sorted(set(truth.values()))
+    wrong += index.check_classes(train, args.classes, known=known)
+    test, unlabeled = index.validation(found[1], truth, train.classes)
+    faults.report([*wrong, *unlabeled], on_fault)
+    some = (_some(each, args.limit) for each in (train, test))
+    return *map(Pictures, some), train.classes
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of some files that is in a folder."""
+    found = [folder / name for name in names if (folder / name).exists()]
+    if not found:
+        raise FileNotFoundError(
+            f"--data-dir: {folder}: expected {' or '.join(names)}; got neither. "
+            "Download them from https://image-net.org, and do not unpack them."
+        )
+    return found[0]
+
+
+def _some(whole: index.Index, limit: int | None) -> index.Index:
+    """Return pictures of all classes, as the tars hold them class by class."""
+    order = np.random.default_rng(0).permutation(len(whole.label))
+    return whole if limit is None else whole.rows(np.sort(order[:limit]))
+
+
+def _cifar10(args: argparse.Namespace, on_fault: OnFault) -> tuple[Any, ...]:
+    del on_fault  # damaged files are always refused
+    return _toy(toy.cifar10(args.data_dir), args)
+
+
+def _made(args: argparse.Namespace, on_fault: OnFault) -> tuple[Any, ...]:
+    del on_fault
+    return _toy(toy.stripes(), args)
+
+
+def _toy(data: toy.Toy, args: argparse.Namespace) -> tuple[Any, ...]:
+    parts = [
+        toy.Arrays(each.images[: args.limit], each.labels[: args.limit], each.where)
+        for each in (data.train, data.test)
+    ]
+    return *parts, data.classes
+
+
+_SOURCES: dict[str, Callable[..., Any]] = {
+    "imagenet": _imagenet,
+    "cifar10": _cifar10,
+    "made": _made,
+}

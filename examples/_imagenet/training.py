@@ -53,7 +53,7 @@ def network(args: argparse.Namespace, classes: int) -> nn.Module:
     return ViT(classes, dtype, args.patch, args.width or 384, args.depth, args.heads)
 
 
-def mixer_of(args: argparse.Namespace, steps_per_epoch: int) -> Any:
+def mixer_of(args: argparse.Namespace, steps: int) -> Any:
     """Return the mixing: Mixup and CutMix in turns, on bytes, until some epoch."""
     mixers, shares = [], []
     for alpha, share, method in (
@@ -69,7 +69,7 @@ def mixer_of(args: argparse.Namespace, steps_per_epoch: int) -> Any:
     mixer = mx.on_keys(mx.cast_inputs(mixer, normalized), inputs="image")
     if args.mix_epochs is None:
         return mixer
-    return mx.until(args.mix_epochs * steps_per_epoch, mixer)
+    return mx.until(args.mix_epochs * steps // args.epochs, mixer)
 
 
 def normalized(images: Array) -> Array:
@@ -119,7 +119,6 @@ def program(
     *,
     classes: int,
     steps: int,
-    steps_per_epoch: int,
 ) -> Program:
     """Return the program of a run of ``steps`` steps on a mesh of (data, fsdp)."""
     model: Any = network(args, classes)
@@ -166,7 +165,7 @@ def program(
             counts[f"loss{name}"] = jnp.sum(batch["weight"] * losses)
         return counts
 
-    step = mx.training.train_step(loss, mixer_of(args, steps_per_epoch))
+    step = mx.training.train_step(loss, mixer_of(args, steps))
     shared = jax.NamedSharding(mesh, jax.P(AXES))
 
     @partial(jax.jit, out_shardings=jax.NamedSharding(mesh, jax.P()))

@@ -1,0 +1,257 @@
+"""The ImageNet program runs end to end, and goes on exactly where it was killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from examples import imagenet
+from examples._imagenet import journal, options, training
+
+ROOT = Path(__file__).parents[1]
+TOY_FLAGS = {
+    "data": "made",
+    "image-size": 32,
+    "patch": 8,
+    "width": 24,
+    "heads": 3,
+    "depth": 1,
+    "batch-size": 32,
+    "warmup-steps": 5,
+    "ema": 0.9,
+    "cutmix": 1,
+    "threads": 2,
+}
+TOY = [word for name, x in TOY_FLAGS.items() for word in (f"--{name}", str(x))]
+
+
+@pytest.fixture(autouse=True)
+def relaxed():
+    """Promote as JAX does for users by default."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def parsed(*flags: object) -> Any:
+    return options.parsed([*TOY, *map(str, flags)], "")
+
+
+def started(*flags: object, out: Path) -> subprocess.Popen[str]:
+    """Start the program on 8 virtual devices, with warnings as errors."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    command = [sys.executable, "-W", "error", "-m", "examples.imagenet", *TOY]
+    command += ["--devices", "8", "--fsdp", "2", "--out", out, *flags]
+    return subprocess.Popen(
+        list(map(str, command)),
+        cwd=ROOT,
+        env=environment | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Return what a process prints; fail if it fails."""
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    return out
+
+
+def told(out: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run, without its speed."""
+    rows = journal.rows(out / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "images_per_s"} for row in rows]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_where_it_was(tmp_path):
+    flags = "--epochs", 8, "--log-every", 5, "--save-every", 20, "--eval-every", 4
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    text = ended(started(*flags, out=whole))
+    assert "vit_s16 on 8 devices, steps 1 to 100" in text
+
+    process = started(*flags, out=killed)
+    while not (killed / "checkpoints" / "40").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    text = ended(started(*flags, out=killed))
+    [first] = re.findall(r"steps (\d+) to 100", text)
+    assert 21 <= int(first) <= 81
+    assert told(killed) == told(whole)
+
+    steps = [row["step"] for row in told(whole)]
+    assert steps == [*range(5, 51, 5), 50, *range(55, 101, 5), 100]
+    rows = journal.rows(whole / "metrics.jsonl")
+    assert rows[0]["images_per_s"] > 0
+    assert rows[-2]["loss"] < rows[0]["loss"]
+    assert (whole / "metrics.png").read_bytes()[:4] == b"\x89PNG"
+
+    other = started(*flags, "--mixup", 1, out=killed)
+    _, errors = other.communicate(timeout=600)
+    assert other.returncode == 2
+    assert "expected the arguments of the run in this folder" in errors
+
+
+@pytest.mark.slow
+def test_resnet_and_float32(tmp_path):
+    flags = "--model resnet50 --width 8 --blocks 1 1 1 1 --dtype float32 --epochs 3"
+    text = ended(started(*flags.split(), "--limit", 64, out=tmp_path))
+    assert "resnet50 on 8 devices, steps 1 to 6" in text
+    assert {"test_error", "test_error_ema"} <= told(tmp_path)[-1].keys()
+
+
+def test_rows_after_the_checkpoint_and_a_cut_one_are_dropped(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": step, "loss": 1.5}) for step in (5, 10, 15)]
+    file.write_text("\n".join([*lines, '{"step": 20, "lo']))
+    with journal.opened(file, 10) as opened:
+        journal.write(opened, {"step": 15, "loss": 1 / 3})
+    assert journal.rows(file) == [
+        {"step": 5, "loss": 1.5},
+        {"step": 10, "loss": 1.5},
+        {"step": 15, "loss": 0.333333},
+    ]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run():
+    journal.check({"step": 5, "loss": 1.0})
+    with pytest.raises(ValueError, match=r"step 5: expected finite.*loss = nan.*Lower"):
+        journal.check({"step": 5, "loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--image-size 30", "--image-size: expected a multiple of --patch, 8; got 30"),
+        ("--width 25", "--width: expected a multiple of --heads, 3; got 25"),
+        ("--data imagenet", "--data-dir: expected the folder with the files of imagen"),
+        ("--switch 1.5", "expected a number from 0 to 1; got 1.5"),
+        ("--augment nothing:here", "expected MODULE:FUNCTION that can be imported"),
+        ("--augment math:pi", "expected a function; got math:pi"),
+    ],
+)
+def test_bad_flags(tmp_path, capsys, flags, said):
+    with pytest.raises(SystemExit) as exit_:
+        parsed(*flags.split(), "--out", tmp_path)
+    assert exit_.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_devices_that_do_not_fit(tmp_path, capsys):
+    for flags, count, said in (
+        ("--fsdp 3", 8, "--fsdp: expected a divisor of the number of devices, 8"),
+        ("--batch-size 12", 8, "--batch-size: expected a multiple of the number"),
+    ):
+        with pytest.raises(SystemExit):
+            options.check_devices(parsed(*flags.split(), "--out", tmp_path), count)
+        assert said in capsys.readouterr().err
+
+
+def test_every_flag_has_help():
+    parser = parsed().parser
+    actions = [a for a in parser._actions if a.option_strings != ["-h", "--help"]]
+    assert len(actions) > 30
+    assert not [a.dest for a in actions if not a.help]
+
+
+def test_a_resumed_run_shares_every_flag_that_matters():
+    free = {"out", "log_every", "save_every", "eval_every", "devices", "fsdp"}
+    free |= {"distributed", "workers", "threads", "data_dir", "augment", "parser"}
+    assert {*vars(parsed())} == {*imagenet.SAME} | free
+
+
+def batch_of(count: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return {"image": images, "label": draw.integers(0, 10, count).astype(np.int32)}
+
+
+def test_mixing_ends_after_its_epochs():
+    args = parsed("--epochs", 10, "--mix-epochs", 5)
+    mixer = training.mixer_of(args, steps=40)
+    lam = [mixer(step)(jax.random.key(0), batch_of(8))[1].lam for step in (19, 20)]
+    assert jnp.any(lam[0] < 1)
+    assert jnp.all(lam[1] == 1)
+
+
+def test_without_mixing_bytes_are_normalized():
+    mixer = training.mixer_of(parsed("--mixup", 0, "--cutmix", 0), steps=40)
+    batch = batch_of(4)
+    mixed, mix = mixer(jax.random.key(0), batch)
+    want = (batch["image"] / 255 - training.MEAN) / training.DEVIATION
+    np.testing.assert_allclose(mixed["image"], want, rtol=1e-5, atol=1e-5)
+    assert jnp.all(mix.lam == 1)
+
+
+def test_the_average_forgets_its_start_and_follows_the_parameters():
+    class Fake:
+        def __init__(self, step: int, value: float, ema: Any):
+            self.step, self.params, self.batch_stats = step, jnp.float32(value), {}
+            self.ema = ema
+
+        def replace(self, *, ema: Any) -> "Fake":
+            return Fake(self.step, float(self.params), ema)
+
+    def step(state: Fake, key: Any, batch: Any) -> tuple[Fake, dict]:
+        return Fake(state.step + 1, state.step + 1.0, state.ema), {}
+
+    state = Fake(0, 0.0, {"params": jnp.float32(-1000), "batch_stats": {}})
+    values, averaged = [], training.averaging(step, 0.5)
+    for _ in range(40):
+        state, _ = averaged(state, None, None)
+        values.append(float(state.ema["params"]))
+    want = -1000.0
+    for k in range(1, 41):
+        rate = max(0.5, 10 / (10 + k))
+        want += rate * (k - want)
+    assert values[-1] == pytest.approx(want, rel=1e-5)
+    assert abs(want - 39) < 1
+
+
+def test_the_test_error_counts_each_picture_once():
+    mesh = imagenet.mesh_of(parsed("--fsdp", 2), jax.devices()[:4])
+    args = parsed("--dtype", "float32")
+    run = training.program(args, mesh, classes=10, steps=20)
+    state = jax.jit(run.create, out_shardings=run.layout)(jax.random.key(0))
+    specs = [x.sharding.spec for x in jax.tree.leaves(state.params)]
+    assert any("fsdp" in spec for spec in specs)
+    batch = batch_of(12)
+    padded = {k: np.concatenate([x, x[:4]]) for k, x in batch.items()}
+    parts = [
+        {k: x[rows] for k, x in padded.items()} | {"weight": np.ones(8, np.float32)}
+        for rows in (slice(0, 8), slice(8, 16))
+    ]
+    parts[1]["weight"] = np.repeat(np.float32([1, 0]), 4)
+    found = imagenet.tested(run, state, iter(parts))
+    images = training.normalized(batch["image"])
+    logits = state.apply_fn({"params": state.params}, images, train=False)
+    wrong = np.mean(np.argmax(logits, -1) != batch["label"])
+    assert found["test_error"] == pytest.approx(100 * wrong)
+    assert found["test_error_ema"] == pytest.approx(100 * wrong)
+
+
+def test_the_step_lowers_for_devices_that_need_not_run():
+    flags = [*TOY, "--fsdp", "2", "--classes", "10"]
+    text = imagenet.lowered(flags, jax.devices()[:4], pictures=320).as_text()
+    assert "tensor<32x32x32x3xui8>" in text
+
+
+def test_a_warmup_longer_than_the_run_is_refused():
+    mesh = imagenet.mesh_of(parsed(), jax.devices()[:1])
+    make = partial(training.program, parsed("--warmup-steps", 20), mesh, classes=10)
+    with pytest.raises(ValueError, match="--warmup-steps: expected fewer than the 20"):
+        make(steps=20)

@@ -154,6 +154,8 @@ def train(args: argparse.Namespace, data: Input) -> None:
                 bar.update(task, completed=row["step"], description=_said(row))
                 journal.check(row)
         journal.draw(metrics, metrics.with_suffix(".png"))
+        for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
+            print(f"step {row['step']}: {_said(row)}")
         for what, count in data.skipped().items():
             print(f"skipped: {count} times {what}, listed in {args.out}/skipped.jsonl")
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,50 @@ PROGRAM = "python -m examples.imagenet"
 SOURCES = ("imagenet", "cifar10", "made")
 
 
-def parsed(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
-    """Return the flags, checked against each other, and the parser as ``parser``."""
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=partial(argparse.HelpFormatter, width=88),
     )
     _data(parser.add_argument_group("data"))
     _network(parser.add_argument_group("network"))
     _training(parser.add_argument_group("training"))
     _mixing(parser.add_argument_group("mixing"))
     _run(parser.add_argument_group("devices and files"))
+    return parser
+
+
+def parsed(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
+    """Return the flags, checked against each other, and the parser as ``parser``."""
+    parser = arguments(description)
     args = parser.parse_args(argv)
     _check(parser, args)
     args.parser = parser
     return args
 
 
+def _adding(group: Any) -> Callable[..., None]:
+    """Return ``group.add_argument``, which also says the default."""
+
+    def add(name: str, *, help: str, default: Any = None, **given: Any) -> None:
+        if default is not None:
+            words = default if isinstance(default, list) else [default]
+            help += f" (default: {' '.join(map(str, words))})"
+        group.add_argument(name, help=help, default=default, **given)
+
+    return add
+
+
 def _data(group: Any) -> None:
-    add, size = group.add_argument, command_line.positive_int
-    add("--data", choices=SOURCES, default="imagenet", help="made: by the script")
+    add, size = _adding(group), command_line.positive_int
+    add(
+        "--data",
+        choices=SOURCES,
+        default="imagenet",
+        help="where pictures are from; made: by the script",
+    )
     add(
         "--data-dir",
         type=command_line.folder,
@@ -52,9 +76,9 @@ def _data(group: Any) -> None:
         "--workers",
         type=command_line.whole(0, 256),
         default=0,
-        help="processes that read",
+        help="processes that read pictures; 0: threads of this one",
     )
-    add("--threads", type=size, default=16, help="threads that read, per process")
+    add("--threads", type=size, default=16, help="threads of each")
     add(
         "--augment",
         metavar="MODULE:FUNCTION",
@@ -65,9 +89,14 @@ def _data(group: Any) -> None:
 
 
 def _network(group: Any) -> None:
-    add, size = group.add_argument, command_line.positive_int
+    add, size = _adding(group), command_line.positive_int
     dtypes = "bfloat16", "float32"
-    add("--model", choices=("vit_s16", "resnet50"), default="vit_s16", help=" ")
+    add(
+        "--model",
+        choices=("vit_s16", "resnet50"),
+        default="vit_s16",
+        help="the network",
+    )
     add("--image-size", type=size, default=224, help="height and width in pixels")
     add("--dtype", choices=dtypes, default="bfloat16", help="of layers")
     add("--width", type=size, help="features: 384 for the ViT, 64 for the ResNet")
@@ -84,18 +113,28 @@ def _network(group: Any) -> None:
 
 
 def _training(group: Any) -> None:
-    add, size = group.add_argument, command_line.positive_int
+    add, size = _adding(group), command_line.positive_int
     real = command_line.positive_float
-    add("--epochs", type=size, default=90, help=" ")
+    add("--epochs", type=size, default=90, help="passes over the pictures")
     add("--batch-size", type=size, default=1024, help="over all devices")
     add(
         "--learning-rate",
         type=real,
         default=1e-3,
-        help="at most",
+        help="at its highest",
     )
-    add("--warmup-steps", type=command_line.whole(0), default=10_000, help=" ")
-    add("--weight-decay", type=command_line.nonnegative_float, default=0.1, help=" ")
+    add(
+        "--warmup-steps",
+        type=command_line.whole(0),
+        default=10_000,
+        help="of a rising rate",
+    )
+    add(
+        "--weight-decay",
+        type=command_line.nonnegative_float,
+        default=0.1,
+        help="of AdamW",
+    )
     add(
         "--clip-norm",
         type=real,
@@ -103,11 +142,11 @@ def _training(group: Any) -> None:
         help="of gradients",
     )
     add("--ema", type=share, default=0.9999, help="decay of the averaged parameters")
-    add("--seed", type=command_line.seed, default=0, help=" ")
+    add("--seed", type=command_line.seed, default=0, help="of all that is random")
 
 
 def _mixing(group: Any) -> None:
-    add, real = group.add_argument, command_line.nonnegative_float
+    add, real = _adding(group), command_line.nonnegative_float
     add("--mixup", type=real, default=0.2, help="alpha of Mixup; 0: none")
     add("--cutmix", type=real, default=0.0, help="alpha of CutMix; 0: none")
     add("--switch", type=share, default=0.5, help="share of CutMix, beside Mixup")
@@ -120,7 +159,7 @@ def _mixing(group: Any) -> None:
 
 
 def _run(group: Any) -> None:
-    add, size = group.add_argument, command_line.positive_int
+    add, size = _adding(group), command_line.positive_int
     add("--devices", type=command_line.devices, help="number of virtual CPU devices")
     add("--fsdp", type=size, default=1, help="number of shards of the state")
     add(
@@ -134,9 +173,9 @@ def _run(group: Any) -> None:
         default=Path("results/imagenet"),
         help="folder; a run that was killed is resumed from it",
     )
-    add("--log-every", type=size, default=50, help="steps")
-    add("--save-every", type=size, default=1000, help="steps")
-    add("--eval-every", type=size, default=1, help="epochs")
+    add("--log-every", type=size, default=50, help="number of steps")
+    add("--save-every", type=size, default=1000, help="number of steps")
+    add("--eval-every", type=size, default=1, help="number of epochs")
 
 
 def share(text: str) -> float:

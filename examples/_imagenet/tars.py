@@ -177,11 +177,12 @@ def _entries(part: Part, faults: list[Fault]) -> Iterator[tuple[str, int, int]]:
         try:
             with tarfile.open(fileobj=window, mode="r:") as tar:
                 for member in tar:
-                    last, end = member.name, member.offset_data + member.size
-                    if end > part.size:
+                    start, size = member.offset_data, member.size
+                    last, end = member.name, start + size
+                    if end > part.size and not last.endswith(".tar"):
                         break
                     if member.isreg() and not member.issparse():
-                        yield last, part.offset + member.offset_data, member.size
+                        yield last, part.offset + start, min(size, part.size - start)
                     elif not member.isdir():
                         where = f"{part.where}:{last}"
                         faults.append(Fault(where, NO_PICTURE))
@@ -240,7 +241,7 @@ def _save(cache: Path, key: str, found: Members) -> None:
 def _cached(cache: Path, key: str) -> Members | None:
     """Return what was saved, unless it is of other tars or cannot be read."""
     try:
-        with np.load(cache) as saved:
+        with cache.open("rb") as file, np.load(file) as saved:
             if str(saved["key"]) != key:
                 return None
             content: dict[str, Any] = {name: saved[name] for name in Members._fields}

@@ -169,16 +169,31 @@ def test_validation_set(write, tmp_path):
 def test_the_index_is_kept_until_a_tar_changes(tmp_path, monkeypatch):
     file, cache = train_tar(tmp_path), tmp_path / "results" / "index.npz"
     first = tars.members([file], cache=cache)
-    with monkeypatch.context() as patch:
-        patch.setattr(tars, "_scanned", lambda files: pytest.fail("read again"))
-        for one, other in zip(first, tars.members([file], cache=cache), strict=True):
-            np.testing.assert_array_equal(one, other)
+    scans, scanned = [], tars._scanned
+    monkeypatch.setattr(tars, "_scanned", lambda f: scans.append(f) or scanned(f))
+    for one, other in zip(first, tars.members([file], cache=cache), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert scans == []
     os.utime(file, ns=(1, 1))
-    monkeypatch.setattr(tars, "_scanned", lambda files: first._replace(faults=()))
-    assert tars.members([file], cache=cache) is not None
+    tars.members([file], cache=cache)
+    assert len(scans) == 1
     file.write_bytes(file.read_bytes() + bytes(512))
-    monkeypatch.undo()
+    os.utime(file, ns=(1, 1))
     assert len(tars.members([file], cache=cache).name) == 10
+    assert len(scans) == 2
+
+
+def test_a_cache_is_found_from_another_folder(tmp_path, monkeypatch):
+    train_tar(tmp_path)
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    read_training(Path("ILSVRC2012_img_train.tar"), cache=tmp_path / "index.npz")
+    monkeypatch.chdir(tmp_path / "inner")
+    monkeypatch.setattr(tars, "_scanned", lambda files: pytest.fail("read again"))
+    found, _ = read_training(
+        tmp_path / "ILSVRC2012_img_train.tar", cache=tmp_path / "index.npz"
+    )
+    assert isinstance(pictures.Pictures(found)[0].content, bytes)
 
 
 def test_a_damaged_cache_is_made_again(tmp_path):
@@ -210,7 +225,6 @@ def after(pictures_before: int) -> int:
     return sum(512 + -(-len(each) // 512) * 512 for each in members)
 
 
-LINK = tarfile.TarInfo("link.JPEG")
 BAD_TARS = {
     # name: (the class tars, the fault, where it is, pictures that are left)
     "cut off in a picture": (
@@ -313,6 +327,19 @@ def test_an_outer_tar_that_is_cut_off(tmp_path):
     assert len(found.label) == 7
     assert {each.what for each in wrong} == {"a tar that is cut off or damaged"}
     assert str(wrong[0]).startswith(f"{file}: ")
+
+
+def test_an_inner_tar_that_is_cut_off_by_the_outer_one(tmp_path):
+    file = train_tar(tmp_path)
+    last = class_tars(ten_pictures())["n02105855.tar"]
+    whole = file.read_bytes()
+    start = whole.index(last)
+    first = 512 + -(-len(ten_pictures()[CLASSES[2]]["n02105855_7.JPEG"]) // 512) * 512
+    file.write_bytes(whole[: start + first + 600])
+    found, wrong = read_training(file)
+    assert len(found.label) == 8
+    assert [each.where for each in wrong] == [str(file), f"{file}:n02105855.tar"]
+    assert {each.what for each in wrong} == {"a tar that is cut off or damaged"}
 
 
 def test_a_link_is_not_a_picture(tmp_path):
@@ -469,16 +496,17 @@ def test_a_tar_that_is_gone(tmp_path):
     assert example.content.what == "a picture that cannot be read"
 
 
-@pytest.mark.filterwarnings("error")
 def test_data_that_are_nearly_all_bad_end_the_run(tmp_path):
     class Junk(toy.Arrays):
         def __getitem__(self, index: int) -> pictures.Example:
             return pictures.Example(b"junk", np.int32(0), f"junk:{index}")
 
-    nothing = np.zeros((9, 2, 2, 3), np.uint8)
-    source = Junk(nothing, np.zeros(9, np.int32), "junk")
+    # Grain shuffles a few examples so slowly that it takes more of them.
+    nothing = np.zeros((2000, 2, 2, 3), np.uint8)
+    source = Junk(nothing, np.zeros(2000, np.int32), "junk")
     log = faults.skip(tmp_path / "skipped.jsonl")
-    run = pipeline.batches(source, seed=0, epochs=1, **arguments(on_fault=log))
+    usual = arguments(on_fault=log, threads=0)
+    run = pipeline.batches(source, seed=0, epochs=1, **usual)
     with pytest.raises(ValueError, match="skipped 100"):
         next(run)
 
@@ -591,7 +619,8 @@ def test_too_large_a_batch():
 
 def stripes_of(seed: int, **changes: Any) -> Any:
     source = toy.stripes(20, 1, size=24).train
-    return pipeline.batches(source, seed=seed, epochs=2, **arguments(**changes))
+    usual = arguments(share=None) | changes
+    return pipeline.batches(source, seed=seed, epochs=2, **usual)
 
 
 def test_an_orbax_checkpoint_goes_on_where_it_was(tmp_path):
@@ -685,9 +714,8 @@ def test_random_boxes_have_the_moments_of_their_distribution():
     assert right.max() == bottom.max() == side
 
     # Area and log aspect are uniform, given that the box fits into the square.
-    areas, logs = np.meshgrid(
-        np.linspace(0.08, 1, 801), np.linspace(*np.log([3 / 4, 4 / 3]), 801)
-    )
+    most = np.log(4 / 3)
+    areas, logs = np.meshgrid(np.linspace(0.08, 1, 801), np.linspace(-most, most, 801))
     fits = areas <= np.exp(-np.abs(logs))
     for found, known in ((area, areas[fits]), (np.log(aspect), logs[fits])):
         assert abs(found.mean() - known.mean()) < 5 * known.std() / count**0.5
@@ -752,14 +780,13 @@ def test_a_large_jpeg_decoded_at_half_its_size_looks_the_same(monkeypatch):
         center = pictures.test_crop(pictures.opened(content.getvalue()), 64)
         return [np.asarray(each).astype(int) for each in (*found, center)]
 
-    sizes, draft = [], Image.Image.draft
-    fast = crops()
+    sizes, fast = [], crops()
     kind = type(pictures.opened(content.getvalue()))
     monkeypatch.setattr(kind, "draft", lambda picture, *_: sizes.append(picture.size))
     for one, other in zip(fast, crops(), strict=True):
         assert np.abs(one - other).max() <= 4
         assert np.abs(one - other).mean() < 1
-    assert len(sizes) >= 4, draft
+    assert len(sizes) >= 4
 
 
 # Toys.

@@ -31,7 +31,7 @@ class Part(NamedTuple):
     """A tar with pictures: a file, or a member of one.
 
     Attributes:
-      file: path of the file.
+      file: absolute path of the file.
       name: name without folder and suffix; for training tars, that of the class.
       where: the file and, if it is a member, its name; for messages.
       offset: where the tar starts in the file.
@@ -112,11 +112,12 @@ def members(
 def _scanned(files: Sequence[Path]) -> Members:
     parts, columns, faults, seen = [], [], [], set()
     queue = deque(
-        Part(str(file), file.name.removesuffix(".tar"), str(file), 0, size)
+        Part(str(file.absolute()), file.stem, str(file), 0, file.stat().st_size)
         for file in files
-        for size in [file.stat().st_size]
     )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    silent = not console.is_terminal
+    with Progress(console=console, transient=True, disable=silent) as progress:
         total = sum(part.size for part in queue)
         bar = progress.add_task("Reading tar headers", total=total)
         while queue:

@@ -19,14 +19,15 @@ from examples._imagenet.faults import Fault, OnFault
 from examples._imagenet.index import Index
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-FORMATS = ("JPEG", "MPO", "PNG")  # never those for which Pillow starts programs
+FORMATS = ("JPEG", "PNG")  # Pillow runs other programs for some of the rest
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # What Pillow raises for damaged files: PNG alone has SyntaxError and the last two.
 DAMAGED = (
+    *TOO_LARGE,
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
-    Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )
@@ -139,7 +140,7 @@ def _cropped(
 def _kind(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
-    if isinstance(error, Image.DecompressionBombError):
+    if isinstance(error, TOO_LARGE):
         return "a picture with too many pixels"
     return "a truncated picture" if "truncated" in str(error) else "a damaged picture"
 
@@ -208,4 +209,5 @@ def _resized(picture: Image.Image, box: Box, size: int) -> Image.Image:
         x, y = picture.width / width, picture.height / height
         box = box[0] * x, box[1] * y, box[2] * x, box[3] * y
     bicubic = Image.Resampling.BICUBIC
-    return picture.convert("RGB").resize((size, size), bicubic, box=box)
+    colors = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return colors.resize((size, size), bicubic, box=box)

@@ -31,7 +31,7 @@ class Part(NamedTuple):
     """A tar with pictures: a file, or a member of one.
 
     Attributes:
-      file: path of the file.
+      file: absolute path of the file.
       name: name without folder and suffix; for training tars, that of the class.
       where: the file and, if it is a member, its name; for messages.
       offset: where the tar starts in the file.
@@ -112,11 +112,12 @@ def members(
 def _scanned(files: Sequence[Path]) -> Members:
     parts, columns, faults, seen = [], [], [], set()
     queue = deque(
-        Part(str(file), file.name.removesuffix(".tar"), str(file), 0, size)
+        Part(str(file.absolute()), file.stem, str(file), 0, file.stat().st_size)
         for file in files
-        for size in [file.stat().st_size]
     )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    silent = not console.is_terminal
+    with Progress(console=console, transient=True, disable=silent) as progress:
         total = sum(part.size for part in queue)
         bar = progress.add_task("Reading tar headers", total=total)
         while queue:
@@ -177,11 +178,12 @@ def _entries(part: Part, faults: list[Fault]) -> Iterator[tuple[str, int, int]]:
         try:
             with tarfile.open(fileobj=window, mode="r:") as tar:
                 for member in tar:
-                    last, end = member.name, member.offset_data + member.size
-                    if end > part.size:
+                    start, size = member.offset_data, member.size
+                    last, end = member.name, start + size
+                    if end > part.size and not last.endswith(".tar"):
                         break
                     if member.isreg() and not member.issparse():
-                        yield last, part.offset + member.offset_data, member.size
+                        yield last, part.offset + start, min(size, part.size - start)
                     elif not member.isdir():
                         where = f"{part.where}:{last}"
                         faults.append(Fault(where, NO_PICTURE))
@@ -240,7 +242,7 @@ def _save(cache: Path, key: str, found: Members) -> None:
 def _cached(cache: Path, key: str) -> Members | None:
     """Return what was saved, unless it is of other tars or cannot be read."""
     try:
-        with np.load(cache) as saved:
+        with cache.open("rb") as file, np.load(file) as saved:
             if str(saved["key"]) != key:
                 return None
             content: dict[str, Any] = {name: saved[name] for name in Members._fields}

@@ -68,8 +68,8 @@ def choose(
     makes all draws, from one call of ``jax.random.bits``. It is the second key of
     ``jax.random.split(key)`` if a part or a mixer is user-defined, is wrapped
     (``until(step, mixer)(now)``, ``on_keys``), or draws many numbers per example
-    (``fmix``, ``weighted``). Each example is thus what its mixer returns for that key; with
-    ``jax_threefry_partitionable`` off, it is what its mixer might have returned.
+    (``fmix``, ``weighted``). Each example is thus what its mixer returns for that key;
+    with ``jax_threefry_partitionable`` off, it is what its mixer might have returned.
 
     Apply ``until`` and ``scheduled`` outside of ``choose``, since they return no mixer
     but a function from the step to one.

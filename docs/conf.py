@@ -92,7 +92,7 @@ REPOSITORY = "https://github.com/mixup-jax/mixup_jax"
 def _linked(text: str) -> str:
     """Return a page with its links to files of the repository made to lead there."""
     outside = (
-        r"\]\((?:\.\./)?((?:benchmarks|examples|tests|README|CONTRIBUTING)[^)]*)\)"
+        r"\]\((?:\.\./)*((?:benchmarks|examples|tests|README|CONTRIBUTING)[^)]*)\)"
     )
     text = re.sub(outside, rf"]({REPOSITORY}/blob/main/\1)", text)
     return text.replace("](docs/", "](")

@@ -86,7 +86,6 @@ ONE_IN = {
     "test_a_range_takes_little_memory": 8,
     "test_a_real_set_without_its_last_character_is_refused": 6,
     "test_a_resumed_run_goes_on_as_if_it_had_not_stopped": 6,
-    "test_a_row_does_what_the_other_library_does": 4,
     "test_a_run_is_part_of_a_program": 3,
     "test_a_sharded_step_has_no_further_collective": 4,
     "test_a_state_comes_back_laid_out_as_it_went_in": 4,

@@ -486,6 +486,18 @@ def test_a_pair_with_names_is_mixed_as_the_mixer_says(mixer):
     np.testing.assert_array_equal(mixed, want)
 
 
+def test_a_choice_is_made_among_mixers_of_one_step():
+    stops, batch = mx.until(5, mx.mixup), oracle.images(SIZE)
+    got = mx.choose([stops(4), stops(5)], [0.5, 0.5], by=by_index)(KEY, batch)
+    mixed, mix = stops(4)(handed_on(KEY), batch)
+    for found, before, after in zip(got[0], batch, mixed):
+        np.testing.assert_array_equal(found[INDEX == 0], after[INDEX == 0])
+        np.testing.assert_array_equal(found[INDEX == 1], before[INDEX == 1])
+    np.testing.assert_array_equal(got[1].lam, np.where(INDEX == 0, mix.lam, 1))
+    with pytest.raises(TypeError, match="schedule outermost"):
+        mx.choose([stops, mx.erm], [0.5, 0.5])(KEY, batch)  # type: ignore[list-item]
+
+
 def test_a_list_of_two_is_a_pair():
     x, labels = oracle.images(SIZE)
     for mixers in ([given, mx.mixup], [given, given]):

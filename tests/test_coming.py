@@ -1,5 +1,7 @@
 """The pages for newcomers: each row of their tables does what the other library does.
 
+Rows that say "none" have no equivalent; those are listed too, with what comes nearest.
+
 The blocks of a page are run as they are, and then the call in each row of its tables.
 What it makes of a batch is compared with the other library's formula, in NumPy. Images
 have a channel for each example, so what was mixed can be read off the result: how much
@@ -7,6 +9,7 @@ of each example is seen at each position.
 """
 
 import functools
+import operator
 import re
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +23,7 @@ import pytest
 import mixup_jax as mx
 
 PAGES = Path(__file__).parents[1] / "docs" / "coming"
-DRAWS, SIZE, SIDES, CLASSES = 1000, 4, (12, 10), 3
+DRAWS, SIZE, SIDES, CLASSES = 2000, 4, (8, 6), 3
 MANY = 20_000  # draws of a formula
 LABELS = np.array([0, 1, 2, 0])
 PARTNERS = {
@@ -46,10 +49,29 @@ def text_of(name: str) -> str:
     return (PAGES / f"{name}.md").read_text()
 
 
+def cells_of(name: str) -> list[list[str]]:
+    """Return the three cells of each row that translates an option on a page."""
+    rows = re.findall(r"^\| (.*) \|$", text_of(name), re.M)
+    cells = [row.split(" | ") for row in rows]
+    return [row for row in cells if row[1:2] != ["here"] and {*row} != {"---"}]
+
+
 def rows_of(name: str) -> dict[str, str]:
     """Return the calls in the tables of a page, by what they stand for."""
-    rows = re.findall(r"^\| (.*?`.*?) \| `(.*?)` \| .* \|$", text_of(name), re.M)
-    return {theirs.replace("`", ""): ours for theirs, ours in rows}
+    return {
+        theirs.replace("`", ""): ours.strip("`")
+        for theirs, ours, _ in cells_of(name)
+        if ours != "none"
+    }
+
+
+def without_equivalent(name: str) -> dict[str, str]:
+    """Return the remarks on options that have no equivalent."""
+    return {
+        theirs.replace("`", ""): remark
+        for theirs, ours, remark in cells_of(name)
+        if ours == "none"
+    }
 
 
 class Seen(NamedTuple):
@@ -98,7 +120,7 @@ def smoothed(labels, classes, smoothing):
 
 
 def follows(
-    lams: Lams,
+    lams: Lams | None,
     partner: str,
     *,
     per: str = "example",
@@ -106,11 +128,11 @@ def follows(
     recounts: bool = True,
     boxes: bool = True,
     apart: bool = True,
-) -> Callable[[Any], None]:
-    """Return a check that a mixer does what a formula does.
+) -> Callable[[Any], Seen]:
+    """Return a check that a mixer does what a formula does, and returns what it did.
 
     Args:
-      lams: draws the weight of the own label.
+      lams: draws the weight of the own label; not compared if ``None``.
       partner: name of the pairing.
       per: what shares a draw: ``example``, ``pair`` or ``batch``.
       pastes: whether a box is pasted; ``None`` if one draw pastes and another blends.
@@ -119,7 +141,7 @@ def follows(
       apart: whether two examples seldom look alike unless they share a draw.
     """
 
-    def check(mixer: Any) -> None:
+    def check(mixer: Any) -> Seen:
         found = seen(mixer)
         itself = found.partner == np.arange(SIZE)
         if partner in PARTNERS:
@@ -141,7 +163,19 @@ def follows(
             are_boxes(found.theirs[box])
         if apart or per != "example":
             shares(found, per)
-        same_distribution(drawn_by(found, per), lams(np.random.default_rng(0), MANY))
+        draw = np.random.default_rng(0)
+        if lams is not None:
+            same_distribution(drawn_by(found.lam, found, per), lams(draw, MANY))
+        if isinstance(lams, Either) and pastes is None:
+            blended, pasted = (
+                drawn_by(np.where(some, found.lam, np.nan), found, per)
+                for some in (~box, box)
+            )
+            same_distribution(blended, lams.first(draw, MANY))
+            seen_boxes = lams.second(draw, MANY)
+            part = (seen_boxes > 0) & (seen_boxes < 1)
+            same_distribution(pasted, seen_boxes[part])
+        return found
 
     return check
 
@@ -174,9 +208,9 @@ def shares(found: Seen, per: str) -> None:
         assert same(0, 3).mean() < 0.5
 
 
-def drawn_by(found: Seen, per: str) -> np.ndarray:
-    """Return each draw once, of examples with a partner."""
-    lam = np.where(found.partner == np.arange(SIZE), np.nan, found.lam)
+def drawn_by(lam: np.ndarray, found: Seen, per: str) -> np.ndarray:
+    """Return each draw once, of examples with a partner; NaN is left out."""
+    lam = np.where(found.partner == np.arange(SIZE), np.nan, lam)
     if per == "batch":
         lam = np.nanmin(lam[~np.isnan(lam).all(axis=1)], axis=1)
     elif per == "pair":
@@ -185,8 +219,15 @@ def drawn_by(found: Seen, per: str) -> np.ndarray:
 
 
 def same_distribution(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Assert that two samples are of one distribution (Kolmogorov and Smirnov)."""
+    """Assert that two samples are of one distribution (Kolmogorov and Smirnov).
+
+    Their moments tell values of alpha apart that this test does not.
+    """
     a, b = (np.sort(np.round(x.astype(np.float64), 5)) for x in (ours, theirs))
+    for moment in (lambda x: x, lambda x: (x - 0.5) ** 2):
+        error = np.sqrt(sum(moment(x).var() / len(x) for x in (a, b)))
+        away = abs(moment(a).mean() - moment(b).mean())
+        assert away <= 4.5 * error + 1e-6, (away, error)
     at = np.concatenate([a, b])
     below = [np.searchsorted(x, at, side="right") / len(x) for x in (a, b)]
     furthest = np.abs(below[0] - below[1]).max()
@@ -213,19 +254,30 @@ def uncut(alpha: float = 1.0) -> Lams:
     return recounted
 
 
-def clipped(draw: Draw, root: np.ndarray, sides=SIDES, whole=rounded) -> np.ndarray:
-    """Return what is left by boxes around a uniform center, clipped at the border."""
+def clipped(draw: Draw, root: np.ndarray, sides=SIDES, at: Any = None) -> np.ndarray:
+    """Return what is left by boxes around a center, clipped at the border.
+
+    The center is uniform unless it is given.
+    """
     area = np.ones(len(root))
-    for n in sides:
-        side, center = whole(n * root), draw.integers(0, n, len(root))
+    for axis, n in enumerate(sides):
+        center = draw.integers(0, n, len(root)) if at is None else at[axis]
+        side = rounded(n * root)
         start = center - side // 2
         area *= (np.clip(start + side, 0, n) - np.clip(start, 0, n)) / n
     return 1 - area
 
 
-def either(first: Lams, second: Lams, p: float) -> Lams:
-    """Return the formula that is the second one with probability ``p``."""
-    return lambda draw, n: np.where(draw.random(n) < p, second(draw, n), first(draw, n))
+class Either(NamedTuple):
+    """The formula that is the second one with probability ``p``."""
+
+    first: Lams
+    second: Lams
+    p: float
+
+    def __call__(self, draw: Draw, n: int) -> np.ndarray:
+        first, second = self.first(draw, n), self.second(draw, n)
+        return np.where(draw.random(n) < self.p, second, first)
 
 
 def none(draw: Draw, n: int) -> np.ndarray:
@@ -302,6 +354,28 @@ def named(inputs: str, targets: str, pairing: str) -> Callable[[Any], None]:
             wanted = lam * before + (1 - lam) * before[partner]
             np.testing.assert_allclose(mixed[name], wanted, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(mixed["id"], batch["id"])
+
+    return check
+
+
+def modalities(same: bool) -> Callable[[Any], None]:
+    """Return a check of two inputs, with one lam or with two, and of their labels."""
+
+    def check(mixer: Any) -> None:
+        x, y = np.arange(4, dtype=np.float32)[:, None], np.eye(4, dtype=np.float32)
+        inputs = {"rgb": x, "spectrogram": 10 + x}
+        mixed = jax.jit(mixer)(jax.random.key(1), {"inputs": inputs, "label": y})
+        mixed = mixed[0] if same else mixed
+        labels, lams = mixed["label"], []
+        for name, before in inputs.items():
+            label = np.asarray(labels if same else labels[name])
+            lam, partner = label[0, 0], PARTNERS["reverse"]
+            assert 0 < lam < 1
+            for found, old in ((mixed["inputs"][name], before), (label, y)):
+                wanted = lam * old + (1 - lam) * old[partner]
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+            lams.append(lam)
+        assert (lams[0] == lams[1]) == same
 
     return check
 
@@ -406,10 +480,43 @@ def scope(draw: Draw, n: int) -> np.ndarray:
     return 1 - draw.uniform(0.1, 0.8, n) ** 2
 
 
-def counted(draw: Draw, n: int) -> np.ndarray:
-    """FMix: lam, rounded to whole positions."""
+def counted(alpha: float) -> Lams:
+    """Return FMix's lam, rounded to whole positions."""
     total = np.prod(SIDES)
-    return np.round(draw.beta(0.5, 0.5, n) * total) / total
+    return lambda draw, n: np.round(draw.beta(alpha, alpha, n) * total) / total
+
+
+def bells(draw: Draw, n: int) -> np.ndarray:
+    """SmoothMix: one minus the mean of a bell, a quarter to a half of a side wide."""
+    width, w = draw.uniform(0.25, 0.5, (n, 1)), 1
+    for axis, side in enumerate(SIDES):
+        away = (np.arange(side) - draw.integers(0, side, (n, 1))) / side
+        w = w * np.expand_dims(np.exp(-(away**2) / (2 * width**2)), 2 - axis)
+    return 1 - np.mean(w, axis=(1, 2))
+
+
+def salient(mixer: Any) -> None:
+    """Boxes are around the peak of the partner's saliency, clipped at the border."""
+    peaks = np.array([[1, 1], [6, 0], [3, 4], [7, 5]])
+    saliency = np.zeros((SIZE, *SIDES), np.float32)
+    saliency[np.arange(SIZE), *peaks.T] = 1
+    check = permuted(None, pastes=True)
+    found = check(partial(mixer, saliency=saliency))
+    inside, others = found.theirs > 0, found.partner != np.arange(SIZE)
+    around = peaks[found.partner]
+    shown = inside.any(axis=(2, 3))
+    np.testing.assert_array_equal(
+        np.take_along_axis(
+            inside.reshape(*shown.shape, -1),
+            np.ravel_multi_index(tuple(np.moveaxis(around, 2, 0)), SIDES)[..., None],
+            axis=2,
+        )[..., 0],
+        shown,
+    )
+    draw = np.random.default_rng(0)
+    for k, peak in enumerate(peaks):
+        theirs = clipped(draw, np.sqrt(draw.random(MANY)), at=peak)
+        same_distribution(found.lam[others & (found.partner == k)], theirs)
 
 
 def constant(lam: float) -> Lams:
@@ -522,28 +629,32 @@ def all_or_none(p: float) -> Callable[[Any], None]:
     """Return a check that the whole batch is mixed, with a probability."""
 
     def check(mixer: Any) -> None:
-        found = seen(mixer)
+        found = permuted(None, pastes=False, apart=False)(mixer)
         mixed: Any = found.lam < 1
         on = mixed.any(axis=1)
         assert abs(on.mean() - p) < 0.06
         itself = found.partner == np.arange(SIZE)
         assert (mixed | itself)[on].all()
-        permuted(either(none, uniform(0, 1), p), pastes=False, apart=False)(mixer)
+        draw = np.random.default_rng(0)
+        same_distribution(found.lam[mixed & ~itself], draw.random(MANY))
 
     return check
 
 
 def one_method(mixer: Any) -> None:
     """A batch is either blended or pasted, each example with its own lam."""
-    permuted(either(uncut(), beta(0.2), 0.5))(mixer)
-    found = seen(mixer)
+    found = permuted(None)(mixer)
     blends: Any = ((found.w > 1e-4) & (found.w < 1 - 1e-4)).all(axis=(2, 3))
     pastes: Any = np.ptp(found.w, axis=(2, 3)) > 0
     assert not (blends.any(axis=1) & pastes.any(axis=1)).any()
     assert abs(pastes.any(axis=1).mean() - 0.5) < 0.1
+    others, draw = found.partner != np.arange(SIZE), np.random.default_rng(0)
+    pasted = pastes.any(axis=1, keepdims=True)
+    same_distribution(found.lam[others & pasted], uncut()(draw, MANY))
+    same_distribution(found.lam[others & ~pasted], beta(0.2)(draw, MANY))
 
 
-BOTH = either(beta(0.8), uncut(), 0.5)
+BOTH = Either(beta(0.8), uncut(), 0.5)
 permuted = partial(follows, partner="permutation")
 reversed_once = partial(follows, partner="reverse", per="batch")
 rolled_once = partial(follows, partner="roll", per="batch")
@@ -554,8 +665,8 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         "cutmix_alpha=1.0": follows(uncut(), "reverse", pastes=True),
         "cutmix_minmax=(0.2, 0.8)": follows(within, "reverse", pastes=True),
         "correct_lam=False": follows(beta(1.0), "reverse", pastes=True, recounts=False),
-        "prob=0.75": follows(either(none, beta(0.8), 0.75), "reverse", pastes=False),
-        "switch_prob=0.25": follows(either(beta(0.8), uncut(), 0.25), "reverse"),
+        "prob=0.75": follows(Either(none, beta(0.8), 0.75), "reverse", pastes=False),
+        "switch_prob=0.25": follows(Either(beta(0.8), uncut(), 0.25), "reverse"),
         'mode="elem"': follows(BOTH, "reverse"),
         'mode="pair"': follows(BOTH, "reverse", per="pair"),
         'mode="batch"': reversed_once(BOTH),
@@ -568,12 +679,12 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
     "torchvision": {
         "MixUp(alpha=0.2)": rolled_once(beta(0.2), pastes=False),
         "CutMix(alpha=1.0)": rolled_once(uncut(), pastes=True),
-        "RandomChoice([mixup, cutmix])": rolled_once(either(beta(0.2), uncut(), 0.5)),
+        "RandomChoice([mixup, cutmix])": rolled_once(Either(beta(0.2), uncut(), 0.5)),
         "RandomChoice([mixup, cutmix], p=[0.25, 0.75])": rolled_once(
-            either(beta(0.2), uncut(), 0.75)
+            Either(beta(0.2), uncut(), 0.75)
         ),
         "RandomApply([mixup], p=0.5)": rolled_once(
-            either(none, beta(0.2), 0.5), pastes=False
+            Either(none, beta(0.2), 0.5), pastes=False
         ),
         "num_classes=10": smooth(0.0),
         'labels_getter=lambda batch: batch["label"]': named("image", "label", "roll"),
@@ -590,7 +701,9 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         "mixup(batch, alpha=0.2, rng=rng)": named("inputs", "label", "reverse"),
         'input_key="rgb", label_key="class"': named("rgb", "class", "reverse"),
         "mixup_cutmix(batch, rng, 0.8, 1.0)": reversed_once(BOTH),
-        "switch_prob=0.25": reversed_once(either(beta(0.8), uncut(), 0.25)),
+        "mixup_modalities(batch, 0.2, rng=rng)": modalities(same=True),
+        "mixup_modalities(batch, 0.2, mixmod=True, rng=rng)": modalities(same=False),
+        "switch_prob=0.25": reversed_once(Either(beta(0.8), uncut(), 0.25)),
         "label_smoothing=0.1": smooth(0.1),
         'bind_to="device"': on_devices(False, "reverse", "batch"),
         "bind_to=None": on_devices(True, "reverse", "batch"),
@@ -607,7 +720,7 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         "CutMix(factor=(1.0, 1.0))": permuted(not_cut(beta(1.0)), pastes=True),
         "segmentation_masks": maps_follow,
         "keras_cv.layers.CutMix(alpha=1.0)": permuted(uncut(), pastes=True),
-        "keras_cv.layers.FourierMix(alpha=0.5)": permuted(counted, boxes=False),
+        "keras_cv.layers.FourierMix(alpha=0.5)": permuted(counted(0.5), boxes=False),
         "keras_cv.layers.RandomChoice([cutmix, mixup], batchwise=True)": one_method,
     },
     "kornia": {
@@ -629,7 +742,7 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
     },
     "ultralytics": {
         "mixup=0.1": follows(
-            either(none, beta(32.0), 0.1), "neighbor", pastes=False, apart=False
+            Either(none, beta(32.0), 0.1), "neighbor", pastes=False, apart=False
         ),
         "MixUp.apply_instances": both_boxes,
         "close_mosaic=10": until_step(90 * 500),
@@ -642,7 +755,7 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         ),
         "ResizeMix(alpha=1.0)": permuted_once(not_cut(resized), pastes=True),
         "RandomBatchAugment([cutmix, mixup], probs=[0.5, 0.3])": permuted_once(
-            either(either(uncut(), beta(0.8), 0.3 / 0.8), none, 0.2)
+            Either(Either(none, beta(0.8), 0.3 / 0.5), uncut(), 0.5)
         ),
         "SwitchRecipeHook": until_step(280 * 1251),
         'mix_mode="mixup", alpha=0.8': permuted_once(beta(0.8), pastes=False),
@@ -654,6 +767,11 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         ),
         "lam=0.7": permuted_once(constant(0.7), pastes=False),
         'mix_mode=["mixup", "cutmix"], mix_prob=[0.5, 0.5]': permuted_once(BOTH),
+        'mix_mode="fmix", alpha=1.0': follows(
+            counted(1.0), "another", per="batch", pastes=True, boxes=False
+        ),
+        'mix_mode="smoothmix"': permuted_once(bells, pastes=True, boxes=False),
+        'mix_mode="saliencymix", alpha=1.0': salient,
         "lam * loss(y_a) + (1 - lam) * loss(y_b)": two_terms,
     },
     "lightly": {
@@ -678,6 +796,24 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
 }
 
 
+NONE = {  # by page: options that have no equivalent, and the nearest function
+    "kornia": {"RandomCutMixV2(num_mix=2)": "dirichlet"},
+    "ultralytics": {
+        "cutmix=0.1": "cutmix",
+        "mosaic=1.0": "resizemix",
+        "copy_paste=0.1": "cutmix",
+    },
+    "openmmlab": {
+        'mix_mode="attentivemix"': "saliencymix",
+        'mix_mode="puzzlemix"': "saliencymix",
+        'mix_mode="snapmix"': "Mix.with_label_weight",
+        'mix_mode="transmix"': "Mix.with_label_weight",
+        'mix_mode="alignmix"': "manifold",
+        'mix_mode="gridmix"': "fmix",
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("name", "row"), [(name, row) for name, rows in ROWS.items() for row in rows]
 )
@@ -690,6 +826,18 @@ def test_a_row_does_what_the_other_library_does(name, row):
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_a_check(name):
     assert rows_of(name).keys() == ROWS[name].keys()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_without_an_equivalent_names_what_comes_nearest(name):
+    found = without_equivalent(name)
+    nearest = {
+        theirs: re.findall(r"`~mixup_jax\.([\w.]+)`", remark)
+        for theirs, remark in found.items()
+    }
+    assert nearest == {theirs: [ours] for theirs, ours in NONE.get(name, {}).items()}
+    for (ours,) in nearest.values():
+        assert callable(operator.attrgetter(ours)(mx))
 
 
 @pytest.mark.parametrize("n", [10, 32, 33, 224])
@@ -706,3 +854,65 @@ def test_sides_of_boxes_differ_by_at_most_two_positions(n):
         more = rounded(n * root) - theirs
         assert more.min() >= 0
         assert more.max() <= 2
+
+
+# The recipes side by side
+
+RECIPES = {
+    "timm": "timm_batch",
+    "torchvision": "torchvision",
+    "big-vision": "big_vision",
+}
+ORDERS = {
+    "the batch reversed": "reverse",
+    "the batch rolled by one": "roll",
+    "each device's batch rolled by one": "roll",
+}
+# Of timm's options prob=0.8 and switch_prob=0.3.
+LESS = Either(Either(none, beta(0.8), 0.56 / 0.76), uncut(), 0.24)
+
+
+def numbers_in(cell: str) -> list[float]:
+    return [float(x) for x in re.findall(r"\d+\.\d+", cell)]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_that_of_its_row(name):
+    (row,) = re.findall(rf"^\|.*<{name}>` \| (.*) \|$", text_of("published"), re.M)
+    mixup, cutmix, draws, partner, smoothing = row.split(" | ")
+    names = page(name.replace("-", "_"))
+    (alpha,) = numbers_in(mixup)
+    lams: Any = folded(alpha) if mixup.endswith("`lam` at least 1/2") else beta(alpha)
+    if cutmix != "none":
+        assert cutmix.endswith("in half of the draws")
+        lams = Either(lams, uncut(*numbers_in(cutmix)), 0.5)
+    assert draws in ("one for the batch", "one for all devices")
+    check = follows(
+        lams, ORDERS[partner], per="batch", pastes=False if cutmix == "none" else None
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        check(names[RECIPES[name]]())
+    smooth(sum(numbers_in(smoothing)))(names["targets"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "per"), [("batch", "batch"), ("elem", "example"), ("pair", "pair")]
+)
+def test_a_mode_of_timm_takes_its_options(mode, per):
+    mixer = page("timm")[f"timm_{mode}"](prob=0.8, switch_prob=0.3)
+    with jax.numpy_dtype_promotion("standard"):
+        follows(LESS, "reverse", per=per, apart=False)(mixer)
+
+
+@pytest.mark.parametrize("name", ["timm", "published"])
+def test_the_mixer_of_a_page_stops_at_its_epoch(name):
+    with jax.numpy_dtype_promotion("standard"):
+        until_step(280 * 1251)(page(name)["mixer"])
+
+
+def test_the_recipe_in_a_step_is_timm_s():
+    names = page("published")
+    with jax.numpy_dtype_promotion("standard"):
+        reversed_once(BOTH)(names["recipe"])
+        (_, targets), _ = names["mixed"](names["key"], 280 * 1251)
+    smooth(0.1)(targets)

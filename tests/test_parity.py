@@ -111,9 +111,12 @@ HEIGHT, WIDTH = 4, 6
 
 
 def timm_box(lam, y, x):
-    """Return the corners of a box of sides sqrt(1 - lam), rounded down and clipped."""
+    """Return the corners of a box of sides sqrt(1 - lam), rounded down and clipped.
+
+    In timm 1.0.31, odd sides stay odd; older versions round them down to even ones.
+    """
     sides = np.array([int(HEIGHT * np.sqrt(1 - lam)), int(WIDTH * np.sqrt(1 - lam))])
-    corners = np.array([y, x]) - sides // 2, np.array([y, x]) + sides // 2
+    corners = np.array([y, x]) - sides // 2, np.array([y, x]) + (sides + 1) // 2
     return np.clip(corners, 0, [HEIGHT, WIDTH])
 
 
@@ -125,18 +128,18 @@ def torchvision_box(lam, y, x):
 
 
 CUTMIX = {
-    # lam = 0.75: sides 2 and 3, around row 1 and column 4; 4 of 24 positions
+    # lam = 0.75: sides 2 and 3, around row 1 and column 4; 6 of 24 positions
     "timm": (
         timm_box(0.75, 1, 4),
-        5 / 6,
+        3 / 4,
         FLIPPED,
         """
-        ...##.
-        ...##.
+        ...###
+        ...###
         ......
         ......
         """,
-        [[1, 0, 0], [0, 5 / 6, 1 / 6], [0, 1 / 6, 5 / 6], [1, 0, 0]],
+        [[1, 0, 0], [0, 0.75, 0.25], [0, 0.25, 0.75], [1, 0, 0]],
     ),
     # lam = 0: half sides 2 and 3, around row 3 and column 1, clipped; 12 of 24
     "torchvision": (

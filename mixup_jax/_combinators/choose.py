@@ -67,9 +67,12 @@ def choose(
     Every mixer is called with the same key. This is ``key`` itself if this library
     makes all draws, from one call of ``jax.random.bits``. It is the second key of
     ``jax.random.split(key)`` if a part or a mixer is user-defined, is wrapped
-    (``until``, ``on_keys``), or draws many numbers per example (``fmix``,
-    ``weighted``). Each example is thus what its mixer returns for that key; with
-    ``jax_threefry_partitionable`` off, it is what its mixer might have returned.
+    (``until(step, mixer)(now)``, ``on_keys``), or draws many numbers per example
+    (``fmix``, ``weighted``). Each example is thus what its mixer returns for that key;
+    with ``jax_threefry_partitionable`` off, it is what its mixer might have returned.
+
+    Apply ``until`` and ``scheduled`` outside of ``choose``, since they return no mixer
+    but a function from the step to one.
 
     Inside ``jax.shard_map`` or ``jax.pmap``, apply ``per_device`` outside of
     ``choose``; ``whole_batch`` may be outside or around each mixer, which is

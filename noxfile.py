@@ -109,10 +109,21 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def examples(session: nox.Session) -> None:
-    """Run every example as its page says, which takes a quarter of an hour."""
+    """Run every example that is no recipe, which takes a quarter of an hour."""
     session.install(".[examples,plot]")
+    recipes = {page.stem for page in Path("docs/recipes").glob("*.md")}
     for path in sorted(Path("examples").glob("[a-z]*.py")):
-        session.run("python", "-m", f"examples.{path.stem}", *session.posargs)
+        if path.stem not in recipes and "__main__" in path.read_text():
+            session.run("python", "-m", f"examples.{path.stem}", *session.posargs)
+
+
+@nox.session(python="3.11")
+def recipes(session: nox.Session) -> None:
+    """Run every recipe, compare with what its page shows; train on tars of pictures."""
+    session.install("-e", ".[recipes,tests]")
+    names = ("recipes", "imagenet", "imagenet_input")
+    files = [f"tests/test_{name}.py" for name in names]
+    _run(session, *files, "-m", "slow or not slow", *session.posargs)
 
 
 @nox.session(python="3.11")

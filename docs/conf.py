@@ -12,6 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from _site import evidence, pictures  # noqa: E402
 
 import mixup_jax  # noqa: E402
+from examples._imagenet import options  # noqa: E402
 
 project = "mixup_jax"
 author = copyright = "mixup_jax contributors"
@@ -106,6 +107,8 @@ def _generate(app) -> None:
     generated = HERE / "_generated"
     pictures.write(generated / "pictures")
     evidence.write(generated)
+    flags = options.arguments("Train ViT-S/16 or ResNet-50 on ImageNet.").format_help()
+    (generated / "imagenet-help.txt").write_text(flags)
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         (generated / name).write_text(_linked((HERE.parent / name).read_text()))
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -32,6 +33,9 @@ RECIPES = (
     "accumulation",
 )
 
+# The program for ImageNet has a page too, and is no short recipe.
+ALL = (*RECIPES, "imagenet")
+
 # What a recipe imports that the extra `examples` does not install.
 NEEDS = {
     "with_equinox": ("equinox",),
@@ -44,6 +48,14 @@ NEEDS = {
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
+def flags(name: str) -> list[str]:
+    """Return the flags with which the page of a recipe runs it first."""
+    page = PAGES / f"{name}.md"
+    text = page.read_text().replace("\\\n", " ") if page.exists() else ""
+    found = re.search(rf"python -m examples\.{name} (.*)", text)
+    return found[1].split() if found else []
+
+
 def output(name: str) -> str:
     """Run a recipe as its page says, with warnings as errors; return its stdout.
 
@@ -52,14 +64,16 @@ def output(name: str) -> str:
     """
     # Without the XLA flags of the tests, which users do not set.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"examples.{name}"],
-        cwd=ROOT,
-        env=environment | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:  # for what it writes
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", f"examples.{name}", *flags(name)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
     if done.returncode:
         raise RuntimeError(
             f"examples.{name}: exit code {done.returncode}\n{done.stderr}"
@@ -123,11 +137,11 @@ def _near(new: str, old: str, error: str | None) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Record what recipes print.")
     parser.add_argument("names", nargs="*", metavar="NAME")
-    names = parser.parse_args(argv).names or RECIPES
+    names = parser.parse_args(argv).names or ALL
     for name in names:
-        if name not in RECIPES:
+        if name not in ALL:
             parser.error(
-                f"NAME: expected one of {', '.join(RECIPES)}; got {name}. Add a new "
+                f"NAME: expected one of {', '.join(ALL)}; got {name}. Add a new "
                 "recipe to RECIPES."
             )
     PLACE.mkdir(parents=True, exist_ok=True)

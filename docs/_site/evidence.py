@@ -26,6 +26,7 @@ PROGRAMS = {
 }
 # A batch of bfloat16 in ``benchmarks.facts``: 256 and 128 images.
 BATCH_BYTES = {"32x32": 256 * 32 * 32 * 3 * 2, "224x224": 128 * 224 * 224 * 3 * 2}
+IMAGENET = "tpu-compiler/imagenet.json"
 SMALL, LARGE = "32x32, float32", "224x224, bfloat16"
 
 
@@ -52,6 +53,7 @@ def figures() -> dict[str, str]:
         for stem, record in _claims().items()
     }
     return verdicts | {
+        "imagenet_cost": read(IMAGENET)["cost"],
         "kernels": str(gpu.loc[("h100", SMALL, "mixup"), "kernels"]),
         "kernels_pasted": str(gpu.loc[("h100", SMALL, "pasted"), "kernels"]),
         "tpu_bytes": f"{tpu.loc['mixup, jit', 'bytes %']:.1f}",
@@ -77,6 +79,7 @@ def write(folder: Path) -> None:
         "transform": _transform,
         "compile": _compile,
         "tpu": _tpu,
+        "imagenet": _imagenet,
         "gpu": _kernels,
     }.items():
         (folder / f"{name}.md").write_text(table())
@@ -162,6 +165,24 @@ def _tpu() -> str:
         }
         for row in read("tpu-compiler/tpu.json")["rows"]
         if row["mixing"] != "no mixing"
+    )
+
+
+def _imagenet() -> str:
+    """Return a table of what a step of the ImageNet program takes on a TPU."""
+    return _table(
+        {
+            "chips": row["topology"],
+            "model": row["model"],
+            "images a step": row["batch"],
+            "shards of the state": row["fsdp"],
+            "state and batch, GB": f"{row['state and batch, GB']:.2f}",
+            "temporary, GB": f"{row['temporary, GB']:.2f}",
+            "bytes accessed, GB": f"{row['bytes accessed, GB']:.1f}",
+            "ms at least": f"{row['step at least, ms']:.1f}",
+            "chip hours an epoch, at least": f"{row['device hours per epoch']:.2f}",
+        }
+        for row in read(IMAGENET)["rows"]
     )
 
 

@@ -23,23 +23,24 @@ def test_a_recipe_is_short(name):
     assert any(f"python -m examples.{name}" in line for line in lines[:6])
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", recipes.ALL)
 def test_a_page_includes_the_recipe_and_its_output(name):
     page = here(recipes.PAGES / f"{name}.md")
     assert page.startswith("# ")
-    assert f":::{{literalinclude}} ../../examples/{name}.py\n" in page
+    if name in recipes.RECIPES:
+        assert f":::{{literalinclude}} ../../examples/{name}.py\n" in page
     assert f":::{{literalinclude}} output/{name}.txt\n" in page
     assert here(recipes.PLACE / f"{name}.txt").strip()
 
 
 def test_each_recorded_output_is_of_a_recipe():
     recorded = {path.stem for path in recipes.PLACE.glob("*")}
-    assert recorded <= set(recipes.RECIPES)
+    assert recorded <= set(recipes.ALL)
     assert set(recipes.NEEDS) <= set(recipes.RECIPES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", recipes.ALL)
 def test_a_recipe_prints_what_its_page_shows(name):
     for module in recipes.NEEDS.get(name, ()):
         # Not imported: the recipe needs it in its own process only.
@@ -83,6 +84,13 @@ def test_the_comparison_finds_a_change(old, new):
     assert old in TEXT
     found = list(recipes.differences(TEXT.replace(old, new), TEXT))
     assert len(found) == 1
+
+
+def test_the_flags_are_those_of_the_page():
+    assert recipes.flags("ema") == []
+    found = recipes.flags("imagenet")
+    assert found[:4] == ["--data", "made", "--devices", "8"]
+    assert found[-2:] == ["--eval-every", "5"]
 
 
 def test_a_recipe_that_fails_says_why():

@@ -487,6 +487,14 @@ def test_a_bad_picture_by_both_policies(what, tmp_path):
     assert faults.counted(log) == {what: 1}
 
 
+def test_a_refusal_is_found_in_the_error_that_wraps_it():
+    refused = faults.Refused("x.tar:1.JPEG: a bad picture. Replace it.")
+    assert faults.refusal(refused) == str(refused)
+    text = f"raise Refused(\nexamples._imagenet.faults.Refused: {refused}\n\nAbove."
+    assert faults.refusal(RuntimeError(text)) == str(refused)
+    assert faults.refusal(RuntimeError("Refused by the server")) is None
+
+
 def test_a_tar_that_is_gone(tmp_path):
     file = train_tar(tmp_path)
     found, _ = read_training(file)
@@ -672,10 +680,13 @@ def test_worker_processes(tmp_path):
     found, _ = read_training(train_tar(tmp_path, members))
     source, log = pictures.Pictures(found), tmp_path / "skipped.jsonl"
     usual = arguments(seed=0, epochs=4, batch_size=2, workers=2)
-    with pytest.raises(faults.Refused) as refused:
+    with pytest.raises(Exception, match="a truncated picture") as refused:
         list(pipeline.batches(source, **usual))
-    assert "n01440764_99.JPEG: a truncated picture" in str(refused.value)
-    assert "\n" not in str(refused.value)
+    said = faults.refusal(refused.value)
+    assert said is not None
+    assert said.startswith(str(tmp_path))
+    assert said.endswith("to leave out everything like it and count it.")
+    assert "\n" not in said
 
     run = pipeline.batches(source, **usual, on_fault=faults.skip(log))
     first = [next(run)["image"].copy() for _ in range(7)]

@@ -73,7 +73,7 @@ def batches(
     run. A picture that is skipped is replaced by the next one.
 
     The state of the iterator (``grain.checkpoint``) fits the same ``workers`` only.
-    Call ``close()`` on the iterator to end them.
+    With Grain 0.2.15 or newer, its method ``close()`` ends them at once.
 
     Args:
       source: the pictures, such as ``Pictures(index)``.

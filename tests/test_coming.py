@@ -314,8 +314,12 @@ def half_of_the_batch(mixer: Any) -> None:
     assert (lam < 1).any()
 
 
-def until_step(step: int) -> Callable[[Any], None]:
+def until_step(step: int, before: Any = None) -> Callable[[Any], None]:
+    """Return a check that mixing stops there, and of the mixer before."""
+
     def check(scheduled: Any) -> None:
+        if before is not None:
+            before(scheduled(0))
         batch = np.ones((4, 8, 8, 1), np.float32), np.eye(4, dtype=np.float32)
         run = jax.jit(lambda now: scheduled(now)(jax.random.key(0), batch)[1].lam)
         assert (run(step - 1) < 1).any()
@@ -673,7 +677,7 @@ ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
         'mode="half"': half_of_the_batch,
         "label_smoothing=0.1, num_classes=10": smooth(0.1),
         "multi_label=True, label_smoothing=0.1": toward_a_half,
-        "--mixup-off-epoch 280": until_step(280 * 1251),
+        "--mixup-off-epoch 280": until_step(280 * 1251, follows(BOTH, "reverse")),
         "BinaryCrossEntropy(target_threshold=0.2)": above(0.2),
     },
     "torchvision": {
@@ -907,12 +911,11 @@ def test_a_mode_of_timm_takes_its_options(mode, per):
 @pytest.mark.parametrize("name", ["timm", "published"])
 def test_the_mixer_of_a_page_stops_at_its_epoch(name):
     with jax.numpy_dtype_promotion("standard"):
-        until_step(280 * 1251)(page(name)["mixer"])
+        until_step(280 * 1251, reversed_once(BOTH))(page(name)["mixer"])
 
 
-def test_the_recipe_in_a_step_is_timm_s():
+def test_the_recipe_in_a_step_smooths_labels_as_timm_does():
     names = page("published")
     with jax.numpy_dtype_promotion("standard"):
-        reversed_once(BOTH)(names["recipe"])
         (_, targets), _ = names["mixed"](names["key"], 280 * 1251)
     smooth(0.1)(targets)

@@ -81,12 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed |= {
             name: "interrupted" for name in left if not (out / f"{name}.csv").exists()
         }
-        if not args.confirm:
-            for name in names:
-                if name in ended and name not in failed:
-                    runner.show(runner.keep(name, _claim(name, args), out))
+        judged = [] if args.confirm else [n for n in names if n in ended - {*failed}]
+        for name in judged:
+            runner.show(runner.keep(name, _claim(name, args), out))
         if is_reporting:
-            _report(parser, out, failed)
+            _report(parser, out, failed, judged)
     if "all" not in args.claims and failed:
         parser.error("; ".join(f"{n}: not run, {why}" for n, why in failed.items()))
     if broken:
@@ -122,11 +121,16 @@ def _train(name, args, out, advance, failed, broken) -> None:
         rich.console.Console().print(f"{name}: not run, {failed[name]}", markup=False)
 
 
-def _report(parser: argparse.ArgumentParser, out: Path, failed: dict[str, str]) -> None:
-    """Compute the verdicts of all claims in ``out`` anew, and write the report."""
+def _report(
+    parser: argparse.ArgumentParser,
+    out: Path,
+    failed: dict[str, str],
+    judged: Sequence[str],
+) -> None:
+    """Judge all claims in ``out`` that were not, and write the report."""
     try:
         for name in CLAIMS:
-            if (out / f"{name}.csv").exists():
+            if name not in judged and (out / f"{name}.csv").exists():
                 ran = json.loads((out / f"{name}.json").read_text())["ran"]
                 runner.keep(name, _module(name).claim(Options(**ran["options"])), out)
         record = overhead.record()

@@ -57,20 +57,9 @@ def layers(*numbers: int) -> Callable[[Any], mx.Mixer]:
     )
 
 
-def noise(sigma: Any) -> mx.Mixer:
-    """Return the mixer that adds Gaussian noise to the inputs."""
-    return functools.partial(mx.gaussian, sigma=sigma)
-
-
-def arm(
-    alpha: float = 1.0, *, inputs_only: bool = False, smoothing: float = 0.0
-) -> Numbers:
+def arm(alpha: float = 1.0, only: float = 0.0, smoothing: float = 0.0) -> Numbers:
     """Return the numbers of an arm; alpha is sigma for Gaussian noise."""
-    return {
-        "alpha": alpha,
-        "inputs_only": float(inputs_only),
-        "smoothing": smoothing,
-    }
+    return {"alpha": alpha, "inputs_only": only, "smoothing": smoothing}
 
 
 MIXUP, MANIFOLD = "Mixup, AC + RP", "any layer (Manifold)"
@@ -86,23 +75,23 @@ MIXERS: dict[str, tuple[Callable[[Any], mx.Mixer], dict[str, Numbers]]] = {
         {
             ERM: arm(0.0),
             MIXUP: arm(),
-            UNMIXED: arm(inputs_only=True),
-            "inputs only, smoothing 0.1": arm(inputs_only=True, smoothing=0.1),
+            UNMIXED: arm(only=1.0),
+            "inputs only, smoothing 0.1": arm(only=1.0, smoothing=0.1),
             **{name: arm(0.0, smoothing=share) for name, share in SMOOTHINGS.items()},
         },
     ),
     "AC + KNN": (
         pairs(nearest),
-        {KNN: arm(), "inputs only, AC + KNN": arm(inputs_only=True)},
+        {KNN: arm(), "inputs only, AC + KNN": arm(only=1.0)},
     ),
-    "SC + RP": (pairs(mx.pairings.same_class), {SAME_CLASS: arm(inputs_only=True)}),
-    "SC + KNN": (pairs(nearest_of_class), {SMOTE: arm(inputs_only=True)}),
+    "SC + RP": (pairs(mx.pairings.same_class), {SAME_CLASS: arm(only=1.0)}),
+    "SC + KNN": (pairs(nearest_of_class), {SMOTE: arm(only=1.0)}),
     **{
         f"layer {k + 1}": (layers(k + 1), {f"layer {k + 1}": arm()})
         for k in range(len(WIDTHS))
     },
     MANIFOLD: (layers(*range(len(WIDTHS) + 1)), {MANIFOLD: arm()}),
-    "noise": (noise, {name: arm(sigma) for name, sigma in SIGMAS.items()}),
+    "noise": (training.gaussian, {name: arm(sigma) for name, sigma in SIGMAS.items()}),
 }
 ARMS = {name: each for _, arms in MIXERS.values() for name, each in arms.items()}
 PUBLISHED: dict[str, Sequence[float]] = {  # test errors at both decays, in percent
@@ -219,7 +208,6 @@ def claim(options: Options) -> Claim:
             _less(MIXUP, NOISE.name),
             _less(MANIFOLD, MIXUP),
         ],
-        measures={"error": "test error, %", "train": "training error, %"},
         chosen=(SMOOTHING, NOISE),
         notes=[
             "Gains are those of the mean over both weight decays.",

@@ -52,14 +52,9 @@ PUBLISHED = {  # ImageNet at this epsilon: ERM, Mixup
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Sizes of training and attacks.
+    """Numbers of images to train on, to attack and to attack together.
 
-    Attributes:
-      train: number of training images.
-      tests: number of images to attack.
-      at_once: number of images attacked together.
-      pooled: side of the squares of pixels that are averaged.
-      recipe: the optimizer, epochs and batches.
+    The side of the squares of pixels that are averaged is ``pooled``.
     """
 
     train: int

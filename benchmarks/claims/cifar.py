@@ -159,7 +159,6 @@ def claim(options: Options) -> Claim:
         protocol=protocol,
         programs=functools.partial(_programs, protocol, sizes, recipe),
         statements=statements,
-        measures={"error": "test error, %", "train": "training error, %"},
         fit=Fit(baselines=(ERM, "ERM, one cycle")),
         notes=[]
         if options.full

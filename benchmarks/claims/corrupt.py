@@ -52,13 +52,9 @@ BOTH = Chosen(
 
 
 class Row(NamedTuple):
-    """A published row: test errors, and training errors on real and corrupted labels.
+    """A published row: the lowest and the last test error, and training errors.
 
-    Attributes:
-      best: the lowest test error of any epoch.
-      last: the test error after the last epoch.
-      real: the training error on labels that were kept.
-      corrupted: the training error on those that were replaced.
+    The latter are those on labels that were kept, and on those that were replaced.
     """
 
     best: float
@@ -70,13 +66,9 @@ class Row(NamedTuple):
 class Noise(NamedTuple):
     """A fraction of random labels, and the paper's rows: each method at its best.
 
-    Attributes:
-      share: the fraction.
-      best: the arm with the paper's best alpha.
-      erm: the row of ERM.
-      mixup: that of ``best``.
-      dropout: that of dropout 0.7 (20%) or 0.8.
-      both: that of Mixup 4 with dropout 0.1 (20%), or of Mixup 8 with dropout 0.3.
+    ``best`` is the arm with the paper's best alpha, and ``mixup`` its row; ``dropout``
+    is that of dropout 0.7 (20%) or 0.8; ``both`` is that of Mixup 4 with dropout 0.1
+    (20%), or of Mixup 8 with dropout 0.3.
     """
 
     share: float

@@ -46,18 +46,11 @@ ARMS = {
 
 
 class Space(NamedTuple):
-    """The features that are augmented and classified, for every seed.
-
-    Attributes:
-      seeds: the seeds.
-      features: ``[seeds, N, D]``, with mean 0 and variance 1 in training.
-      order: ``[seeds, N]``, the rows to train on, then those to test on.
-      labels: ``[N]``.
-    """
+    """The features that are augmented and classified, for every seed."""
 
     seeds: Array
-    features: Array
-    order: Array
+    features: Array  # [seeds, N, D], with mean 0 and variance 1 in training
+    order: Array  # [seeds, N], the rows to train on, then those to test on
     labels: Array
 
 
@@ -185,7 +178,6 @@ def claim(options: Options) -> Claim:
         protocol=protocol,
         programs=functools.partial(_programs, protocol, recipe, steps),
         statements=[each for size in SIZES for each in _statements(size)],
-        measures={"error": "test error, %", "train": "training error, %"},
         fit=Fit(baselines=(NONE,)),
         notes=[
             "The paper's tables were not available, so there are no published numbers "

@@ -39,35 +39,19 @@ LAST = LOOKS // 4  # evaluations that are averaged, since a GAN fluctuates
 ADAM = Adam(1e-3)
 
 
-def _form(
-    amount: float, *, printed: float = 0, both: float = 0, saturating: float = 1
-) -> dict[str, float]:
-    """Return the numbers of one form of the game.
-
-    Args:
-      amount: amount of mixing: ``Beta(amount, amount)``, or ``U(0, amount)`` as in the
-        authors' code.
-      printed: 1 for pairs of a real and a generated example, as in the formula.
-      both: 1 if the generator's loss is computed on mixed examples as well.
-      saturating: 0 for the non-saturating loss of the generator.
-    """
-    return {
-        "amount": amount,
-        "printed": printed,
-        "both": both,
-        "saturating": saturating,
-    }
-
-
+# Mixing by Beta(amount, amount), or by U(0, amount) as in the authors' code; 1 for
+# pairs of a real and a generated example, as in the formula; 1 if the generator's loss
+# is computed on mixed examples as well; 0 for its non-saturating loss.
+GAME = {"amount": 0.0, "printed": 0, "both": 0, "saturating": 1}
 WITHOUT, CODE, NS = "without Mixup", "the authors' code, U(0, 0.2)", ", NS"
 PRINTED, PAIRS = "the printed form, Beta(0.2)", "pairs, Beta(0.2)"
 FORMS = {
-    WITHOUT: _form(0.0),
-    CODE: _form(0.2),
-    PRINTED: _form(0.2, printed=1, both=1),
-    PAIRS: _form(0.2, printed=1),
-    WITHOUT + NS: _form(0.0, saturating=0),
-    CODE + NS: _form(0.2, saturating=0),
+    WITHOUT: GAME,
+    CODE: {**GAME, "amount": 0.2},
+    PRINTED: {**GAME, "amount": 0.2, "printed": 1, "both": 1},
+    PAIRS: {**GAME, "amount": 0.2, "printed": 1},
+    WITHOUT + NS: {**GAME, "saturating": 0},
+    CODE + NS: {**GAME, "amount": 0.2, "saturating": 0},
 }
 COMPARED = {CODE: WITHOUT, PRINTED: WITHOUT, PAIRS: WITHOUT, CODE + NS: WITHOUT + NS}
 

@@ -157,7 +157,6 @@ def claim(options: Options) -> Claim:
         protocol=protocol,
         programs=functools.partial(_programs, protocol, recipe),
         statements=[each for arm in ARMS if arm != ERM for each in _statements(arm)],
-        measures={"error": "test error, %", "train": "training error, %"},
         notes=[
             "Published, error in percent: "
             + "; ".join(

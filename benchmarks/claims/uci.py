@@ -51,21 +51,13 @@ MOST_TOGETHER = 100
 
 
 class Set(NamedTuple):
-    """What is known of a data set before it is read.
-
-    Attributes:
-      folder: folder of its files.
-      erm: the published error of ERM.
-      mixup: the published error of Mixup.
-      few: whether it has too few examples for 10 epochs to fit a network.
-      overlapping: whether no network fits it, since its classes overlap.
-    """
+    """What is known of a data set before it is read, and the published errors."""
 
     folder: str
     erm: float
     mixup: float
-    few: bool = False
-    overlapping: bool = False
+    few: bool = False  # too few examples for 10 epochs to fit a network
+    overlapping: bool = False  # no network fits it, since its classes overlap
 
     @property
     def gain(self) -> float:

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import mixup_jax as mx
 from benchmarks.claims._data import problems
 from benchmarks.claims._engine.claim import (
     ERM,
@@ -45,11 +44,6 @@ def errors(
     learned = classifiers.learn(problem, data, numbers, recipe=recipe, mixer=mixer)
     x, labels = data
     return learned.measures(x, labels, problem.classes)
-
-
-def gaussian(sigma: Any) -> mx.Mixer:
-    """Return the Gaussian vicinity: noise is added to inputs, labels stay."""
-    return functools.partial(mx.gaussian, sigma=sigma)
 
 
 def claim(options: Options) -> Claim:
@@ -92,7 +86,6 @@ def claim(options: Options) -> Claim:
                 favors=0,
             ),
         ],
-        measures={"error": "test error, %", "train": "training error, %"},
         chosen=(MIXUP, GAUSSIAN),
     )
 
@@ -111,6 +104,6 @@ def _programs(
         )
         for name, mixer, arms in (
             ("Mixup", training.mixup, (ERM, *MIXUPS)),
-            ("Gaussian", gaussian, tuple(NOISES)),
+            ("Gaussian", training.gaussian, tuple(NOISES)),
         )
     ]

@@ -46,6 +46,17 @@ def refuse(fault: Fault, *, flag: str = "--skip-faults") -> None:
     )
 
 
+def refusal(error: BaseException) -> str | None:
+    """Return the message of ``Refused``, or None if the error is another.
+
+    Grain before 0.2.16 wraps errors of worker processes, with their tracebacks as text.
+    """
+    if isinstance(error, Refused):
+        return str(error)
+    _, is_within, rest = str(error).rpartition(f"{Refused.__name__}: ")
+    return rest.splitlines()[0] if is_within else None
+
+
 def skip(file: str | os.PathLike[str]) -> OnFault:
     """Return a policy that appends each fault to ``file``, as a line of JSON."""
     return partial(_append, os.fspath(file))

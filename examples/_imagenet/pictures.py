@@ -22,15 +22,7 @@ AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 FORMATS = ("JPEG", "PNG")  # Pillow runs other programs for some of the rest
 TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # What Pillow raises for damaged files: PNG alone has SyntaxError and the last two.
-DAMAGED = (
-    *TOO_LARGE,
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
 
 Augment: TypeAlias = Callable[[np.random.Generator, Image.Image], Image.Image]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -65,16 +57,14 @@ class Pictures:
         return len(self.labeled.label)
 
     def __getitem__(self, index: int) -> Example:
-        classes, label, parts, part, offset, size, name = self.labeled
-        del classes
-        file = parts[part[index]].file
-        where = f"{parts[part[index]].where}:{os.fsdecode(name[index])}"
-        content: bytes | Fault
+        of = self.labeled
+        part, name = of.parts[of.part[index]], os.fsdecode(of.name[index])
+        where, content = f"{part.where}:{name}", b""
         try:
-            content = _read(file, int(offset[index]), int(size[index]))
+            content = _read(part.file, int(of.offset[index]), int(of.size[index]))
         except OSError as error:
             content = Fault(where, "a picture that cannot be read", str(error))
-        return Example(content, label[index], where)
+        return Example(content, of.label[index], where)
 
 
 def _read(file: str, offset: int, size: int) -> bytes:
@@ -133,16 +123,16 @@ def _cropped(
         return example.content
     try:
         return crop(opened(example.content))
+    except UnidentifiedImageError:
+        start = bytes(example.content[:8])
+        detail = f"expected a JPEG or PNG file; it starts with {start!r}"
+        return Fault(example.where, "not a picture", detail)
+    except TOO_LARGE as error:
+        return Fault(example.where, "a picture with too many pixels", str(error))
     except DAMAGED as error:
-        return Fault(example.where, _kind(error), str(error))
-
-
-def _kind(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
-    if isinstance(error, TOO_LARGE):
-        return "a picture with too many pixels"
-    return "a truncated picture" if "truncated" in str(error) else "a damaged picture"
+        is_cut = "truncated" in str(error)
+        what = "a truncated picture" if is_cut else "a damaged picture"
+        return Fault(example.where, what, str(error))
 
 
 def opened(content: bytes | NDArray[np.uint8]) -> Image.Image:

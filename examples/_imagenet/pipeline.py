@@ -73,7 +73,7 @@ def batches(
     run. A picture that is skipped is replaced by the next one.
 
     The state of the iterator (``grain.checkpoint``) fits the same ``workers`` only.
-    Call ``close()`` on the iterator to end them.
+    With Grain 0.2.15 or newer, its method ``close()`` ends them at once.
 
     Args:
       source: the pictures, such as ``Pictures(index)``.
@@ -82,7 +82,7 @@ def batches(
       seed: of the order, crops and flips.
       epochs: number of times to go through the pictures.
       workers: number of worker processes. With 0, threads of this process do the work.
-      threads: number of threads of each process that decodes.
+      threads: number of threads of each process that decodes. With 0, it has no buffer.
       augment: ``(rng, picture) -> picture``, applied to the crop, such as RandAugment.
       on_fault: what to do with pictures that cannot be decoded.
       share: of the pictures; by default, that of this process.
@@ -133,7 +133,7 @@ def _example_or_nothing(row: int, *, source: Source, size: int, on_fault: OnFaul
 
 def _reading(threads: int, buffer: int) -> grain.ReadOptions:
     # A smaller buffer would leave threads idle.
-    return grain.ReadOptions(threads, max(threads, buffer))
+    return grain.ReadOptions(threads, max(threads, buffer) if threads else 0)
 
 
 def _by_workers(data: grain.IterDataset, workers: int) -> grain.IterDataset:

@@ -25,23 +25,14 @@ from benchmarks.claims._engine.statistics import (
 
 
 class Judged(NamedTuple):
-    """A statement and its verdict.
-
-    Attributes:
-      statement: the statement.
-      gain: the estimated contrast.
-      interval: its interval: 95% if the statement is primary, otherwise Holm's.
-      verdict: the verdict.
-      why: why there is none, or what the confirming run found.
-      again: the verdicts of the first and of the confirming run, if there was one.
-    """
+    """A statement, the estimate of its contrast, and its verdict."""
 
     statement: Statement
     gain: Estimate
-    interval: Interval
+    interval: Interval  # 95% if the statement is primary, otherwise Holm's
     verdict: str
-    why: str = ""
-    again: tuple[str, str] | None = None
+    why: str = ""  # there is no verdict, or what the confirming run found
+    again: tuple[str, str] | None = None  # verdicts of the first and confirming run
 
 
 def with_chosen(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from benchmarks.claims._engine.statistics import Independent, Sampling
 FIRST_CONFIRMING = 1000  # the first seed of the confirming run
 ERM = "ERM"
 LONGER = "ERM, twice as long"
+ERRORS = {"error": "test error, %", "train": "training error, %"}
 
 Numbers = Mapping[str, Any]
 
@@ -20,15 +21,7 @@ class NotRun(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of the command.
-
-    Attributes:
-      data_dir: folder of the data, or None.
-      full: use the sizes of the paper, for a GPU.
-      quick: use sizes that only check that the script runs.
-      seeds: number of seeds; None is the claim's default.
-      first: the first seed.
-    """
+    """Options of the command; ``seeds`` is their number, ``first`` the first one."""
 
     data_dir: Path | None = None
     full: bool = False
@@ -69,13 +62,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published number.
-
-    Attributes:
-      value: the number.
-      runs: the number of runs that it is the mean of.
-      error: its standard error, if it was published.
-    """
+    """A published number, a mean of ``runs``, with its standard error if published."""
 
     value: float
     runs: int = 1
@@ -86,24 +73,16 @@ class Published:
 class Statement:
     """A contrast: the weighted sum of one measure over arms and factors.
 
-    Attributes:
-      words: the statement; it holds if the contrast is positive.
-      of: the measure.
-      contrast: weight of each pair of an arm and a factor.
-      unit: unit of the measure.
-      published: the published value of the contrast; 0 if no difference was reported.
-      primary: whether this is the one statement that the claim is judged by.
-      favors: 1 if the statement speaks for mixing, -1 if it speaks against it, 0 if it
-        compares other things.
+    It holds if the contrast is positive.
     """
 
     words: str
-    of: str
-    contrast: Mapping[tuple[str, str], float]
+    of: str  # the measure
+    contrast: Mapping[tuple[str, str], float]  # weights by arm and factor
     unit: str = "points"
-    published: Published | None = None
-    primary: bool = False
-    favors: int = 1
+    published: Published | None = None  # 0 if no difference was reported
+    primary: bool = False  # the one statement that the claim is judged by
+    favors: int = 1  # 1 for mixing, -1 against it, 0 if it compares other things
 
     def __post_init__(self) -> None:
         if self.published is not None and self.published.value < 0:
@@ -126,12 +105,9 @@ def more(words: str, arm: str, than: str, at: str = "", **how: Any) -> Statement
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """An arm that is, for each seed, the one of several that validates best.
+    """An arm that is, for each seed, the one of several that is best on ``by``.
 
-    Attributes:
-      name: name of the arm.
-      among: the arms to choose from.
-      by: the measure to minimize, taken on a validation part.
+    That measure is taken on a validation part, and is minimized.
     """
 
     name: str
@@ -148,12 +124,8 @@ class Fit:
     width of the statement's interval. In both cases it lies at least ``below`` under
     the error of the best constant prediction, the measure ``constant``.
 
-    Attributes:
-      train: the measure of the training error.
-      test: the measure of the test error.
-      most: the largest training error of a fitted network.
-      below: the least distance from the error of a constant prediction.
-      baselines: the arms that have to be fitted, one at each factor.
+    The ``baselines`` are the arms that have to be fitted, one at each factor; ``train``
+    and ``test`` name the measures of the two errors.
     """
 
     train: str = "train"
@@ -165,30 +137,19 @@ class Fit:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training run.
+    """One training run."""
 
-    Attributes:
-      arm: name of the arm; empty if the run returns the measures of each arm by name.
-      factor: what differs between the arms' comparisons: data, size, noise.
-      numbers: the numbers that the program is called with, the seed among them.
-    """
-
-    arm: str
-    factor: str
-    numbers: Numbers
+    arm: str  # empty if the run returns the measures of each arm by name
+    factor: str  # what differs between the arms' comparisons: data, size, noise
+    numbers: Numbers  # those that the program is called with, the seed among them
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Runs that share one compiled program.
+    """Runs that share one compiled program, ``together`` at a time.
 
-    Attributes:
-      name: words for the progress bar.
-      run: a function of the numbers and ``data`` that returns the measures: scalars
-        for the table, arrays for the picture.
-      runs: the runs.
-      data: a pytree of arrays that all runs share.
-      together: the number of runs in one program.
+    ``run`` is a function of the numbers and ``data``, a pytree of arrays that all runs
+    share. It returns the measures: scalars for the table, arrays for the picture.
     """
 
     name: str
@@ -202,14 +163,7 @@ class Program:
 class Protocol:
     """How the networks of a claim are trained; its words are those of the report.
 
-    Attributes:
-      data: what they are trained and tested on.
-      networks: the networks, in words.
-      recipe: the optimizer, epochs and batches, in words.
-      arms: the numbers of each arm.
-      seeds: the number of seeds.
-      sampling: what seeds are, for the intervals.
-      remarks: further facts.
+    The ``arms`` are the numbers that each is called with, by name.
     """
 
     data: str
@@ -252,37 +206,24 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim.
+    """A claim; ``fit`` is None if nothing is fitted to labels."""
 
-    Attributes:
-      title: the claim, in one line.
-      source: the publication, and what it reports.
-      protocol: how networks are trained.
-      programs: a function of the options that loads the data and returns the programs.
-      statements: what is claimed; one is primary.
-      measures: heading of each measure in the tables.
-      fit: when networks are fitted; None if nothing is fitted to labels.
-      chosen: arms that are chosen by a validation part.
-      published: published values of measures, by arm, factor and measure.
-      notes: further remarks.
-      picture: a function of the table and the arrays that returns a further figure.
-      cost: a function that returns what the published experiment costs.
-    """
-
-    title: str
-    source: str
+    title: str  # in one line
+    source: str  # the publication, and what it reports
     protocol: Protocol
-    programs: Callable[[Options], Sequence[Program]]
-    statements: Sequence[Statement]
-    measures: Mapping[str, str]
+    programs: Callable[[Options], Sequence[Program]]  # loads the data
+    statements: Sequence[Statement]  # one is primary
+    # Heading of each measure in the tables.
+    measures: Mapping[str, str] = dataclasses.field(default_factory=lambda: ERRORS)
     fit: Fit | None = Fit()
     chosen: Sequence[Chosen] = ()
+    # Values of measures, by arm, factor and measure.
     published: Mapping[tuple[str, str, str], Published] = dataclasses.field(
         default_factory=dict
     )
     notes: Sequence[str] = ()
-    picture: Callable[..., Any] | None = None
-    cost: Callable[[], str] | None = None
+    picture: Callable[..., Any] | None = None  # of the table and the arrays
+    cost: Callable[[], str] | None = None  # of the published experiment, in words
 
     def __post_init__(self) -> None:
         primary = [each.words for each in self.statements if each.primary]

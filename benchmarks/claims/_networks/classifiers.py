@@ -52,25 +52,15 @@ def logits(model: nn.Module, params: Any, x: Array) -> Array:
 
 
 class Learned(NamedTuple):
-    """A trained network and its data.
-
-    Attributes:
-      predict: function from inputs to logits.
-      train: rows of the training set.
-      validation: rows of the validation set.
-      test: rows of the test set.
-      labels: the labels used in training, for all rows.
-      replaced: mask of the labels that were replaced by random ones.
-      errors: test error in percent after each epoch, with the true labels.
-    """
+    """A trained network, and the rows of the parts of its data."""
 
     predict: Callable[[Array], Array]
     train: Array
     validation: Array
     test: Array
-    labels: Array
-    replaced: Array
-    errors: Array
+    labels: Array  # those used in training, for all rows
+    replaced: Array  # mask of the labels that were replaced by random ones
+    errors: Array  # on the test part after each epoch, with the true labels
 
     def measures(self, x: Array, true: Array, classes: int) -> dict[str, Array]:
         """Return the errors that every claim reports, in percent.
@@ -100,18 +90,11 @@ def learn(
     widths: tuple[int, ...] = WIDTHS,
     dropout: float = 0.0,
 ) -> Learned:
-    """Train one network on soft targets.
+    """Train one network on soft targets, with the mixer of an ``alpha``.
 
-    Args:
-      problem: the problem.
-      data: its inputs and class ids.
-      numbers: ``seed`` and ``alpha`` (0 is ERM); optionally ``noise``, the fraction of
-        labels that are replaced, label ``smoothing``, and ``inputs_only``, 1 for
-        unmixed targets. Values may be traced.
-      recipe: the optimizer, epochs and batches.
-      mixer: a function from ``alpha`` to a mixer; Mixup by default.
-      widths: widths of the MLP.
-      dropout: dropout rate after each hidden layer.
+    The numbers may be traced: ``seed`` and ``alpha`` (0 is ERM); optionally ``noise``,
+    the fraction of labels that are replaced, label ``smoothing``, and ``inputs_only``,
+    1 for unmixed targets.
     """
     x, true = data
     keys = jax.random.split(jax.random.key(numbers["seed"]), 4)

@@ -109,8 +109,7 @@ def learn(
 
     Args:
       key: PRNG key.
-      model: a model with ``classes`` whose call takes ``train``; may use batch
-        normalization.
+      model: a model with ``classes`` whose call takes ``train``.
       apply: ``model.apply``, on standardized inputs.
       data: uint8 images and integer class ids.
       rows: rows to train on.
@@ -118,8 +117,7 @@ def learn(
       recipe: the optimizer, epochs and batches.
       augmented: whether images are cropped and flipped.
       smoothing: label smoothing; may be traced.
-      after_epoch: called with a function from images in [0, 1] to logits; returns a
-        pytree of arrays.
+      after_epoch: called with a function from images in [0, 1] to logits.
     """
     key_init, key_fit = jax.random.split(key)
     images, labels = (jnp.asarray(each) for each in data)

@@ -114,6 +114,11 @@ def mixup(alpha: Any) -> mx.Mixer:
     return functools.partial(mx.mixup, alpha=alpha, pairing=mx.pairings.permutation)
 
 
+def gaussian(sigma: Any) -> mx.Mixer:
+    """Return the Gaussian vicinity: noise is added to inputs, labels stay."""
+    return functools.partial(mx.gaussian, sigma=sigma)
+
+
 def inputs_only(mixer: mx.Mixer, hard: ArrayLike) -> mx.Mixer:
     """Return ``mixer``; if ``hard``, targets are those of the larger weight."""
 

@@ -95,7 +95,7 @@ def batches(
     # draw crops before both, by the position in all of the data, so that they differ.
     endless = data.random_map(example).repeat()[share.process :: share.processes]
     data = endless.to_iter_dataset(_reading(threads, batch_size))
-    data = _by_workers(data.batch(batch_size, drop_remainder=True), workers)
+    data = _by_workers(data.batch(batch_size), workers)
     return iter(grain.experimental.LimitIterDataset(data, count))
 
 

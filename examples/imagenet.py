@@ -34,16 +34,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import command_line
-from examples._imagenet import journal, options
+from examples._imagenet import faults, journal, options
 from examples._imagenet.source import Input, opened
 from examples._imagenet.training import Program, program
 from examples.fsdp import AXES
 from examples.resume import check_arguments, restored, saved
 
-SAME = ("data", "classes", "limit", "model", "image_size", "width", "patch", "depth")
-SAME += ("heads", "blocks", "epochs", "batch_size", "learning_rate", "warmup_steps")
-SAME += ("weight_decay", "clip_norm", "ema", "seed", "mixup", "cutmix", "switch")
-SAME += ("smoothing", "mix_epochs", "dtype", "skip_faults")
+# Flags that a resumed run has to share; the position of the input depends on --workers.
+SAME = ("data", "classes", "limit", "workers", "model", "image_size", "width", "patch")
+SAME += ("depth", "heads", "blocks", "dtype", "epochs", "batch_size", "learning_rate")
+SAME += ("warmup_steps", "weight_decay", "clip_norm", "ema", "seed", "mixup", "cutmix")
+SAME += ("switch", "smoothing", "mix_epochs")
 
 
 class Now(NamedTuple):
@@ -69,8 +70,9 @@ def resumed(
 
 
 def described(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the flags that a resumed run has to share."""
-    return {name: getattr(args, name) for name in SAME}
+    """Return what a resumed run has to share."""
+    flags = {name: getattr(args, name) for name in SAME}
+    return flags | {"processes": jax.process_count()}
 
 
 def tested(run: Program, state: Any, tests: Iterator[Any]) -> dict[str, float]:
@@ -124,10 +126,14 @@ def train(args: argparse.Namespace, data: Input) -> None:
     count, is_first = jax.device_count(), jax.process_index() == 0
     mesh = mesh_of(args, jax.devices())
     run = program(args, mesh, classes=len(data.classes), steps=data.steps)
-    key_init, key = jax.random.split(command_line.key(args.seed))
+
+    def first(key: jax.Array) -> Now:
+        key_init, key = jax.random.split(key)
+        return Now(run.create(key_init), key)
+
     # Created with its sharding, so that no device ever holds the whole state.
-    state = jax.jit(run.create, out_shardings=run.layout)(key_init)
-    now = Now(state, jax.device_put(key, jax.NamedSharding(mesh, jax.P())))
+    layout = Now(run.layout, jax.NamedSharding(mesh, jax.P()))
+    now = jax.jit(first, out_shardings=layout)(command_line.key(args.seed))
     metrics = args.out / "metrics.jsonl"
     # Delete checkpoints that a killed process did not finish writing.
     settings = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
@@ -157,7 +163,7 @@ def train(args: argparse.Namespace, data: Input) -> None:
         for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
             print(f"step {row['step']}: {_said(row)}")
         for what, count in data.skipped().items():
-            print(f"skipped: {count} times {what}, listed in {args.out}/skipped.jsonl")
+            print(f"skipped: {count} times {what}, listed in {args.out}/skipped-0.jsonl")
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")
 
 
@@ -216,14 +222,22 @@ def _said(row: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     args = options.parsed(argv, __doc__.partition("\n")[0])
     if args.distributed:
-        jax.distributed.initialize()
+        jax.distributed.initialize(args.coordinator, args.processes, args.process)
     if args.devices:
         jax.config.update("jax_num_cpu_devices", args.devices)
     options.check_devices(args, jax.device_count())
     try:
-        train(args, opened(args))
+        data = opened(args)
     except (OSError, ValueError) as error:
         args.parser.error(str(error))
+    options.check_steps(args, data.steps)
+    try:
+        train(args, data)
+    except Exception as error:  # of Grain, which wraps those of its workers
+        message = faults.refusal(error)
+        if message is None:
+            raise
+        args.parser.error(message)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from benchmarks import (
     _scripts,
     against,
     growth,
+    imagenet,
     peers,
     train_step,
     transform,
@@ -323,3 +324,31 @@ def test_versions_answer_what_they_are_asked():
     with against.Version(Path(against.__file__).parents[1]) as version:
         assert version.ask("draw", "", "mixup") > version.ask("draw", "", "none") > 0
         assert version.ask("compile", "mlp", "choose") > 0
+
+
+def imagenet_row(model, hours, batch=4096):
+    parts = {"state and batch, GB": 1.0, "temporary, GB": 2.0}
+    cases = {"topology": "v5e:16x16", "model": model, "batch": batch, "fsdp": 1}
+    return cases | parts | {"chips": 256, "device hours per epoch": hours}
+
+
+def test_the_cost_of_the_articles_claim_is_two_runs_of_200_epochs():
+    rows = [imagenet_row("vit_s16", 1.0), imagenet_row("resnet50", 2.5)]
+    dear = imagenet_row("resnet50", 3.5, batch=1024)
+    said = imagenet.cost([*rows, dear])
+    assert "at least 1000 hours" in said
+    assert "(256 chips, 4096 images a step)" in said
+    assert imagenet.cost(rows[:1]) == ""
+
+
+def test_the_picture_of_the_imagenet_step_has_a_bar_for_each_case():
+    rows = [imagenet_row("vit_s16", 1.0), imagenet_row("resnet50", 2.5)]
+    [ax] = imagenet.picture(rows).axes
+    assert [bar.get_width() for bar in ax.patches] == [1, 1, 2, 2]
+    assert ax.get_xlim()[0] == 0
+
+
+def test_a_compiler_that_fails_is_named(monkeypatch):
+    monkeypatch.setattr(imagenet, "ABSENT", {})
+    with pytest.raises(SystemExit, match="the compiler exited"):
+        imagenet._worker(("v5e:2x2", "no such model", 64, 1))

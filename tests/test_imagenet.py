@@ -4,10 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 
 from examples import imagenet
 from examples._imagenet import journal, options, training
+from tests import imagenet_files
 
 ROOT = Path(__file__).parents[1]
 TOY_FLAGS = {
@@ -114,6 +115,77 @@ def test_resnet_and_float32(tmp_path):
     assert {"test_error", "test_error_ema"} <= told(tmp_path)[-1].keys()
 
 
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    flags = ["--epochs", 2, "--log-every", 5, "--devices", 2, "--distributed"]
+    flags += ["--coordinator", f"127.0.0.1:{port}", "--processes", 2]
+    processes = [started(*flags, "--process", k, out=tmp_path) for k in range(2)]
+    first, second = map(ended, processes)
+    assert "vit_s16 on 4 devices, steps 1 to 25" in first
+    assert second == ""
+    rows = told(tmp_path)
+    assert [row["step"] for row in rows if "loss" in row] == [5, 10, 15, 20, 25]
+    assert rows[-1]["step"] == 25
+    assert (tmp_path / "checkpoints" / "25").exists()
+
+
+def tars(folder: Path, *, cut: bool) -> Path:
+    """Write ImageNet's files with ten training pictures, one of them cut off."""
+    found = imagenet_files.ten_pictures()
+    if cut:
+        name = f"{imagenet_files.CLASSES[1]}_5.JPEG"
+        of_class = found[imagenet_files.CLASSES[1]]
+        of_class[name] = of_class[name][:-200]
+    imagenet_files.train_tar(folder, imagenet_files.class_tars(found))
+    imagenet_files.val_tar(folder)
+    imagenet_files.devkit(folder)
+    return folder
+
+
+OF_TARS = ["--data", "imagenet", "--batch-size", "8", "--epochs", "8"]
+
+
+@pytest.mark.slow
+def test_ten_pictures_in_tars(tmp_path):
+    flags = [*OF_TARS, "--data-dir", tars(tmp_path, cut=False), "--workers", 1]
+    text = ended(started(*flags, "--classes", 3, out=tmp_path / "out"))
+    assert "vit_s16 on 8 devices, steps 1 to 10" in text
+    assert "skipped" not in text
+    last = told(tmp_path / "out")[-1]
+    assert last["step"] == 10
+    assert last["test_error"] in {0, 20, 40, 60, 80, 100}  # of five pictures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_picture_is_refused_or_skipped_and_counted(tmp_path, workers):
+    flags = [*OF_TARS, "--data-dir", tars(tmp_path, cut=True), "--workers", workers]
+    flags += ["--classes", 3]
+    refused = started(*flags, out=tmp_path / "out")
+    _, errors = refused.communicate(timeout=600)
+    assert refused.returncode == 2
+    assert "Traceback" not in errors
+    assert re.search(r"n01443537_5\.JPEG: .*--skip-faults", errors.splitlines()[-1])
+    text = ended(started(*flags, "--skip-faults", out=tmp_path / "out"))
+    assert "skipped: 1 times a truncated picture" in text
+    rows = [row for row in told(tmp_path / "out") if "loss" in row]
+    assert rows[-1]["skipped"] == 1
+
+
+@pytest.mark.slow
+def test_a_missing_class_is_refused_or_counted(tmp_path):
+    flags = [*OF_TARS, "--data-dir", tars(tmp_path, cut=False), "--classes", 4]
+    refused = started(*flags, out=tmp_path / "out")
+    _, errors = refused.communicate(timeout=600)
+    assert refused.returncode == 2
+    assert "expected 4, got 3" in errors.splitlines()[-1]
+    text = ended(started(*flags, "--skip-faults", out=tmp_path / "out"))
+    assert "skipped: 1 times wrong number of classes" in text
+
+
 def test_rows_after_the_checkpoint_and_a_cut_one_are_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"step": step, "loss": 1.5}) for step in (5, 10, 15)]
@@ -129,7 +201,7 @@ def test_rows_after_the_checkpoint_and_a_cut_one_are_dropped(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run():
     journal.check({"step": 5, "loss": 1.0})
-    with pytest.raises(ValueError, match=r"step 5: expected finite.*loss = nan.*Lower"):
+    with pytest.raises(SystemExit, match=r"step 5: expected finite.*loss = nan.*Lower"):
         journal.check({"step": 5, "loss": float("nan")})
 
 
@@ -170,7 +242,17 @@ def test_every_flag_has_help():
 
 def test_a_resumed_run_shares_every_flag_that_matters():
     free = {"out", "log_every", "save_every", "eval_every", "devices", "fsdp"}
-    free |= {"distributed", "workers", "threads", "data_dir", "augment", "parser"}
+    free |= {
+        "coordinator",
+        "processes",
+        "process",
+        "distributed",
+        "threads",
+        "skip_faults",
+        "data_dir",
+        "augment",
+        "parser",
+    }
     assert {*vars(parsed())} == {*imagenet.SAME} | free
 
 
@@ -250,8 +332,9 @@ def test_the_step_lowers_for_devices_that_need_not_run():
     assert "tensor<32x32x32x3xui8>" in text
 
 
-def test_a_warmup_longer_than_the_run_is_refused():
-    mesh = imagenet.mesh_of(parsed(), jax.devices()[:1])
-    make = partial(training.program, parsed("--warmup-steps", 20), mesh, classes=10)
-    with pytest.raises(ValueError, match="--warmup-steps: expected fewer than the 20"):
-        make(steps=20)
+def test_a_warmup_longer_than_the_run_is_refused(tmp_path, capsys):
+    args = parsed("--warmup-steps", 20, "--out", tmp_path)
+    options.check_steps(args, 21)
+    with pytest.raises(SystemExit):
+        options.check_steps(args, 20)
+    assert "--warmup-steps: expected fewer than the 20" in capsys.readouterr().err

@@ -72,13 +72,13 @@ def _append(file: str, fault: Fault) -> None:
         os.close(descriptor)
 
 
-def counted(file: str | os.PathLike[str]) -> dict[str, int]:
+def counted(*files: str | os.PathLike[str]) -> dict[str, int]:
     """Return how many things were skipped, by kind of fault.
 
     A picture is skipped again in every epoch, but counts once.
     """
-    path = Path(file)
-    lines = path.read_text().splitlines() if path.exists() else []
+    paths = [path for path in map(Path, files) if path.exists()]
+    lines = [line for path in paths for line in path.read_text().splitlines()]
     distinct = {(fault["what"], fault["where"]) for fault in map(json.loads, lines)}
     return dict(Counter(what for what, _ in sorted(distinct)))
 

@@ -72,10 +72,10 @@ def draw(file: Path, picture: Path) -> None:
 
 
 def check(row: dict[str, Any]) -> None:
-    """Raise ValueError if a number of a row is not finite."""
+    """Exit if a number of a row is not finite."""
     bad = [k for k, v in row.items() if isinstance(v, float) and not np.isfinite(v)]
     if bad:
-        raise ValueError(
+        raise SystemExit(
             f"step {row['step']}: expected finite metrics; got {bad[0]} = "
             f"{row[bad[0]]}. Lower --learning-rate or --clip-norm, or raise "
             "--warmup-steps."

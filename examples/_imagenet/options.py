@@ -68,7 +68,7 @@ def _data(group: Any) -> None:
     add(
         "--skip-faults",
         action="store_true",
-        help="skip what cannot be read, and list it in OUT/skipped.jsonl; without "
+        help="skip what cannot be read, and list it in OUT/skipped-0.jsonl; without "
         "this, the run ends at the first fault",
     )
     add("--limit", type=size, help="use the first LIMIT training and test pictures")
@@ -165,8 +165,12 @@ def _run(group: Any) -> None:
     add(
         "--distributed",
         action="store_true",
-        help="call jax.distributed.initialize(), for several hosts",
+        help="call jax.distributed.initialize(), for several hosts; where it does not "
+        "find them by itself, pass the next three flags too",
     )
+    add("--coordinator", metavar="HOST:PORT", help="of the first process")
+    add("--processes", type=size, help="number of processes")
+    add("--process", type=command_line.whole(0), help="number of this process")
     add(
         "--out",
         type=Path,
@@ -231,4 +235,13 @@ def check_devices(args: argparse.Namespace, count: int) -> None:
         args.parser.error(
             f"--batch-size: expected a multiple of the number of devices, {count}; got "
             f"{args.batch_size}."
+        )
+
+
+def check_steps(args: argparse.Namespace, steps: int) -> None:
+    """Exit with code 2 unless the warmup ends before the run."""
+    if args.warmup_steps >= steps:
+        args.parser.error(
+            f"--warmup-steps: expected fewer than the {steps} steps of the run; got "
+            f"{args.warmup_steps}."
         )

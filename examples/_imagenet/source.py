@@ -44,12 +44,15 @@ def opened(args: argparse.Namespace) -> Input:
       OSError: If a file is missing.
       ValueError: If something is damaged, unless the flags say to skip it.
     """
-    skipped = args.out / "skipped.jsonl"
+    # A file for each process, since hosts can't append to the same one.
+    count = jax.process_count()
+    skipped = [args.out / f"skipped-{process}.jsonl" for process in range(count)]
+    mine = skipped[jax.process_index()]
     if not (args.out / "checkpoints").exists():
-        skipped.unlink(missing_ok=True)  # of an earlier run
+        mine.unlink(missing_ok=True)  # of an earlier run
     on_fault: OnFault = faults.refuse
     if args.skip_faults:
-        on_fault = faults.skip(skipped)
+        on_fault = faults.skip(mine)
     train, test, classes = _SOURCES[args.data](args, on_fault)
     size = args.batch_size // jax.process_count()
     given: dict[str, Any] = {
@@ -66,7 +69,7 @@ def opened(args: argparse.Namespace) -> Input:
         partial(pipeline.evaluation_batches, test, **given),
         classes,
         pipeline.steps(train, batch_size=size, epochs=args.epochs),
-        partial(faults.counted, skipped),
+        partial(faults.counted, *skipped),
     )
 
 

@@ -80,11 +80,6 @@ def normalized(images: Array) -> Array:
 
 def optimizer(args: argparse.Namespace, steps: int) -> tuple[Any, Any]:
     """Return AdamW, without decay of biases and scales, and its learning rate."""
-    if args.warmup_steps >= steps:
-        raise ValueError(
-            f"--warmup-steps: expected fewer than the {steps} steps of the run; got "
-            f"{args.warmup_steps}."
-        )
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, args.learning_rate, warmup_steps=args.warmup_steps, decay_steps=steps
     )

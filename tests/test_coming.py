@@ -90,12 +90,12 @@ class Seen(NamedTuple):
     theirs: np.ndarray
 
 
-def seen(mixer: Any) -> Seen:
+def seen(mixer: Any, draws: int = DRAWS) -> Seen:
     """Return what a mixer made of a batch, whose targets it must have mixed by lam."""
     own = np.eye(SIZE, dtype=np.float32)[:, None, None]
     images = np.broadcast_to(own, (SIZE, *SIDES, SIZE))
     targets = smoothed(LABELS, CLASSES, 0.1).astype(np.float32)
-    keys = jax.random.split(jax.random.key(0), DRAWS)
+    keys = jax.random.split(jax.random.key(0), draws)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         run = jax.jit(jax.vmap(mixer, in_axes=(0, None)))
         (x, y), mix = run(keys, (images, targets))
@@ -128,6 +128,7 @@ def follows(
     recounts: bool = True,
     boxes: bool = True,
     apart: bool = True,
+    draws: int = DRAWS,
 ) -> Callable[[Any], Seen]:
     """Return a check that a mixer does what a formula does, and returns what it did.
 
@@ -139,10 +140,11 @@ def follows(
       recounts: whether the weight is counted from the box.
       boxes: whether what is pasted is a box.
       apart: whether two examples seldom look alike unless they share a draw.
+      draws: how often the mixer is called.
     """
 
     def check(mixer: Any) -> Seen:
-        found = seen(mixer)
+        found = seen(mixer, draws)
         itself = found.partner == np.arange(SIZE)
         if partner in PARTNERS:
             np.testing.assert_array_equal(
@@ -872,6 +874,7 @@ ORDERS = {
     "the batch rolled by one": "roll",
     "each device's batch rolled by one": "roll",
 }
+OFTEN = 4 * DRAWS  # a batch has one draw
 # Of timm's options prob=0.8 and switch_prob=0.3.
 LESS = Either(Either(none, beta(0.8), 0.56 / 0.76), uncut(), 0.24)
 
@@ -891,9 +894,8 @@ def test_a_recipe_is_that_of_its_row(name):
         assert cutmix.endswith("in half of the draws")
         lams = Either(lams, uncut(*numbers_in(cutmix)), 0.5)
     assert draws in ("one for the batch", "one for all devices")
-    check = follows(
-        lams, ORDERS[partner], per="batch", pastes=False if cutmix == "none" else None
-    )
+    pastes = False if cutmix == "none" else None
+    check = follows(lams, ORDERS[partner], per="batch", pastes=pastes, draws=OFTEN)
     with jax.numpy_dtype_promotion("standard"):
         check(names[RECIPES[name]]())
     smooth(sum(numbers_in(smoothing)))(names["targets"])
@@ -911,7 +913,8 @@ def test_a_mode_of_timm_takes_its_options(mode, per):
 @pytest.mark.parametrize("name", ["timm", "published"])
 def test_the_mixer_of_a_page_stops_at_its_epoch(name):
     with jax.numpy_dtype_promotion("standard"):
-        until_step(280 * 1251, reversed_once(BOTH))(page(name)["mixer"])
+        before = reversed_once(BOTH, draws=OFTEN)
+        until_step(280 * 1251, before)(page(name)["mixer"])
 
 
 def test_the_recipe_in_a_step_smooths_labels_as_timm_does():

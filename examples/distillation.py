@@ -2,15 +2,15 @@
 
     python -m examples.distillation
 
-A patient and consistent teacher labels exactly what the student sees. The mix is drawn
-once, for the small pictures, and applied to the large ones as well. A blend fits any
-size; a box is drawn in pixels, so scale it. What to watch for: scale from small to
-large, by whole numbers, so that the boxes cover the same area and ``lam`` is the same;
-and do not let the teacher predict unmixed pictures and mix its predictions instead.
+The mix is drawn once, for the small pictures of the student, and applied to the large
+ones of the teacher as well. A blend fits any size; a box is drawn in pixels, so scale
+it. What to watch for: scale from small to large by whole numbers, so that both boxes
+cover the same area and ``lam`` is the same.
 
-The teacher reads digits of 8x8 pixels, and the student those of 4x4. Prints how much
-the views differ, and the test error of students: with labels only, with predictions for
-unmixed pictures, and with predictions for the same mix.
+The teacher reads digits of 8x8 pixels, the students those of 4x4. Prints how far the
+views differ, and compares students trained on labels, on mixed predictions for unmixed
+pictures, and on predictions for the same mix: their test errors, and their Kullback-
+Leibler divergence from the teacher.
 """
 
 import argparse
@@ -23,61 +23,66 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
 from examples import datasets
 
-SEEDS, BATCH, TRAIN = 5, 64, 600
+SEEDS, BATCH = 5, 128
 METHODS = {"Mixup": partial(mx.mixup, alpha=1.0), "CutMix": mx.cutmix}
 either = mx.choose([*METHODS.values()], [0.5, 0.5])
-entropy = optax.losses.softmax_cross_entropy
+
+
+def network(width) -> Any:
+    flat = [lambda x: x.reshape(len(x), -1), nn.Dense(width), nn.relu, nn.Dense(10)]
+    return nn.Sequential(flat)
+
+
+big, small = network(256), network(64)
+
+
+def is_box(part):
+    return isinstance(part, mx.regions.Box)
 
 
 def at_scale(mix, images):
     """Return the mix for pictures that are whole times as large."""
     grid = mx.regions.grid(images)
 
-    def is_box(part):
-        return isinstance(part, mx.regions.Box)
-
     def scaled(part):
         if not is_box(part):
             return part
         times = jnp.array(grid.sizes) // jnp.array(part.grid.sizes)
-        corners = part.start * times, part.stop * times
-        return dataclasses.replace(part, start=corners[0], stop=corners[1], grid=grid)
+        start, stop = part.start * times, part.stop * times
+        return dataclasses.replace(part, start=start, stop=stop, grid=grid)
 
     return jax.tree.map(scaled, mix, is_leaf=is_box)
 
 
-def same_mix(teacher, batch, mix):
-    return teacher(at_scale(mix, batch["large"]).inputs(batch["large"]))
+def labels(teacher, batch, mix):
+    return mix.targets(batch["label"])
 
 
 def unmixed(teacher, batch, mix):
     return mix.targets(teacher(batch["large"]))
 
 
-def labels_only(teacher, batch, mix):
-    return mix.targets(batch["label"])
-
-
-def network(width):
-    flat = [lambda x: x.reshape(len(x), -1), nn.Dense(width), nn.relu, nn.Dense(10)]
-    model: Any = nn.Sequential(flat)
-    return model
+def same_mix(teacher, batch, mix):
+    return teacher(at_scale(mix, batch["large"]).inputs(batch["large"]))
 
 
 def halved(images):
-    return nn.avg_pool(images, (2, 2), strides=(2, 2))
+    return np.asarray(nn.avg_pool(images, (2, 2), strides=(2, 2)))
 
 
 def trained(model, seen, targets, keys, data, steps):
-    """Return parameters per key, trained on mixes of the pictures named ``seen``."""
+    """Return the parameters for each key, trained on mixes of the pictures ``seen``."""
 
     def loss(params, batch, mix):
         logits = model.apply(params, batch[seen])
+        entropy = optax.losses.softmax_cross_entropy
         return entropy(logits, targets(batch, mix)).mean(), {}
 
     def start(key):
@@ -87,47 +92,47 @@ def trained(model, seen, targets, keys, data, steps):
     step = mx.training.train_step(loss, mx.on_keys(either, inputs=seen))
     step = jax.jit(jax.vmap(step, in_axes=(0, 0, None)))
     state, draw = jax.jit(partial(jax.lax.map, start))(keys), np.random.default_rng(0)
-    for _ in range(steps):
-        rows = draw.choice(TRAIN, BATCH, replace=False)
+    for _ in track(range(steps), seen, console=Console(stderr=True), transient=True):
+        rows = draw.choice(len(data["label"]), BATCH, replace=False)
         state, _ = step(state, keys, {name: x[rows] for name, x in data.items()})
     return state.params
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Distill with one mix for both.")
-    parser.add_argument("--steps", type=command_line.positive_int, default=500)
-    steps = parser.parse_args(argv).steps
-    digits = datasets.digits()
-    images, labels = digits.train_images[:TRAIN], digits.train_labels[:TRAIN]
-    large, tests = (x.astype(np.float32) / 255 for x in (images, digits.test_images))
-    data = {"large": large, "small": halved(large), "label": np.eye(10)[labels]}
-    data = {name: np.asarray(x, np.float32) for name, x in data.items()}
+    parser.add_argument("--steps", type=command_line.positive_int, default=1000)
+    steps, digits = parser.parse_args(argv).steps, datasets.digits()
+    pictures = digits.train_images, digits.test_images
+    large, tests = (np.float32(x) / 255 for x in pictures)
+    label = np.eye(10, dtype=np.float32)[digits.train_labels]
+    data = {"large": large, "small": halved(large), "label": label}
 
-    print("largest difference of the views, and of lam")
     for name, method in METHODS.items():
-        mix = mx.draw_of(method)(jax.random.key(2), (data["small"], data["label"]))
-        views = halved(at_scale(mix, large).inputs(large)), mix.inputs(data["small"])
-        print(f"{name:13} {np.abs(views[0] - views[1]).max():.0e}", end=" ")
-        share = at_scale(mix, large).coverage((1, 1))[:, 0, 0]
-        print(f"{np.abs(share - mix.lam).max():.0e}")
+        mix = mx.draw_of(method)(jax.random.key(2), (data["small"], None))
+        again = at_scale(mix, large)
+        far = np.abs(halved(again.inputs(large)) - mix.inputs(data["small"])).max()
+        off = np.abs(again.coverage((1, 1))[:, 0, 0] - mix.lam).max()
+        print(
+            f"{name}: views differ by at most {far:.0e}, shares from lam by {off:.0e}"
+        )
 
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    big, small, where = network(256), network(64), (halved(tests), digits.test_labels)
-    only = partial(labels_only, None)
-    params = trained(big, "large", only, keys[:1], data, 2 * steps)
+    params = trained(big, "large", partial(labels, None), keys[:1], data, steps)
     params = jax.tree.map(lambda x: x[0], params)
-    missed = np.mean(np.argmax(big.apply(params, tests), axis=-1) != where[1])
 
     def teacher(images):
         return jax.nn.softmax(big.apply(params, images))
 
-    print(f"test error in percent, {SEEDS} students; of the teacher {100 * missed:.2f}")
-    for targets in (labels_only, unmixed, same_mix):
+    wanted, truth = np.asarray(teacher(tests)), digits.test_labels
+    print(f"teacher: error {100 * np.mean(wanted.argmax(-1) != truth):.2f} percent")
+    for targets in (labels, unmixed, same_mix):
         found = trained(small, "small", partial(targets, teacher), keys, data, steps)
-        logits = jax.vmap(small.apply, in_axes=(0, None))(found, where[0])
-        each = 100 * np.mean(np.argmax(logits, axis=-1) != where[1], axis=1)
-        name = targets.__name__.replace("_", " ")
-        print(f"{name:11} {each.mean():5.2f} ± {each.std(ddof=1) / SEEDS**0.5:.2f}")
+        logits = jax.vmap(small.apply, in_axes=(0, None))(found, halved(tests))
+        missed = 100 * np.mean(logits.argmax(-1) != truth, axis=1)
+        far = optax.losses.kl_divergence(jax.nn.log_softmax(logits), wanted).mean(1)
+        both = missed, np.asarray(far)
+        said = [f"{x.mean():.3f} ± {x.std(ddof=1) / SEEDS**0.5:.3f}" for x in both]
+        print(f"{targets.__name__:8}: error {' percent, divergence '.join(said)}")
 
 
 if __name__ == "__main__":

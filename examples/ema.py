@@ -78,7 +78,8 @@ def main(argv=None):
         state, _ = step(state, keys, (images[rows], targets[rows]))
 
     def error(params):
-        logits = jax.vmap(model.apply, in_axes=(0, None))(params, flat(data.test_images))
+        tests = flat(data.test_images)
+        logits = jax.vmap(model.apply, in_axes=(0, None))(params, tests)
         return 100 * np.mean(np.argmax(logits, axis=-1) != data.test_labels, axis=1)
 
     errors = {"raw": error(state.params), "averaged": error(state.average)}

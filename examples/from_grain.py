@@ -35,7 +35,9 @@ def batches(examples, seed):
     # All batches have one size, so the step is compiled once.
     dataset = dataset.batch(BATCH, drop_remainder=True)
     # Each repetition has another order, since the dataset has a seed.
-    return dataset.repeat(EPOCHS).to_iter_dataset()
+    dataset = dataset.repeat(EPOCHS)
+    # For data in memory. By default, 16 threads read ahead, by up to 500 batches.
+    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=0))
 
 
 def on_bytes(mixer):

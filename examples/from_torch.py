@@ -6,8 +6,8 @@ Mix in the step, not in the workers. They deliver uint8 images as NumPy arrays, 
 mixer casts them on the device. JAX has threads, and a process that is forked from one
 with threads may hang, so workers are spawned. Each worker imports this module: do not
 make JAX arrays in it outside of functions, or every worker will claim the accelerator.
-The default pairing mixes neighbors in the batch, and ``shuffle=True`` makes new ones in
-each epoch.
+The default pairing mixes neighbors in the batch, and the sampler makes new ones in each
+epoch. All runs train on the same split of the data.
 """
 
 import argparse
@@ -41,19 +41,20 @@ def stacked(examples):
 
 
 def loader(examples, **workers):
+    # With a generator of its own, the order does not depend on the number of workers.
+    shuffled = torch.utils.data.RandomSampler(examples, generator=torch.Generator())
     return torch.utils.data.DataLoader(
         examples,
         batch_size=BATCH,
-        shuffle=True,
+        sampler=shuffled,
         drop_last=True,  # all batches have one size, so the step is compiled once
         collate_fn=stacked,
-        generator=torch.Generator(),
         **workers,
     )
 
 
 def epochs(batches, seed):
-    batches.generator.manual_seed(seed)
+    batches.sampler.generator.manual_seed(seed)
     for _ in range(EPOCHS):
         yield from batches
 

@@ -4,6 +4,7 @@ python -m tests.recipes [NAMES]    # run and record these recipes, or all
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -42,6 +43,12 @@ NEEDS = {
 }
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def missing(name: str) -> list[str]:
+    """Return the modules that a recipe needs and that are not installed."""
+    # Not imported: most of them take seconds, and have nothing to do with each other.
+    return [x for x in NEEDS.get(name, ()) if importlib.util.find_spec(x) is None]
 
 
 def output(name: str) -> str:

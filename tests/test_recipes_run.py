@@ -1,7 +1,5 @@
 """Each recipe is short, has a page that includes it, and prints what that shows."""
 
-import importlib.util
-
 import pytest
 
 from tests import recipes
@@ -41,10 +39,8 @@ def test_each_recorded_output_is_of_a_recipe():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_recipe_prints_what_its_page_shows(name):
-    for module in recipes.NEEDS.get(name, ()):
-        # Not imported: the recipe needs it in its own process only.
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"needs {module}")
+    if modules := recipes.missing(name):
+        pytest.skip(f"needs {', '.join(modules)}")
     recorded = here(recipes.PLACE / f"{name}.txt")
     assert not list(recipes.differences(recipes.output(name), recorded))
 

@@ -6,7 +6,7 @@ Mix in the step, not in the pipeline. The pipeline delivers uint8 images as NumP
 arrays, and the mixer casts them on the device, which TensorFlow is kept off. The
 default pairing mixes neighbors in the batch, so it is the pipeline that makes the
 pairs: shuffle before ``batch``, with a buffer for all examples. With a smaller one,
-partners come from nearby files.
+partners are close to each other in the file.
 """
 
 import argparse

@@ -119,10 +119,10 @@ def test_a_fifth_of_the_labels_to_train_on_are_wrong():
 def test_errors_and_what_is_saved(capsys):
     _digits.print_errors({"ERM": [3.0, 5.0, 7.0], "Mixup": [2.0, 4.0, 3.0]})
     rows = capsys.readouterr().out.splitlines()[1:]
-    assert [row.split() for row in rows] == [
-        "ERM 5.00 ± 1.15".split(),
-        "Mixup 3.00 ± 0.58".split(),
-        "Mixup saves 2.00 ± 1.00".split(),
+    assert [" ".join(row.split()) for row in rows] == [
+        "ERM 5.00 ± 1.15",
+        "Mixup 3.00 ± 0.58",
+        "Mixup saves 2.00 ± 1.00",
     ]
 
 

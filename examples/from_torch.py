@@ -12,6 +12,7 @@ epoch. All runs train on the same split of the data.
 
 import argparse
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ WORKERS = {
     "multiprocessing_context": "spawn",
     "persistent_workers": True,
 }
-model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
+model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
 tx = optax.adam(3e-3)
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 

@@ -12,6 +12,7 @@ import argparse
 import itertools
 import os
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import keras
 
 SEEDS, EPOCHS, BATCH = 3, 100, 60
+FIT: dict[str, Any] = {"epochs": EPOCHS, "verbose": 0}
 mixup = partial(mx.mixup, alpha=1.0)
 
 
@@ -71,7 +73,7 @@ def compiled(model):
 
 def erm(seed, images, targets):
     model = compiled(keras.Sequential(layers()))
-    model.fit(images, targets, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    model.fit(images, targets, batch_size=BATCH, **FIT)
     return model
 
 
@@ -80,13 +82,13 @@ def in_batches(seed, images, targets):
     batches = mixed_batches(mixup, jax.random.key(seed), images, targets)
     steps = len(images) // BATCH
     # ``fit`` warns of a generator that ends, and of one that it cannot shuffle.
-    model.fit(batches, steps_per_epoch=steps, epochs=EPOCHS, shuffle=False, verbose=0)
+    model.fit(batches, steps_per_epoch=steps, shuffle=False, **FIT)
     return model
 
 
 def in_step(seed, images, targets):
     model = compiled(Mixing(layers(), mixup, seed))
-    model.fit(images, targets, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    model.fit(images, targets, batch_size=BATCH, **FIT)
     return model
 
 
@@ -95,7 +97,8 @@ ARMS = {"ERM": erm, "Mixup in batches": in_batches, "Mixup in step": in_step}
 
 def main(argv=None):
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
-    errors, model = {name: [] for name in ARMS}, None
+    errors = {name: [] for name in ARMS}
+    models: dict[str, Any] = {}
     for seed in track(range(SEEDS), console=Console(stderr=True), transient=True):
         data = _digits.mislabeled(seed)
         train, test = (
@@ -104,11 +107,11 @@ def main(argv=None):
         )
         for name, trained in ARMS.items():
             keras.utils.set_random_seed(seed)  # initial weights, and shuffling by fit
-            model = trained(seed, *train)
-            scores = model.evaluate(*test, verbose=0, return_dict=True)
+            models[name] = trained(seed, *train)
+            scores = models[name].evaluate(*test, verbose=0, return_dict=True)
             errors[name].append(100 - 100 * scores["accuracy"])
     _digits.print_errors(errors)
-    print("keys drawn in the step:", model.seeds.state.numpy()[1])
+    print("keys drawn in the step:", models["Mixup in step"].seeds.state.numpy()[1])
 
 
 if __name__ == "__main__":

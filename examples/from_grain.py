@@ -11,6 +11,7 @@ epochs.
 
 import argparse
 from functools import partial
+from typing import Any
 
 import grain
 import jax
@@ -24,7 +25,7 @@ import mixup_jax as mx
 from examples import _digits
 
 SEEDS, EPOCHS, BATCH = 5, 100, 60
-model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
+model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
 tx = optax.adam(3e-3)
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
@@ -35,7 +36,9 @@ def batches(examples, seed):
     # All batches have one size, so the step is compiled once.
     dataset = dataset.batch(BATCH, drop_remainder=True)
     # Each repetition has another order, since the dataset has a seed.
-    return dataset.repeat(EPOCHS).to_iter_dataset()
+    dataset = dataset.repeat(EPOCHS)
+    # For data in memory. By default, 16 threads read ahead, by up to 500 batches.
+    return dataset.to_iter_dataset(grain.ReadOptions(num_threads=0))
 
 
 def on_bytes(mixer):

@@ -6,11 +6,12 @@ Mix in the step, not in the pipeline. The pipeline delivers uint8 images as NumP
 arrays, and the mixer casts them on the device, which TensorFlow is kept off. The
 default pairing mixes neighbors in the batch, so it is the pipeline that makes the
 pairs: shuffle before ``batch``, with a buffer for all examples. With a smaller one,
-partners come from nearby files.
+partners are close to each other in the file.
 """
 
 import argparse
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ import mixup_jax as mx
 from examples import _digits
 
 SEEDS, EPOCHS, BATCH = 5, 100, 60
-model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
+model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
 tx = optax.adam(3e-3)
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 

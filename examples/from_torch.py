@@ -6,12 +6,13 @@ Mix in the step, not in the workers. They deliver uint8 images as NumPy arrays, 
 mixer casts them on the device. JAX has threads, and a process that is forked from one
 with threads may hang, so workers are spawned. Each worker imports this module: do not
 make JAX arrays in it outside of functions, or every worker will claim the accelerator.
-The default pairing mixes neighbors in the batch, and ``shuffle=True`` makes new ones in
-each epoch.
+The default pairing mixes neighbors in the batch, and the sampler makes new ones in each
+epoch. All runs train on the same split of the data.
 """
 
 import argparse
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ WORKERS = {
     "multiprocessing_context": "spawn",
     "persistent_workers": True,
 }
-model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
+model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
 tx = optax.adam(3e-3)
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
 
@@ -41,19 +42,20 @@ def stacked(examples):
 
 
 def loader(examples, **workers):
+    # With a generator of its own, the order does not depend on the number of workers.
+    shuffled = torch.utils.data.RandomSampler(examples, generator=torch.Generator())
     return torch.utils.data.DataLoader(
         examples,
         batch_size=BATCH,
-        shuffle=True,
+        sampler=shuffled,
         drop_last=True,  # all batches have one size, so the step is compiled once
         collate_fn=stacked,
-        generator=torch.Generator(),
         **workers,
     )
 
 
 def epochs(batches, seed):
-    batches.generator.manual_seed(seed)
+    batches.sampler.generator.manual_seed(seed)
     for _ in range(EPOCHS):
         yield from batches
 

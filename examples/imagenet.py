@@ -163,7 +163,9 @@ def train(args: argparse.Namespace, data: Input) -> None:
         for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
             print(f"step {row['step']}: {_said(row)}")
         for what, count in data.skipped().items():
-            print(f"skipped: {count} times {what}, listed in {args.out}/skipped-0.jsonl")
+            print(
+                f"skipped: {count} times {what}, listed in {args.out}/skipped-0.jsonl"
+            )
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")
 
 

@@ -4,6 +4,7 @@ python -m tests.recipes [NAMES]    # run and record these recipes, or all
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -54,6 +55,12 @@ def flags(name: str) -> list[str]:
     text = page.read_text().replace("\\\n", " ") if page.exists() else ""
     found = re.search(rf"python -m examples\.{name} (.*)", text)
     return found[1].split() if found else []
+
+
+def missing(name: str) -> list[str]:
+    """Return the modules that a recipe needs and that are not installed."""
+    # Not imported: most of them take seconds, and have nothing to do with each other.
+    return [x for x in NEEDS.get(name, ()) if importlib.util.find_spec(x) is None]
 
 
 def output(name: str) -> str:

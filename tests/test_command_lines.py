@@ -28,6 +28,7 @@ from examples import (
     two_processes,
 )
 from examples.datasets import Images
+from tests import recipes
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted(
@@ -36,6 +37,16 @@ PROGRAMS = sorted(
     for file in (ROOT / room).rglob("*.py")
     if '__name__ == "__main__"' in file.read_text()
 )
+EACH = [
+    pytest.param(
+        program,
+        marks=pytest.mark.skipif(
+            bool(modules := recipes.missing(program.removeprefix("examples."))),
+            reason=f"needs {', '.join(modules)}",
+        ),
+    )
+    for program in PROGRAMS
+]
 REQUIRED = {"benchmarks.claims.__main__": ["uci"]}
 
 
@@ -53,7 +64,7 @@ def test_programs_are_found():
     assert {"examples.quickstart", "benchmarks.claims.__main__"} <= {*PROGRAMS}
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", EACH)
 def test_every_program_explains_itself_and_refuses_what_it_does_not_know(
     program, capsys
 ):
@@ -84,7 +95,7 @@ def parser_of(program: str, monkeypatch) -> argparse.ArgumentParser:
     return caught.value.args[0]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", EACH)
 def test_numbers_that_are_none_are_refused_by_every_option(
     program, monkeypatch, capsys
 ):

@@ -1,9 +1,10 @@
 """Each recipe is short, has a page that includes it, and prints what that shows."""
 
-import importlib.util
-
+import numpy as np
 import pytest
 
+from examples import _digits
+from examples.datasets import images
 from tests import recipes
 
 TEXT = (
@@ -42,10 +43,8 @@ def test_each_recorded_output_is_of_a_recipe():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.ALL)
 def test_a_recipe_prints_what_its_page_shows(name):
-    for module in recipes.NEEDS.get(name, ()):
-        # Not imported: the recipe needs it in its own process only.
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"needs {module}")
+    if modules := recipes.missing(name):
+        pytest.skip(f"needs {', '.join(modules)}")
     recorded = here(recipes.PLACE / f"{name}.txt")
     assert not list(recipes.differences(recipes.output(name), recorded))
 
@@ -103,3 +102,46 @@ def test_a_name_that_is_no_recipe(capsys):
         recipes.main(["nothing"])
     assert exit_.value.code == 2
     assert "expected one of with_equinox" in " ".join(capsys.readouterr().err.split())
+
+
+# What recipes share.
+
+
+def test_a_fifth_of_the_labels_to_train_on_are_wrong():
+    whole = images.digits()
+    pictures = np.concatenate([whole.train_images, whole.test_images])
+    labels = np.concatenate([whole.train_labels, whole.test_labels])
+    truth = {x.tobytes(): label for x, label in zip(pictures, labels)}
+    data = _digits.mislabeled(seed=1)
+    wrong = [
+        np.mean([truth[x.tobytes()] != label for x, label in zip(*part)])
+        for part in (data[:2], data[2:])
+    ]
+    assert wrong[1] == 0
+    assert abs(wrong[0] - 0.2) < 3 * (0.2 * 0.8 / 300) ** 0.5
+    both = np.concatenate([data.train_images, data.test_images])
+    assert sorted(x.tobytes() for x in both) == sorted(x.tobytes() for x in pictures)
+    assert (_digits.mislabeled(seed=2).train_labels != data.train_labels).any()
+
+
+def test_errors_and_what_is_saved(capsys):
+    _digits.print_errors({"ERM": [3.0, 5.0, 7.0], "Mixup": [2.0, 4.0, 3.0]})
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [" ".join(row.split()) for row in rows] == [
+        "ERM 5.00 ± 1.15",
+        "Mixup 3.00 ± 0.58",
+        "Mixup saves 2.00 ± 1.00",
+    ]
+
+
+def test_examples_that_are_seen_twice_are_told(capsys):
+    # Two epochs of two steps. The first shows example 0 twice and example 1 never.
+    own = np.tile(np.arange(300).reshape(2, 150), (2, 1))
+    partner = own.copy()
+    own[0, 1] = 0
+    partner[2] = np.roll(partner[2], 1)
+    _digits.print_seen(list(zip(own, partner)), epochs=2)
+    times, met = capsys.readouterr().out.splitlines()
+    assert times == "least and most times in an epoch: 0, 2"
+    # Half of the examples have two partners; 0 has three, and 1 one.
+    assert met == "partners that an example meets in 2 epochs: 1.5"

@@ -152,7 +152,9 @@ def train(args: argparse.Namespace, data: Input) -> None:
         if not is_first:  # the others take part, and leave the files to the first
             collections.deque(rows, maxlen=0)
             return
+        augment = "no RandAugment" if args.augment is None else args.augment.__name__
         print(f"{args.model} on {count} devices, steps {last + 1} to {data.steps}")
+        print(f"augmented by crop and flip, {augment}")
         with journal.opened(metrics, last) as file, _progress() as bar:
             task = bar.add_task("compiling", total=data.steps, completed=last)
             for row in rows:
@@ -163,9 +165,7 @@ def train(args: argparse.Namespace, data: Input) -> None:
         for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
             print(f"step {row['step']}: {_said(row)}")
         for what, count in data.skipped().items():
-            print(
-                f"skipped: {count} times {what}, listed in {args.out}/skipped-0.jsonl"
-            )
+            print(f"skipped: {count} times {what}; see {args.out}/skipped-0.jsonl")
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")
 
 

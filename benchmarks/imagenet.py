@@ -53,7 +53,7 @@ def compile_for(case: Case) -> dict[str, Any]:
     flags = {"model": model, "batch-size": batch, "fsdp": fsdp}
     argv = [word for name, x in flags.items() for word in (f"--{name}", str(x))]
     argv += ["--data", "imagenet", "--data-dir", "."]
-    program = imagenet.lowered(argv, devices, PICTURES).compile()
+    program: Any = imagenet.lowered(argv, devices, PICTURES).compile()
     memory, found = program.memory_analysis(), facts(program)
     flops = float(program.cost_analysis()["flops"])
     seconds = max(flops / FLOPS, found.bytes_accessed / BYTES)

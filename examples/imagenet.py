@@ -123,6 +123,7 @@ def trained(
 
 def train(args: argparse.Namespace, data: Input) -> None:
     """Run the training, from its last checkpoint if there is one."""
+    options.check_steps(args, data.steps)
     count, is_first = jax.device_count(), jax.process_index() == 0
     mesh = mesh_of(args, jax.devices())
     run = program(args, mesh, classes=len(data.classes), steps=data.steps)
@@ -132,8 +133,9 @@ def train(args: argparse.Namespace, data: Input) -> None:
         return Now(run.create(key_init), key)
 
     # Created with its sharding, so that no device ever holds the whole state.
-    layout = Now(run.layout, jax.NamedSharding(mesh, jax.P()))
-    now = jax.jit(first, out_shardings=layout)(command_line.key(args.seed))
+    whole: Any = jax.NamedSharding(mesh, jax.P())
+    start = jax.jit(first, out_shardings=Now(run.layout, whole))
+    now = start(command_line.key(args.seed))
     metrics = args.out / "metrics.jsonl"
     # Delete checkpoints that a killed process did not finish writing.
     settings = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
@@ -221,20 +223,22 @@ def _said(row: dict[str, Any]) -> str:
     return ", ".join(f"{name} {row[name]:.4g}" for name in names if name in row)
 
 
+def _opened(args: argparse.Namespace) -> Input:
+    try:
+        return opened(args)
+    except (OSError, ValueError) as error:
+        return args.parser.error(str(error))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    args = options.parsed(argv, __doc__.partition("\n")[0])
+    args = options.parsed(argv, (__doc__ or "").partition("\n")[0])
     if args.distributed:
         jax.distributed.initialize(args.coordinator, args.processes, args.process)
     if args.devices:
         jax.config.update("jax_num_cpu_devices", args.devices)
     options.check_devices(args, jax.device_count())
     try:
-        data = opened(args)
-    except (OSError, ValueError) as error:
-        args.parser.error(str(error))
-    options.check_steps(args, data.steps)
-    try:
-        train(args, data)
+        train(args, _opened(args))
     except Exception as error:  # of Grain, which wraps those of its workers
         message = faults.refusal(error)
         if message is None:

@@ -511,10 +511,11 @@ def salient(mixer: Any) -> None:
     inside, others = found.theirs > 0, found.partner != np.arange(SIZE)
     around = peaks[found.partner]
     shown = inside.any(axis=(2, 3))
+    at = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(around, 2, 0)), SIDES))
     np.testing.assert_array_equal(
         np.take_along_axis(
             inside.reshape(*shown.shape, -1),
-            np.ravel_multi_index(tuple(np.moveaxis(around, 2, 0)), SIDES)[..., None],
+            at[..., None],
             axis=2,
         )[..., 0],
         shown,
@@ -665,7 +666,7 @@ permuted = partial(follows, partner="permutation")
 reversed_once = partial(follows, partner="reverse", per="batch")
 rolled_once = partial(follows, partner="roll", per="batch")
 permuted_once = partial(follows, partner="permutation", per="batch")
-ROWS: dict[str, dict[str, Callable[[Any], None]]] = {
+ROWS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "timm": {
         "mixup_alpha=0.8": follows(beta(0.8), "reverse", pastes=False),
         "cutmix_alpha=1.0": follows(uncut(), "reverse", pastes=True),

@@ -317,9 +317,9 @@ def test_the_test_error_counts_each_picture_once():
         {k: x[rows] for k, x in padded.items()} | {"weight": np.ones(8, np.float32)}
         for rows in (slice(0, 8), slice(8, 16))
     ]
-    parts[1]["weight"] = np.repeat(np.float32([1, 0]), 4)
+    parts[1]["weight"] = np.repeat(np.array([1, 0], np.float32), 4)
     found = imagenet.tested(run, state, iter(parts))
-    images = training.normalized(batch["image"])
+    images = training.normalized(jnp.asarray(batch["image"]))
     logits = state.apply_fn({"params": state.params}, images, train=False)
     wrong = np.mean(np.argmax(logits, -1) != batch["label"])
     assert found["test_error"] == pytest.approx(100 * wrong)

@@ -111,7 +111,8 @@ def main(argv=None):
             scores = models[name].evaluate(*test, verbose=0, return_dict=True)
             errors[name].append(100 - 100 * scores["accuracy"])
     _digits.print_errors(errors)
-    print("keys drawn in the step:", models["Mixup in step"].seeds.state.numpy()[1])
+    _, drawn = models["Mixup in step"].seeds.state.value
+    print("keys drawn in the step:", drawn)
 
 
 if __name__ == "__main__":

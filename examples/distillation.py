@@ -4,8 +4,8 @@
 
 The mix is drawn for the small pictures of the student, and applied to the large ones of
 the teacher too. What to watch for: a blend fits any size, but a box is drawn in pixels.
-Scale it from small to large by whole numbers, so that ``lam`` stays the same. And train
-long: after 400 steps, not 1000, students of the labels still had the lower error.
+Scale it from small to large by whole numbers, so that ``lam`` stays the same. And be
+patient: after these steps, errors still fall.
 
 Prints how far the views differ; and for students of the labels, of predictions for
 unmixed pictures, and of those for the same mix, error and divergence from the teacher.

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -460,6 +461,7 @@ def test_the_committed_report_is_written_from_the_committed_files(tmp_path):
     for file in RESULTS.glob("*"):
         if file.suffix in (".json", ".png"):
             (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(RESULTS / runner.CONFIRMING, tmp_path / runner.CONFIRMING)
     names = (*program.CLAIMS, "overhead")
     report.write(tmp_path, names)
     for file in report.FILES:

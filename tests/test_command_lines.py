@@ -27,6 +27,7 @@ from examples import (
     train,
     two_processes,
 )
+from examples._imagenet import options
 from examples.datasets import Images
 from tests import recipes
 
@@ -102,7 +103,7 @@ def test_numbers_that_are_none_are_refused_by_every_option(
     parser = parser_of(program, monkeypatch)
     for action in parser._actions:
         assert action.type not in (int, float), "knows no bounds: see command_line"
-        names = (command_line.file, command_line.folder, Path, None)
+        names = (command_line.file, command_line.folder, Path, options.function, None)
         if action.type in names:
             continue
         option = action.option_strings[0]

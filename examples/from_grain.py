@@ -19,12 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
 from examples import _digits
 
-SEEDS, EPOCHS, BATCH = 5, 100, 60
+SEEDS, EPOCHS, BATCH = 3, 50, 60
 model: Any = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(_digits.CLASSES)])
 tx = optax.adam(3e-3)
 entropy = mx.losses.termwise(optax.losses.softmax_cross_entropy_with_integer_labels)
@@ -75,10 +77,11 @@ def train(step, seed, data):
 
 def main(argv=None):
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
-    errors, seen = {}, []
+    errors, seen, bar = {}, [], Console(stderr=True)
     for name, mixer in {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=1.0)}.items():
         step = jax.jit(mx.training.train_step(loss, on_bytes(mixer)))
-        runs = [train(step, seed, _digits.mislabeled(seed)) for seed in range(SEEDS)]
+        seeds = track(range(SEEDS), name, console=bar, transient=True)
+        runs = [train(step, seed, _digits.mislabeled(seed)) for seed in seeds]
         errors[name], seen = zip(*runs)
     _digits.print_errors(errors)
     _digits.print_seen(seen[0], EPOCHS)

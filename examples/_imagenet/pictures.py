@@ -130,7 +130,7 @@ def _cropped(
     except TOO_LARGE as error:
         return Fault(example.where, "a picture with too many pixels", str(error))
     except DAMAGED as error:
-        is_cut = "truncated" in str(error)
+        is_cut = "truncated" in str(error).lower()
         what = "a truncated picture" if is_cut else "a damaged picture"
         return Fault(example.where, what, str(error))
 

@@ -11,7 +11,7 @@ mixing, both train the same parameters.
 import argparse
 from functools import partial
 
-import equinox as eqx
+import equinox as eqx  # pyright: ignore[reportMissingImports]
 import jax
 import jax.numpy as jnp
 import numpy as np

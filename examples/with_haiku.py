@@ -10,8 +10,9 @@ running statistics of BatchNorm are those of mixed images.
 
 import argparse
 from functools import partial
+from typing import Any
 
-import haiku as hk
+import haiku as hk  # pyright: ignore[reportMissingImports]
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,13 +28,15 @@ MIXERS = {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=1.0)}
 tx = optax.adam(3e-3)
 
 
-@hk.transform_with_state
-def model(images, *, is_training):
+def network(images, *, is_training):
     norm = hk.BatchNorm(create_scale=True, create_offset=True, decay_rate=0.9)
     x = jax.nn.relu(norm(hk.Linear(128)(images), is_training))
     if is_training:
         x = hk.dropout(hk.next_rng_key(), 0.2, x)
     return hk.Linear(_digits.CLASSES)(x)
+
+
+model: Any = hk.transform_with_state(network)
 
 
 @jax.jit

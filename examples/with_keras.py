@@ -24,7 +24,7 @@ import mixup_jax as mx
 from examples import _digits
 
 os.environ["KERAS_BACKEND"] = "jax"
-import keras
+import keras  # pyright: ignore[reportMissingImports]
 
 SEEDS, EPOCHS, BATCH = 3, 100, 60
 FIT: dict[str, Any] = {"epochs": EPOCHS, "verbose": 0}

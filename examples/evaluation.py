@@ -17,6 +17,8 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
@@ -72,7 +74,9 @@ def main(argv=None):
         step = jax.jit(mx.training.train_step(loss, mixer))
         state = mx.training.TrainState.create(start, optax.adam(1e-3))
         draw = np.random.default_rng(1)
-        for _ in range(steps):
+        for _ in track(
+            range(steps), name, console=Console(stderr=True), transient=True
+        ):
             rows = draw.choice(len(train["label"]), BATCH, replace=False)
             batch = {key: x[rows] for key, x in train.items()}
             state, _ = step(state, jax.random.key(1), batch)

@@ -20,6 +20,8 @@ import numpy as np
 import optax
 import torch  # pyright: ignore[reportMissingImports]
 from flax import linen as nn
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
@@ -98,7 +100,8 @@ def main(argv=None):
     batches = loader(data.examples(), **WORKERS)
     for name, mixer in {"ERM": mx.erm, "Mixup": partial(mx.mixup, alpha=1.0)}.items():
         step = jax.jit(mx.training.train_step(loss, on_bytes(mixer)))
-        runs = [train(step, batches, seed, data) for seed in range(SEEDS)]
+        seeds = track(range(SEEDS), name, console=Console(stderr=True), transient=True)
+        runs = [train(step, batches, seed, data) for seed in seeds]
         errors[name], seen = zip(*runs)
     _digits.print_errors(errors)
     _digits.print_seen(seen[0], EPOCHS)

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from rich.console import Console
+from rich.progress import track
 from sklearn.datasets import load_diabetes
 
 import command_line
@@ -68,7 +70,9 @@ def main(argv=None):
     for name, mixer in MIXERS.items():
         step = jax.jit(jax.vmap(mx.training.train_step(loss, mixer)))
         state, shuffled = started, np.random.default_rng(1)
-        for _ in range(steps):
+        for _ in track(
+            range(steps), name, console=Console(stderr=True), transient=True
+        ):
             rows = TEST + shuffled.choice(len(y[0]) - TEST, BATCH, replace=False)
             state, _ = step(state, keys, (x[:, rows], y[:, rows]))
         off = jax.vmap(model.apply)(state.params, x[:, test]) - y[:, test]

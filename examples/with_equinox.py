@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
@@ -78,7 +80,8 @@ def main(argv=None):
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
     steps = {name: own_step(mixer) for name, mixer in MIXERS.items()}
     errors, trained = {name: [] for name in MIXERS}, {}
-    for seed in reversed(range(SEEDS)):
+    seeds = [*reversed(range(SEEDS))]
+    for seed in track(seeds, console=Console(stderr=True), transient=True):
         data, key, params, static = parts_of(seed)
         # An array counts the steps: filter_jit compiles anew for each Python integer.
         state = eqx.combine(params, static), tx.init(params), jnp.array(0)

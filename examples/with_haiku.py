@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from rich.console import Console
+from rich.progress import track
 
 import command_line
 import mixup_jax as mx
@@ -75,7 +77,7 @@ def main(argv=None):
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
     errors, updates = {name: [] for name in MIXERS}, set()
     steps = {n: jax.jit(mx.training.train_step(loss, m)) for n, m in MIXERS.items()}
-    for seed in range(SEEDS):
+    for seed in track(range(SEEDS), console=Console(stderr=True), transient=True):
         data = _digits.mislabeled(seed)
         key_start, key = jax.random.split(jax.random.key(seed))
         for name, step in steps.items():

@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,18 +70,23 @@ def output(name: str) -> str:
     Raises:
       RuntimeError: If it fails, with what it wrote to stderr.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        return _output(name, Path(folder))
+
+
+def _output(name: str, folder: Path) -> str:
+    """Return the output of a recipe that writes its files to a folder."""
     # Without the XLA flags of the tests, which users do not set.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryDirectory() as folder:  # for what it writes
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", f"examples.{name}", *flags(name)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"examples.{name}", *flags(name)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     if done.returncode:
         raise RuntimeError(
             f"examples.{name}: exit code {done.returncode}\n{done.stderr}"
@@ -153,7 +159,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
     PLACE.mkdir(parents=True, exist_ok=True)
     for name in names:
-        text = output(name)
+        with tempfile.TemporaryDirectory() as folder:
+            text = _output(name, Path(folder))
+            for picture in Path(folder).rglob("*.png"):
+                shutil.copy(picture, PLACE / f"{name}.png")
         (PLACE / f"{name}.txt").write_text(text)
         print(f"{name}\n{text}", flush=True)
 

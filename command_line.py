@@ -100,7 +100,7 @@ def check_writable(parser: argparse.ArgumentParser, *files: Path) -> None:
             is_new = not path.exists()
             path.open("ab").close()
             if is_new:
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may have been first
         except OSError as error:
             reason = error.strerror or error
             parser.error(

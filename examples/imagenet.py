@@ -11,9 +11,10 @@ over the steps; Orbax saves the state, the key and the position of the input, so
 killed run goes on as if it had not been. ``OUT/metrics.jsonl`` has a line for each
 logged step and each evaluation, and ``OUT/metrics.png`` draws them.
 
-The defaults are those of big_vision's plain ViT-S/16 [1]_, but for RandAugment, which
-is not here: pass your own by --augment. No accuracy is claimed, since this was never
-run on the whole of ImageNet.
+Epochs, batch size, learning rate, warmup, weight decay, clipping and alpha default to
+those of big_vision's plain ViT-S/16 [1]_; the network and the draws differ in details.
+RandAugment is not here: pass your own by --augment. No accuracy is claimed, since this
+was never run on the whole of ImageNet.
 
 .. [1] Beyer et al., "Better plain ViT baselines for ImageNet-1k",
    https://arxiv.org/abs/2205.01580.
@@ -21,6 +22,7 @@ run on the whole of ImageNet.
 
 import argparse
 import collections
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -44,7 +46,7 @@ from examples.resume import check_arguments, restored, saved
 SAME = ("data", "classes", "limit", "workers", "model", "image_size", "width", "patch")
 SAME += ("depth", "heads", "blocks", "dtype", "epochs", "batch_size", "learning_rate")
 SAME += ("warmup_steps", "weight_decay", "clip_norm", "ema", "seed", "mixup", "cutmix")
-SAME += ("switch", "smoothing", "mix_epochs")
+SAME += ("switch", "smoothing", "mix_epochs", "augment")
 
 
 class Now(NamedTuple):
@@ -55,30 +57,33 @@ class Now(NamedTuple):
 
 
 def resumed(
-    manager: ocp.CheckpointManager, args: argparse.Namespace, now: Now, where: Any
+    manager: ocp.CheckpointManager, args: argparse.Namespace, now: Now, data: Input
 ) -> tuple[int, Now]:
     """Return the step and the state of the last checkpoint, or 0 and ``now``."""
     last = manager.latest_step() or 0
     if last:
         only = ocp.args.Composite(run=ocp.args.JsonRestore())
         try:
-            check_arguments(manager.restore(last, args=only)["run"], described(args))
+            before = manager.restore(last, args=only)["run"]
+            check_arguments(before, described(args, data))
         except ValueError as error:
             args.parser.error(str(error))
-        now = Now(*restored(manager, last, tuple(now), where))
+        now = Now(*restored(manager, last, tuple(now), data.train))
     return last, now
 
 
-def described(args: argparse.Namespace) -> dict[str, Any]:
+def described(args: argparse.Namespace, data: Input) -> dict[str, Any]:
     """Return what a resumed run has to share."""
     flags = {name: getattr(args, name) for name in SAME}
-    return flags | {"processes": jax.process_count()}
+    return flags | {"processes": jax.process_count(), "pictures": data.identity}
 
 
 def tested(run: Program, state: Any, tests: Iterator[Any]) -> dict[str, float]:
     """Return the errors in percent, and the losses, over all test pictures."""
     counts = [run.evaluate(state, batch) for batch in tests]
     total = {k: sum(float(each[k]) for each in counts) for k in counts[0]}
+    if not total["examples"]:
+        raise SystemExit("test set: expected pictures; got none that can be read.")
     return {
         f"test_{name}{of}": scale * total[f"{count}{of}"] / total["examples"]
         for name, count, scale in (("loss", "loss", 1), ("error", "wrong", 100))
@@ -94,7 +99,7 @@ def trained(
     now: Now,
     save: Callable,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the row of each logged step and of each evaluation."""
+    """Yield the metrics of each logged step and evaluation, and the number of each."""
     state, key = now
     begin, since = time.perf_counter(), start
     for step in range(start + 1, data.steps + 1):
@@ -111,14 +116,16 @@ def trained(
                 seconds = time.perf_counter() - begin
                 row["images_per_s"] = args.batch_size * (step - since) / seconds
             begin, since = time.perf_counter(), step
-            yield row | {"skipped": sum(data.skipped().values())}
+            yield journal.checked(row | {"skipped": sum(data.skipped().values())})
         epochs = [k * args.epochs // data.steps for k in (step - 1, step)]
         if len({k // args.eval_every for k in epochs}) == 2 or is_last:
             paused = time.perf_counter()
-            yield at | tested(run, state, data.tests())
+            yield journal.checked(at | tested(run, state, data.tests()))
             begin += time.perf_counter() - paused
         if step % args.save_every == 0 or is_last:
+            journal.checked({"step": step, "loss": float(metrics["loss"])})
             save(step, Now(state, key))
+        yield at
 
 
 def train(args: argparse.Namespace, data: Input) -> None:
@@ -144,25 +151,30 @@ def train(args: argparse.Namespace, data: Input) -> None:
         ocp.CheckpointManager(folder, options=settings) as manager,
         command_line.Interruption() as interruption,
     ):
-        last, now = resumed(manager, args, now, data.train)
+        last, now = resumed(manager, args, now, data)
 
         def save(step: int, now: Now) -> None:
-            parts = saved(described(args), tuple(now), data.train)
+            parts = saved(described(args, data), tuple(now), data.train)
             manager.save(step, args=parts)
 
         rows = interruption.until(trained(run, args, data, last, now, save))
         if not is_first:  # the others take part, and leave the files to the first
             collections.deque(rows, maxlen=0)
             return
-        augment = "no RandAugment" if args.augment is None else args.augment.__name__
+        if last == data.steps:
+            print(f"all {last} steps are done: pass another --out for another run")
+            return
         print(f"{args.model} on {count} devices, steps {last + 1} to {data.steps}")
-        print(f"augmented by crop and flip, {augment}")
+        print(f"augmented by crop and flip, {args.augment or 'no RandAugment'}")
         with journal.opened(metrics, last) as file, _progress() as bar:
             task = bar.add_task("compiling", total=data.steps, completed=last)
             for row in rows:
-                journal.write(file, row)
-                bar.update(task, completed=row["step"], description=_said(row))
-                journal.check(row)
+                bar.update(task, completed=row["step"])
+                if said := _said(row):
+                    journal.write(file, row)
+                    bar.update(task, description=said)
+                    if not bar.console.is_terminal:  # a log instead of a bar
+                        print(f"step {row['step']}: {said}", file=sys.stderr)
         journal.draw(metrics, metrics.with_suffix(".png"))
         for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
             print(f"step {row['step']}: {_said(row)}")

@@ -1,4 +1,4 @@
-"""ResNet-50 and ViT-S/16 as published, in Flax Linen."""
+"""ResNet-50 and ViT-S/16 in Flax Linen."""
 
 from collections.abc import Sequence
 from functools import partial

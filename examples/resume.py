@@ -85,10 +85,12 @@ def restored(manager: ocp.CheckpointManager, step: int, now: Any, where: Any) ->
 
 def check_arguments(before: Any, run: Any) -> None:
     """Raise ValueError unless the arguments equal those of the run to resume."""
-    if before != run:
+    names = [name for name in {**before, **run} if before.get(name) != run.get(name)]
+    if names:
+        old, new = ({name: each.get(name) for name in names} for each in (before, run))
         raise ValueError(
-            f"--out: expected the arguments of the run in this folder, {before}; got "
-            f"{run}. Use another folder."
+            f"--out: expected the arguments of the run in this folder, {old}; got "
+            f"{new}. Use another folder."
         )
 
 

@@ -80,7 +80,7 @@ def main(argv=None):
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
     steps = {name: own_step(mixer) for name, mixer in MIXERS.items()}
     errors, trained = {name: [] for name in MIXERS}, {}
-    seeds = [*reversed(range(SEEDS))]
+    seeds = [*reversed(range(SEEDS))]  # the last is compared below, seed 0
     for seed in track(seeds, console=Console(stderr=True), transient=True):
         data, key, params, static = parts_of(seed)
         # An array counts the steps: filter_jit compiles anew for each Python integer.

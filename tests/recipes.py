@@ -138,8 +138,10 @@ def _numbers(line: str) -> list[tuple[str, str | None]]:
 def _near(new: str, old: str, error: str | None) -> bool:
     is_count = not re.search(r"[.e]", old)
     a, b = float(new), float(old)
-    if is_count or b == 0:
+    if is_count:
         return new == old
+    if b == 0:
+        return a == 0
     if error is not None:
         return abs(a - b) <= max(float(error), 0.02)
     if "e" in old:

@@ -77,8 +77,10 @@ def told(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_where_it_was(tmp_path):
-    flags = "--epochs", 8, "--log-every", 5, "--save-every", 20, "--eval-every", 4
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_resumes_where_it_was(tmp_path, workers):
+    flags = ["--epochs", 8, "--log-every", 5, "--save-every", 20, "--eval-every", 4]
+    flags += ["--workers", workers]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     text = ended(started(*flags, out=whole))
     assert "vit_s16 on 8 devices, steps 1 to 100" in text
@@ -104,7 +106,8 @@ def test_a_killed_run_resumes_where_it_was(tmp_path):
     other = started(*flags, "--mixup", 1, out=killed)
     _, errors = other.communicate(timeout=600)
     assert other.returncode == 2
-    assert "expected the arguments of the run in this folder" in errors
+    assert "the run in this folder, {'mixup': 0.2}; got {'mixup': 1.0}" in errors
+    assert "all 100 steps are done" in ended(started(*flags, out=killed))
 
 
 @pytest.mark.slow
@@ -201,9 +204,10 @@ def test_rows_after_the_checkpoint_and_a_cut_one_are_dropped(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run():
-    journal.check({"step": 5, "loss": 1.0})
+    row = {"step": 5, "loss": 1.0}
+    assert journal.checked(row) == row
     with pytest.raises(SystemExit, match=r"step 5: expected finite.*loss = nan.*Lower"):
-        journal.check({"step": 5, "loss": float("nan")})
+        journal.checked({"step": 5, "loss": float("nan")})
 
 
 @pytest.mark.parametrize(
@@ -215,11 +219,14 @@ def test_a_loss_that_is_not_finite_ends_the_run():
         ("--switch 1.5", "expected a number from 0 to 1; got 1.5"),
         ("--augment nothing:here", "expected MODULE:FUNCTION that can be imported"),
         ("--augment math:pi", "expected a function; got math:pi"),
+        ("--out gs://bucket/run", "--out: expected a folder of a file system; got"),
+        ("--distributed --process 1", "expected all three, with --distributed; got"),
+        ("--coordinator a:1 --processes 2 --process 1", "with --distributed; got"),
     ],
 )
 def test_bad_flags(tmp_path, capsys, flags, said):
     with pytest.raises(SystemExit) as exit_:
-        parsed(*flags.split(), "--out", tmp_path)
+        parsed("--out", tmp_path, *flags.split())
     assert exit_.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
@@ -251,7 +258,6 @@ def test_a_resumed_run_shares_every_flag_that_matters():
         "threads",
         "skip_faults",
         "data_dir",
-        "augment",
         "parser",
     }
     assert {*vars(parsed())} == {*imagenet.SAME} | free
@@ -319,12 +325,35 @@ def test_the_test_error_counts_each_picture_once():
         for rows in (slice(0, 8), slice(8, 16))
     ]
     parts[1]["weight"] = np.repeat(np.array([1, 0], np.float32), 4)
+    other = jax.tree.map(lambda x: -x, state.params)
+    state = state.replace(ema={**state.ema, "params": other})
     found = imagenet.tested(run, state, iter(parts))
     images = training.normalized(jnp.asarray(batch["image"]))
-    logits = state.apply_fn({"params": state.params}, images, train=False)
-    wrong = np.mean(np.argmax(logits, -1) != batch["label"])
-    assert found["test_error"] == pytest.approx(100 * wrong)
-    assert found["test_error_ema"] == pytest.approx(100 * wrong)
+    for name, params in (("", state.params), ("_ema", other)):
+        logits = state.apply_fn({"params": params}, images, train=False)
+        wrong = np.mean(np.argmax(logits, -1) != batch["label"])
+        losses = -jax.nn.log_softmax(logits)[np.arange(12), batch["label"]]
+        loss = pytest.approx(float(losses.mean()), rel=1e-4)
+        assert found[f"test_error{name}"] == pytest.approx(100 * wrong)
+        assert found[f"test_loss{name}"] == loss
+    assert found["test_loss"] != found["test_loss_ema"]
+
+
+def test_only_kernels_decay():
+    args = parsed("--learning-rate", 1.0, "--weight-decay", 0.5, "--warmup-steps", 0)
+    tx, _ = training.optimizer(args, steps=10)
+    model: Any = training.network(args, classes=10)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    params = jax.tree.map(jnp.ones_like, params)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = tx.update(nothing, tx.init(params), params)
+    names = {
+        jax.tree_util.keystr(path): bool(jnp.any(x != 0))
+        for path, x in jax.tree_util.tree_leaves_with_path(updates)
+    }
+    decayed = {name for name, changed in names.items() if changed}
+    assert decayed == {name for name in names if name.endswith("['kernel']")}
+    assert len(decayed) == 8  # the patches, 4 of attention, 2 of the MLP, the logits
 
 
 def test_the_step_lowers_for_devices_that_need_not_run():

@@ -78,8 +78,9 @@ def counted(*files: str | os.PathLike[str]) -> dict[str, int]:
     A picture is skipped again in every epoch, but counts once.
     """
     paths = [path for path in map(Path, files) if path.exists()]
-    lines = [line for path in paths for line in path.read_text().splitlines()]
-    distinct = {(fault["what"], fault["where"]) for fault in map(json.loads, lines)}
+    lines = [line for path in paths for line in path.read_text().splitlines(True)]
+    whole = [line for line in lines if line.endswith("\n")]  # the last may be written
+    distinct = {(fault["what"], fault["where"]) for fault in map(json.loads, whole)}
     return dict(Counter(what for what, _ in sorted(distinct)))
 
 

@@ -71,8 +71,8 @@ def draw(file: Path, picture: Path) -> None:
     plt.close(figure)
 
 
-def check(row: dict[str, Any]) -> None:
-    """Exit if a number of a row is not finite."""
+def checked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row, or exit if one of its numbers is not finite."""
     bad = [k for k, v in row.items() if isinstance(v, float) and not np.isfinite(v)]
     if bad:
         raise SystemExit(
@@ -80,3 +80,4 @@ def check(row: dict[str, Any]) -> None:
             f"{row[bad[0]]}. Lower --learning-rate or --clip-norm, or raise "
             "--warmup-steps."
         )
+    return row

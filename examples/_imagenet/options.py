@@ -71,7 +71,7 @@ def _data(group: Any) -> None:
         help="skip what cannot be read, and list it in OUT/skipped-0.jsonl; without "
         "this, the run ends at the first fault",
     )
-    add("--limit", type=size, help="use the first LIMIT training and test pictures")
+    add("--limit", type=size, help="use LIMIT training and LIMIT test pictures")
     add(
         "--workers",
         type=command_line.whole(0, 256),
@@ -190,18 +190,23 @@ def share(text: str) -> float:
     return number
 
 
-def function(text: str) -> Callable[..., Any]:
-    """Return the function named ``MODULE:FUNCTION``; a type for ``add_argument``."""
+def imported(text: str) -> Callable[..., Any]:
+    """Return the function named ``MODULE:FUNCTION``."""
     module, _, name = text.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def function(text: str) -> str:
+    """Return the name of a function, if it is one; a type for ``add_argument``."""
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = imported(text)
     except (ImportError, AttributeError, ValueError) as error:
         raise argparse.ArgumentTypeError(
             f"expected MODULE:FUNCTION that can be imported; got {text} ({error})"
         ) from error
     if not callable(found):
         raise argparse.ArgumentTypeError(f"expected a function; got {text}, {found!r}")
-    return found
+    return text
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -217,7 +222,19 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     if args.model == "vit_s16" and (args.width or 384) % args.heads:
         parser.error(
-            f"--width: expected a multiple of --heads, {args.heads}; got {args.width}."
+            f"--width: expected a multiple of --heads, {args.heads}; got "
+            f"{args.width or 384}."
+        )
+    if "://" in str(args.out) or str(args.out).startswith("gs:"):
+        parser.error(
+            f"--out: expected a folder of a file system; got {args.out}. Mount the "
+            "bucket, or use etils.epath in your copy of this program."
+        )
+    others = (args.coordinator, args.processes, args.process)
+    if len({x is None for x in others}) > 1 or (others[0] and not args.distributed):
+        parser.error(
+            "--coordinator, --processes and --process: expected all three, with "
+            f"--distributed; got {others}."
         )
     command_line.check_writable(
         parser, *(args.out / name for name in ("metrics.jsonl", "metrics.png"))

@@ -1,6 +1,7 @@
 """The input of a run, from its flags."""
 
 import argparse
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from examples._imagenet import faults, index, labels, pipeline, tars, toy
 from examples._imagenet.faults import OnFault
+from examples._imagenet.options import imported
 from examples._imagenet.pictures import Pictures, unchanged
 
 TRAIN = ("ILSVRC2012_img_train.tar", "train")  # the tar, or a folder of class tars
@@ -27,6 +29,7 @@ class Input(NamedTuple):
       tests: returns an iterator over the test pictures, each once.
       classes: names of the classes.
       steps: number of steps of the run.
+      identity: a hash of the training pictures' classes and labels.
       skipped: returns the number of things skipped so far, by kind of fault.
     """
 
@@ -34,6 +37,7 @@ class Input(NamedTuple):
     tests: Callable[[], Iterator[Any]]
     classes: tuple[str, ...]
     steps: int
+    identity: str
     skipped: Callable[[], dict[str, int]]
 
 
@@ -53,7 +57,9 @@ def opened(args: argparse.Namespace) -> Input:
     on_fault: OnFault = faults.refuse
     if args.skip_faults:
         on_fault = faults.skip(mine)
-    train, test, classes = _SOURCES[args.data](args, on_fault)
+    train, test, classes, numbers = _SOURCES[args.data](args, on_fault)
+    if not len(test):
+        raise ValueError("test set: expected pictures with labels; got none.")
     size = args.batch_size // jax.process_count()
     given: dict[str, Any] = {
         "size": args.image_size,
@@ -62,13 +68,14 @@ def opened(args: argparse.Namespace) -> Input:
         "threads": args.threads,
         "on_fault": on_fault,
     }
-    augment = args.augment or unchanged
+    augment = imported(args.augment) if args.augment else unchanged
     of_run = {"epochs": args.epochs, "seed": args.seed, "augment": augment}
     return Input(
         pipeline.batches(train, **given, **of_run),
         partial(pipeline.evaluation_batches, test, **given),
         classes,
         pipeline.steps(train, batch_size=size, epochs=args.epochs),
+        hashlib.sha256(repr(classes).encode() + numbers.tobytes()).hexdigest()[:16],
         partial(faults.counted, *skipped),
     )
 
@@ -83,8 +90,9 @@ def _imagenet(args: argparse.Namespace, on_fault: OnFault) -> tuple[Any, ...]:
     wrong += index.check_classes(train, args.classes, known=known)
     test, unlabeled = index.validation(found[1], truth, train.classes)
     faults.report([*wrong, *unlabeled], on_fault)
-    some = (_some(each, args.limit) for each in (train, test))
-    return *map(Pictures, some), train.classes
+    some = [_some(each, args.limit) for each in (train, test)]
+    trained, tested = (Pictures(each) for each in some)
+    return trained, tested, train.classes, some[0].label
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:
@@ -119,7 +127,7 @@ def _toy(data: toy.Toy, args: argparse.Namespace) -> tuple[Any, ...]:
         toy.Arrays(each.images[: args.limit], each.labels[: args.limit], each.where)
         for each in (data.train, data.test)
     ]
-    return *parts, data.classes
+    return *parts, data.classes, parts[0].labels
 
 
 _SOURCES: dict[str, Callable[..., Any]] = {

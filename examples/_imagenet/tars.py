@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+import uuid
 import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -230,7 +231,7 @@ class _Window(io.RawIOBase):
 def _save(cache: Path, key: str, found: Members) -> None:
     # Replacing the file is atomic, so that of another process is whole too.
     cache.parent.mkdir(parents=True, exist_ok=True)
-    new = cache.with_suffix(f".{os.getpid()}.new")
+    new = cache.with_suffix(f".{uuid.uuid4().hex}.new")
     content: dict[str, Any] = found._asdict()
     for name in ("parts", "faults"):
         content[name] = json.dumps(content[name])

@@ -17,7 +17,7 @@ from examples.fsdp import AXES, over_shards
 from examples.networks import ResNet50, ViT
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
-EMA_WARMUP = 10  # steps after which the average forgets its first
+EMA_WARMUP = 10  # the first steps count for less, so that the start is forgotten
 
 
 class State(train_state.TrainState):
@@ -54,7 +54,7 @@ def network(args: argparse.Namespace, classes: int) -> nn.Module:
 
 
 def mixer_of(args: argparse.Namespace, steps: int) -> Any:
-    """Return the mixing: Mixup and CutMix in turns, on bytes, until some epoch."""
+    """Return the mixing: Mixup, CutMix or either for each example, until some epoch."""
     mixers, shares = [], []
     for alpha, share, method in (
         (args.mixup, 1 - args.switch, mx.mixup),
@@ -79,17 +79,20 @@ def normalized(images: Array) -> Array:
 
 
 def optimizer(args: argparse.Namespace, steps: int) -> tuple[Any, Any]:
-    """Return AdamW, without decay of biases and scales, and its learning rate."""
+    """Return AdamW, which decays kernels alone, and its learning rate."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, args.learning_rate, warmup_steps=args.warmup_steps, decay_steps=steps
     )
 
-    def matrices(params: Any) -> Any:
-        return jax.tree.map(lambda x: x.ndim > 1, params)
+    def kernels(params: Any) -> Any:
+        def is_kernel(path: Any, x: Any) -> bool:
+            return path[-1].key == "kernel"
+
+        return jax.tree.map_with_path(is_kernel, params)
 
     tx = optax.chain(
         optax.clip_by_global_norm(args.clip_norm),
-        optax.adamw(schedule, weight_decay=args.weight_decay, mask=matrices),
+        optax.adamw(schedule, weight_decay=args.weight_decay, mask=kernels),
     )
     return tx, schedule
 

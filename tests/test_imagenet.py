@@ -60,6 +60,7 @@ def started(*flags: object, out: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # with its workers, which outlive a kill otherwise
     )
 
 
@@ -89,7 +90,7 @@ def test_a_killed_run_resumes_where_it_was(tmp_path, workers):
     while not (killed / "checkpoints" / "40").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     text = ended(started(*flags, out=killed))
     [first] = re.findall(r"steps (\d+) to 100", text)

@@ -129,8 +129,9 @@ def test_two_processes_train_together(tmp_path):
     processes = [started(*flags, "--process", k, out=tmp_path) for k in range(2)]
     first, second = map(ended, processes)
     assert "vit_s16 on 4 devices, steps 1 to 25" in first
-    lines = [line for line in second.splitlines() if line.strip()]
-    assert all(line.startswith("[Gloo]") for line in lines)
+    assert "steps" not in second  # Gloo itself says something
+    assert "Written" in first
+    assert "Written" not in second
     rows = told(tmp_path)
     assert [row["step"] for row in rows if "loss" in row] == [5, 10, 15, 20, 25]
     assert rows[-1]["step"] == 25

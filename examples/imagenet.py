@@ -178,8 +178,8 @@ def train(args: argparse.Namespace, data: Input) -> None:
         journal.draw(metrics, metrics.with_suffix(".png"))
         for row in [r for r in journal.rows(metrics) if "test_error" in r][-1:]:
             print(f"step {row['step']}: {_said(row)}")
-        for what, count in data.skipped().items():
-            print(f"skipped: {count} times {what}; see {args.out}/skipped-0.jsonl")
+        for what, times in data.skipped().items():
+            print(f"skipped: {times} times {what}; see {args.out}/skipped-0.jsonl")
         print(f"Written: {metrics}, {metrics.with_suffix('.png')}")
 
 

@@ -47,7 +47,7 @@ def write(file: TextIO, row: dict[str, Any]) -> None:
 
 
 def draw(file: Path, picture: Path) -> None:
-    """Draw the loss, the learning rate, and the test errors by step."""
+    """Draw the losses and the test errors by step."""
     table = rows(file)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     panels = (

@@ -108,8 +108,10 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _some(whole: index.Index, limit: int | None) -> index.Index:
     """Return pictures of all classes, as the tars hold them class by class."""
+    if limit is None:
+        return whole
     order = np.random.default_rng(0).permutation(len(whole.label))
-    return whole if limit is None else whole.rows(np.sort(order[:limit]))
+    return whole.rows(np.sort(order[:limit]))
 
 
 def _cifar10(args: argparse.Namespace, on_fault: OnFault) -> tuple[Any, ...]:

@@ -150,11 +150,13 @@ def program(
         metrics = {"lam": jnp.mean(mix.lam)}
         return value, (metrics, {"batch_stats": changed.get("batch_stats", {})})
 
-    def evaluate(state: State, batch: Any) -> dict[str, Array]:
+    @partial(jax.jit, out_shardings=jax.NamedSharding(mesh, jax.P()))
+    def evaluated(state: State, batch: Any) -> dict[str, Array]:
+        images = normalized(batch["image"])
         counts = {"examples": jnp.sum(batch["weight"])}
         raw = {"params": state.params, "batch_stats": state.batch_stats}
         for name, variables in (("", raw), ("_ema", state.ema)):
-            logits = model.apply(variables, normalized(batch["image"]), train=False)
+            logits = model.apply(variables, images, train=False)
             wrong = jnp.argmax(logits, axis=-1) != batch["label"]
             losses = optax.losses.softmax_cross_entropy_with_integer_labels(
                 logits, batch["label"]
@@ -165,10 +167,6 @@ def program(
 
     step = mx.training.train_step(loss, mixer_of(args, steps))
     shared = jax.NamedSharding(mesh, jax.P(AXES))
-
-    @partial(jax.jit, out_shardings=jax.NamedSharding(mesh, jax.P()))
-    def evaluated(state: State, batch: Any) -> dict[str, Array]:
-        return evaluate(state, batch)
 
     def placed(state: State, batch: Any) -> dict[str, Array]:
         place = partial(jax.make_array_from_process_local_data, shared)
